@@ -1,0 +1,84 @@
+# make report [PROFILE=quick|cifar10|paper|smoke] [ROOT=folder of images] [THRESHOLD=t] [RUN=folder]   README.md tells the rest.
+
+PROFILE   ?= quick
+RUN       ?= runs/$(PROFILE)
+ROOT      ?=
+THRESHOLD ?=
+PYTHON    ?= python3
+UV         = 0.13.9
+
+PY      = .venv/bin/python
+REPORT  = $(PY) -m kd_lib.report
+STUDY   = train_models generate_saliency_maps threshold_determination rq1 rq2 rq3
+DONE    = $(RUN)/notebooks
+NEEDS   = $(RUN)/parameters
+OVERRIDES = $(if $(ROOT),data_set=imagefolder 'root=$(abspath $(ROOT))') $(if $(THRESHOLD),threshold=$(THRESHOLD))
+
+.PHONY: report test site bench notebooks lock clean force
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+report: $(RUN)/report/index.html
+	@echo "report: $<"
+
+# ---- the study: a notebook is executed again when its source, its parameters or what it reads has changed ------------
+
+GROUND     = $(addprefix kd_lib/,__init__.py data.py multiview.py models.py parameters.py store.py)
+MEASURING  = $(GROUND) $(addprefix kd_lib/,occlusion.py similarity.py statistics.py charts.py)
+
+$(DONE)/train_models.ipynb:            $(GROUND) kd_lib/training.py kd_lib/charts.py
+$(DONE)/generate_saliency_maps.ipynb:  $(GROUND) kd_lib/training.py kd_lib/charts.py kd_lib/occlusion.py $(DONE)/train_models.ipynb
+$(DONE)/threshold_determination.ipynb: $(MEASURING) kd_lib/threshold.py kd_lib/features.py $(DONE)/generate_saliency_maps.ipynb $(wildcard $(RUN)/annotations/pairs*.csv)
+$(DONE)/rq1.ipynb:                     $(MEASURING) kd_lib/learning.py $(DONE)/threshold_determination.ipynb
+$(DONE)/rq2.ipynb:                     $(MEASURING) kd_lib/features.py $(DONE)/threshold_determination.ipynb $(wildcard $(RUN)/annotations/rq2*.csv)
+$(DONE)/rq3.ipynb:                     $(MEASURING) kd_lib/transfer.py $(DONE)/threshold_determination.ipynb
+
+$(DONE)/%.ipynb: notebooks/%.py $(NEEDS)/%.yaml | .venv/ready
+	$(REPORT) execute $< $@ $(NEEDS)/$*.yaml
+
+$(NEEDS)/%.yaml: force | .venv/ready
+	@$(REPORT) parameters notebooks/$*.py $(PROFILE) $@ $(OVERRIDES)
+
+BOOK = _config.yml _toc.yml $(wildcard book/*)
+
+$(RUN)/report/index.html: $(STUDY:%=$(DONE)/%.ipynb) $(BOOK) kd_lib/report.py | .venv/ready
+	$(REPORT) book $(DONE) $(@D)
+
+# ---- everything else -------------------------------------------------------------------------------------------------
+
+test: .venv/ready
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	$(PY) -m pytest tests
+	$(MAKE) report PROFILE=quick
+	$(PY) -m pytest --nbval-lax $(STUDY:%=notebooks/%.ipynb)
+
+# The published edition: the notebooks as they are committed, outputs included; nothing is trained.
+site: .venv/ready
+	$(REPORT) book notebooks _build/site
+	@echo "site: _build/site/index.html"
+
+bench: .venv/ready
+	$(PY) -m tests.bench
+
+# Renew the committed outputs of notebooks/NAME.ipynb from the quick study.
+notebooks: report
+	for name in $(STUDY); do $(REPORT) keep $(DONE)/$$name.ipynb notebooks/$$name.py || exit 1; done
+
+# A virtual environment with exactly the pinned packages; uv is the one installer that checks the hashes of a matching
+# torch and torchvision and unpacks them in seconds.
+.venv/ready: constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "error: Python 3.11 or newer is needed, found " + sys.version.split()[0] + "; name one with: make PYTHON=python3.11 …")'
+	test -x $(PY) || $(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check uv==$(UV)
+	VIRTUAL_ENV=$(CURDIR)/.venv .venv/bin/uv pip install --quiet --require-hashes -r constraints.txt
+	VIRTUAL_ENV=$(CURDIR)/.venv .venv/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Pin the newest versions that pyproject.toml admits, for every platform; the file names packages and hashes, no host.
+lock: .venv/ready
+	.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	  --no-emit-index-url --extra test pyproject.toml --output-file constraints.txt
+
+clean:
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis $(RUN)/report

@@ -1,0 +1,1 @@
+"""When an ensemble is distilled into one network, does the student inherit its features?"""

@@ -1,0 +1,298 @@
+"""The figures of the book. Charts compute nothing: they draw tidy frames (Altair) and arrays of pixels (matplotlib).
+
+Importing this module makes Altair write each chart as inline SVG with its description as alternative text, which needs
+neither a script nor a network and prints as it is.
+"""
+
+import base64
+import html
+import io
+import re
+from collections.abc import Sequence
+
+import altair as alt
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import vl_convert
+from IPython.display import HTML
+
+# One colour a kind of network throughout the book (Okabe & Ito's colour-blind-safe palette).
+COLOURS = {
+    "component": "#0072B2",
+    "leave-one-out": "#56B4E9",
+    "distilled": "#D55E00",
+    "ensemble": "#009E73",
+    "on target": "#0072B2",
+    "off target": "#E69F00",
+}
+WIDTH = 560
+
+
+def _figure(spec: dict, **_) -> tuple[dict, dict]:
+    svg = vl_convert.vegalite_to_svg(spec, vl_version="6.4" if "v6" in spec["$schema"] else None)
+    svg = re.sub(r"<svg ", '<svg style="max-width:100%;height:auto" ', svg, count=1)
+    text = html.escape(spec.get("description", ""), quote=True)
+    return {"text/html": f'<div role="img" aria-label="{text}" style="background:#fff">{svg}</div>'}, {}
+
+
+alt.data_transformers.disable_max_rows()
+alt.renderers.register("figure", _figure)
+alt.renderers.enable("figure")
+
+
+def _picture(figure: plt.Figure, alt_text: str) -> HTML:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", facecolor="white", metadata={"Software": None})
+    plt.close(figure)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    style = "max-width:100%;height:auto"
+    return HTML(f'<img alt="{html.escape(alt_text, quote=True)}" style="{style}" src="data:image/png;base64,{data}">')
+
+
+def _colour(kinds: Sequence[str]) -> alt.Scale:
+    return alt.Scale(domain=list(kinds), range=[COLOURS[k] for k in kinds])
+
+
+# ---- pixels ----------------------------------------------------------------------------------------------------------
+
+
+def image_grid(rows: Sequence[tuple[str, np.ndarray]], *, title: str, description: str) -> HTML:
+    """Rows of images, each row with a name.
+
+    Parameters
+    ----------
+    rows : sequence of (name, images)
+        ``images`` is uint8 (n, C, H, W); every row has the same n.
+    title : str
+        What the figure shows.
+    description : str
+        Alternative text.
+    """
+    columns = max(len(images) for _, images in rows)
+    figure, axes = plt.subplots(
+        len(rows), columns, figsize=(0.85 * columns + 1, 0.85 * len(rows) + 0.4), squeeze=False, layout="constrained"
+    )
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for line, (name, images) in zip(axes, rows, strict=True):
+        line[0].text(-0.15, 0.5, name, transform=line[0].transAxes, ha="right", va="center", fontsize=9)
+        for axis, image in zip(line, np.asarray(images), strict=False):
+            axis.imshow(image.transpose(1, 2, 0), interpolation="nearest")
+    figure.suptitle(title, fontsize=11)
+    return _picture(figure, description)
+
+
+def map_grid(
+    rows: Sequence[tuple[str, np.ndarray, Sequence[np.ndarray]]],
+    columns: Sequence[str],
+    *,
+    title: str,
+    description: str,
+    shared: bool = True,
+) -> HTML:
+    """Saliency maps in rows and columns, each row led by the image it explains.
+
+    Red raises the class's score, blue lowers it; the colour scale is symmetric about zero, so white is no effect.
+
+    Parameters
+    ----------
+    rows : sequence of (name, image, maps)
+        ``image`` is uint8 (C, H, W); ``maps`` holds one (H, W) array a column.
+    columns : sequence of str
+        Names of the columns of maps.
+    title : str
+        What the figure shows.
+    description : str
+        Alternative text.
+    shared : bool
+        One colour scale for a row (True), or one for every map (False: for methods with different units).
+    """
+    size = (0.9 * len(columns) + 1.9, 0.9 * len(rows) + 0.7)
+    figure, axes = plt.subplots(len(rows), len(columns) + 1, figsize=size, squeeze=False, layout="constrained")
+    for line, (name, image, maps) in zip(axes, rows, strict=True):
+        line[0].imshow(np.asarray(image).transpose(1, 2, 0), interpolation="nearest")
+        line[0].set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center")
+        widest = np.nanmax(np.abs(np.stack(maps)))
+        for axis, saliency in zip(line[1:], maps, strict=True):
+            limit = (widest if shared else np.nanmax(np.abs(saliency))) or 1.0
+            axis.imshow(saliency, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+    for axis, name in zip(axes[0], ["image", *columns], strict=True):
+        axis.set_title(name, fontsize=8)
+    figure.suptitle(title, fontsize=11)
+    return _picture(figure, description)
+
+
+# ---- tidy frames -----------------------------------------------------------------------------------------------------
+
+
+def training_curves(history: pd.DataFrame, *, title: str, description: str) -> alt.HConcatChart:
+    """Training loss and held-out accuracy by epoch, a line a network (columns model, kind, epoch, loss, accuracy)."""
+    kinds = [k for k in ("component", "distilled") if k in set(history["kind"])]
+    base = (
+        alt.Chart(history)
+        .mark_line(strokeWidth=1.5)
+        .encode(
+            x=alt.X("epoch:Q", title="epoch"),
+            detail="model:N",
+            color=alt.Color("kind:N", title=None, scale=_colour(kinds)),
+        )
+        .properties(width=WIDTH // 2 - 40, height=200)
+    )
+    loss = base.transform_filter("datum.epoch > 0").encode(y=alt.Y("loss:Q", title="training loss (nats)"))
+    accuracy = base.encode(y=alt.Y("accuracy:Q", title="test accuracy (%)", scale=alt.Scale(zero=False)))
+    return alt.hconcat(loss, accuracy, title=title, description=description)
+
+
+def response_curves(
+    binned: pd.DataFrame, curves: pd.DataFrame, thresholds: pd.DataFrame, *, title: str, description: str
+) -> alt.FacetChart:
+    """Share of pairs called "same" by similarity, the fitted logistic curves and where each crosses one half.
+
+    Parameters
+    ----------
+    binned : DataFrame
+        Columns measure, similarity, same (share in the bin), pairs (number in the bin).
+    curves : DataFrame
+        Columns measure, loss, similarity, same (fitted probability).
+    thresholds : DataFrame
+        Columns measure, loss, value.
+    """
+    x = alt.X("similarity:Q", title="similarity of the two maps", scale=alt.Scale(domain=[-1, 1]))
+    y = alt.Y("same:Q", title="share of pairs with the same features", scale=alt.Scale(domain=[0, 1]))
+    loss = alt.Color("loss:N", title="fitted by", scale=alt.Scale(range=["#D55E00", "#009E73"]))
+    every = pd.concat([f.assign(layer=n) for n, f in (("bin", binned), ("curve", curves), ("at", thresholds))])
+    base = alt.Chart(every)
+    layers = alt.layer(
+        base.mark_point(filled=True, color="#777")
+        .encode(x=x, y=y, size=alt.Size("pairs:Q", title="pairs"))
+        .transform_filter("datum.layer == 'bin'"),
+        base.mark_line().encode(x=x, y=y, color=loss).transform_filter("datum.layer == 'curve'"),
+        base.mark_rule(strokeDash=[4, 3]).encode(x="value:Q", color=loss).transform_filter("datum.layer == 'at'"),
+    ).properties(width=WIDTH // 2 - 50, height=220)
+    return layers.facet(column=alt.Column("measure:N", title=None), title=title).properties(description=description)
+
+
+def cumulative_share(shares: pd.DataFrame, *, title: str, description: str) -> alt.LayerChart:
+    """Share of maps that have reached the threshold, by epoch (columns model, epoch, target, share).
+
+    A thin line is one network; a thick one the mean of the networks.
+    """
+    lines = alt.Chart(shares).encode(
+        x=alt.X("epoch:Q", title="epoch"),
+        y=alt.Y("share:Q", title="share of maps that have reached T_c", scale=alt.Scale(domain=[0, 1])),
+        color=alt.Color("target:N", title=None, scale=_colour(["on target", "off target"])),
+    )
+    single = lines.mark_line(strokeWidth=1, opacity=0.4).encode(detail="model:N")
+    mean = lines.mark_line(strokeWidth=3, point=True).encode(y=alt.Y("mean(share):Q"))
+    return alt.layer(single, mean, title=title, description=description).properties(width=WIDTH, height=260)
+
+
+def cumulative_by_class(shares: pd.DataFrame, onsets: pd.DataFrame, *, title: str, description: str) -> alt.FacetChart:
+    """One small panel a class (columns class, target, epoch, share), each bend of the curve marked (class, target, onset)."""
+    every = pd.concat([shares.assign(layer="share"), onsets.assign(layer="onset")])
+    colour = alt.Color("target:N", title=None, scale=_colour(["on target", "off target"]))
+    base = alt.Chart(every)
+    layers = alt.layer(
+        base.mark_line()
+        .encode(
+            x=alt.X("epoch:Q", title="epoch"),
+            y=alt.Y("share:Q", title="share ≥ T_c", scale=alt.Scale(domain=[0, 1])),
+            color=colour,
+        )
+        .transform_filter("datum.layer == 'share'"),
+        base.mark_rule(strokeDash=[3, 3]).encode(x="onset:Q", color=colour).transform_filter("datum.layer == 'onset'"),
+    ).properties(width=110, height=90)
+    return layers.facet(facet=alt.Facet("class:N", title=None), columns=5, title=title).properties(
+        description=description
+    )
+
+
+def boxes(
+    numbers: pd.DataFrame,
+    *,
+    group: str,
+    colour: str,
+    value_title: str,
+    title: str,
+    description: str,
+    panel: str = "target",
+) -> alt.FacetChart:
+    """Box plots from quantiles (columns q05, q25, q50, q75, q95): one panel a ``panel``, one box a ``group`` and ``colour``."""
+    kinds = [k for k in COLOURS if k in set(numbers[colour])]
+    x = alt.X(f"{group}:N", title=None, axis=alt.Axis(labelAngle=-40))
+    offset = alt.XOffset(f"{colour}:N", sort=kinds)
+    scale = alt.Scale(domain=[min(0.0, float(numbers["q05"].min())), 1])
+    tint = alt.Color(f"{colour}:N", title=None, scale=_colour(kinds))
+    base = alt.Chart(numbers).encode(x=x, xOffset=offset)
+    low_high = base.mark_rule().encode(y=alt.Y("q05:Q", title=value_title, scale=scale), y2="q95:Q", color=tint)
+    box = base.mark_bar(size=90 / (len(kinds) * len(set(numbers[group]))) + 3).encode(y="q25:Q", y2="q75:Q", color=tint)
+    median = base.mark_tick(color="white", thickness=2, size=9).encode(y="q50:Q")
+    layers = alt.layer(low_high, box, median).properties(width=WIDTH, height=190)
+    return layers.facet(
+        row=alt.Row(f"{panel}:N", title=None, sort=["on target", "off target"]), title=title
+    ).properties(description=description)
+
+
+def intervals(
+    shares: pd.DataFrame,
+    *,
+    group: str,
+    colour: str,
+    value_title: str,
+    title: str,
+    description: str,
+    panel: str = "target",
+) -> alt.FacetChart:
+    """Estimates with their intervals (columns estimate, low, high): one panel a ``panel``."""
+    kinds = [k for k in COLOURS if k in set(shares[colour])]
+    base = alt.Chart(shares).encode(
+        y=alt.Y(f"{group}:N", title=None),
+        yOffset=alt.YOffset(f"{colour}:N", sort=kinds),
+        color=alt.Color(f"{colour}:N", title=None, scale=_colour(kinds)),
+    )
+    domain = alt.Scale(domain=[0, 1])
+    layers = alt.layer(
+        base.mark_rule().encode(x=alt.X("low:Q", title=value_title, scale=domain), x2="high:Q"),
+        base.mark_point(filled=True, size=45).encode(x=alt.X("estimate:Q", scale=domain)),
+    ).properties(width=WIDTH // 2 - 60, height=alt.Step(9))
+    return layers.facet(
+        column=alt.Column(f"{panel}:N", title=None, sort=["on target", "off target"]), title=title
+    ).properties(description=description)
+
+
+def heat_map(
+    cells: pd.DataFrame,
+    *,
+    x: str,
+    y: str,
+    value: str,
+    title: str,
+    description: str,
+    diverging: bool = False,
+    domain: tuple[float, float] = (0, 1),
+) -> alt.LayerChart:
+    """A matrix of numbers, each written in its cell (long-form columns ``x``, ``y``, ``value``)."""
+    order = {"x": list(dict.fromkeys(cells[x])), "y": list(dict.fromkeys(cells[y]))}
+    scheme = "redblue" if diverging else "viridis"
+    limits = (-1, 1) if diverging else domain
+    base = alt.Chart(cells).encode(
+        x=alt.X(f"{x}:N", sort=order["x"], title=x, axis=alt.Axis(labelAngle=-40)),
+        y=alt.Y(f"{y}:N", sort=order["y"], title=y),
+    )
+    middle = sum(limits) / 2
+    dark = f"abs(datum['{value}']) > 0.6" if diverging else f"datum['{value}'] < {middle}"
+    rect = base.mark_rect().encode(
+        color=alt.Color(
+            f"{value}:Q", title=value, scale=alt.Scale(scheme=scheme, domain=list(limits), reverse=diverging)
+        )
+    )
+    text = base.mark_text(fontSize=10).encode(
+        text=alt.Text(f"{value}:Q", format=".2f"),
+        color=alt.condition(dark, alt.value("white"), alt.value("black")),
+    )
+    return alt.layer(rect, text, title=title, description=description).properties(
+        width=alt.Step(40), height=alt.Step(30)
+    )

@@ -1,0 +1,341 @@
+"""Three sources of images behind one door: `load` gives train, test and probe images of one shape."""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from numbers import Integral
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.datasets import CIFAR10, ImageFolder
+from tqdm import tqdm
+
+from kd_lib import multiview
+
+NAMES = ("multiview", "cifar10", "imagefolder:PATH")
+SIZE = 32  # pixels a side of an image read from a folder
+CACHE = Path("~/.cache/kd_lib")
+DECODE_BLOCK = 250  # images a thread decodes at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A set of images.
+
+    Attributes
+    ----------
+    images : Tensor (N, C, H, W), uint8
+    labels : Tensor (N,), int64
+    index : Tensor (N,), int64
+        Position of each image in its source, before sampling.
+    views : multiview.Views, optional
+        What the images show and where, if that is known.
+    """
+
+    images: Tensor
+    labels: Tensor
+    index: Tensor
+    views: multiview.Views | None = None
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.labels)
+
+    def select(self, rows) -> "Split":
+        """Keep the given rows (indices or a Boolean mask), in the order given."""
+        views = None if self.views is None else self.views.select(rows)
+        return Split(self.images[rows], self.labels[rows], self.index[rows], views)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images to train on, to measure accuracy on (`test`) and to explain (`probe`, taken out of the test images).
+
+    Attributes
+    ----------
+    name : str
+    class_names : tuple of str
+        In label order.
+    train, test, probe : Split
+    mean, std : Tensor (C,), float32
+        Of each channel of the training images, intensities from 0 to 1.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    train: Split
+    test: Split
+    probe: Split
+    mean: Tensor
+    std: Tensor
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Scale images to zero mean and unit variance of the training images' channels.
+
+        Parameters
+        ----------
+        images : Tensor (N, C, H, W), uint8
+
+        Returns
+        -------
+        Tensor (N, C, H, W), float32
+            On the device of `images`; 0 is the training images' mean colour.
+        """
+        mean, std = (t.to(images.device).view(-1, 1, 1) for t in (self.mean, self.std))
+        return (images.float() / 255 - mean) / std
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the class names, images and labels of all three splits, in hexadecimal."""
+        digest = hashlib.sha256(repr(self.class_names).encode())
+        for split in (self.train, self.test, self.probe):
+            digest.update(repr(tuple(split.images.shape)).encode())
+            for tensor in (split.images, split.labels):
+                digest.update(tensor.contiguous().numpy())
+        return digest.hexdigest()
+
+
+Source = tuple[Tensor, Callable[[Tensor], Split]]  # labels of all there is, and how to read some rows of it
+
+
+def load(
+    name: str,
+    *,
+    root: str | os.PathLike | None = None,
+    train_size: int | None = None,
+    test_size: int | None = None,
+    probe_per_class: int = 100,
+    seed: int = 0,
+) -> Dataset:
+    """Load a data set.
+
+    Parameters
+    ----------
+    name : str
+        'multiview' (drawn here), 'cifar10' (downloaded on first use) or 'imagefolder:PATH', a folder that holds train/
+        and test/, each with one folder of images a class; they are converted to colour and resized to 32x32 pixels.
+    root : path, optional
+        Where 'cifar10' is stored (~/.cache/kd_lib by default), or the folder of 'imagefolder' where `name` gives none.
+    train_size, test_size : int, optional
+        Number of training images, and of test images before the probe is taken out; sampled with equal shares of each
+        class. By default all there are; of 'multiview', 4,000 and 2,000.
+    probe_per_class : int
+        Number of test images of each class that are set aside as the probe. Accuracy is never measured on these.
+    seed : int
+        Seed of the samples, and of the images of 'multiview'.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    ValueError
+        If the data set is unknown, a size does not fit, or an image or class folder is unusable.
+    FileNotFoundError
+        If there is no such image folder.
+    OSError
+        If CIFAR-10 can be neither read nor downloaded.
+    """
+    _check_integers(train_size=train_size, test_size=test_size, probe_per_class=probe_per_class, seed=seed)
+    source, _, path = name.partition(":")
+    if source == "multiview" and not path:
+        if root:
+            raise ValueError(f"root={str(root)!r}: 'multiview' is drawn, not read; leave root out")
+        train_size, test_size = train_size or 4000, test_size or 2000
+        names, sources = _multiview(train_size, test_size, seed)
+    elif source == "cifar10" and not path:
+        names, sources = _cifar10(Path(root or CACHE).expanduser())
+    elif source == "imagefolder":
+        if bool(path) == bool(root):
+            raise ValueError(f"name={name!r}, root={root!r}: give the folder once, as 'imagefolder:PATH' or as root")
+        names, sources = _imagefolder(Path(path or root).expanduser())
+    else:
+        raise ValueError(f"unknown data set {name!r}: expected one of {', '.join(NAMES)}")
+
+    (train_labels, read_train), (test_labels, read_test) = sources
+    train_rows = _sample(train_labels, train_size, names, "train", probe_per_class=0, seed=seed)
+    test_rows = _sample(test_labels, test_size, names, "test", probe_per_class=probe_per_class, seed=seed)
+    train, held_out = read_train(train_rows), read_test(test_rows)  # slow, so only once all sizes are known to fit
+    mean, std = _colour(train.images)
+    chosen = _take(held_out.labels, torch.full((len(names),), probe_per_class), seed)
+    rest = torch.ones(len(held_out), dtype=torch.bool).index_fill_(0, chosen, False)
+    return Dataset(name, names, train, held_out.select(rest), held_out.select(chosen), mean, std)
+
+
+def stratified(labels: Tensor, size: int, *, seed: int) -> Tensor:
+    """Sample rows with equal shares of each class.
+
+    Parameters
+    ----------
+    labels : Tensor (N,), int64
+    size : int
+        Number of rows, 0 to N.
+    seed : int
+
+    Returns
+    -------
+    Tensor (size,), int64
+        Sorted rows, without repeats. The count of each class is within one of size * (its share of `labels`).
+
+    Raises
+    ------
+    ValueError
+        If `size` is negative or larger than N.
+    """
+    labels = torch.as_tensor(labels)
+    if not 0 <= size <= len(labels):
+        raise ValueError(f"size={size}: expected 0 to {len(labels)}, the number of labels")
+    exact = torch.bincount(labels).double() * size / max(len(labels), 1)
+    quota = exact.long()
+    largest = (quota - exact).argsort(stable=True)[: size - int(quota.sum())]  # largest remainders
+    quota[largest] += 1
+    return _take(labels, quota, seed)
+
+
+def _take(labels: Tensor, quota: Tensor, seed: int) -> Tensor:
+    """Sample `quota[k]` rows of each class k: sorted rows."""
+    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    by_class = shuffled[labels[shuffled].argsort(stable=True)]
+    counts = torch.bincount(labels, minlength=len(quota))
+    rank = torch.arange(len(labels)) - (counts.cumsum(0) - counts)[labels[by_class]]
+    return by_class[rank < quota[labels[by_class]]].sort().values
+
+
+def _sample(labels: Tensor, size: int | None, names: Sequence[str], what: str, *, probe_per_class: int, seed: int):
+    """Rows of a stratified sample that leaves at least one image of each class beside the probe."""
+    if size is not None and size > len(labels):
+        raise ValueError(f"{what}_size={size}: there are {len(labels)} {what} images; ask for fewer, or None for all")
+    rows = torch.arange(len(labels)) if size is None else stratified(labels, size, seed=seed)
+    counts = torch.bincount(labels[rows], minlength=len(names))
+    fewest = int(counts.argmin())
+    if counts[fewest] <= probe_per_class:
+        probe = (
+            f" (probe_per_class={probe_per_class} and 1 to test on); use a smaller probe or" if probe_per_class else ";"
+        )
+        raise ValueError(
+            f"{what}_size={size} gives {int(counts[fewest])} {what} images of {names[fewest]!r}: expected at least "
+            f"{probe_per_class + 1}{probe} more {what} images"
+        )
+    return rows
+
+
+def _multiview(train_size: int, test_size: int, seed: int) -> tuple[tuple[str, ...], list[Source]]:
+    sources = []
+    for stream, (size, single_view) in enumerate(((train_size, 0.2), (test_size, 0.5))):
+        images, labels, views = multiview.draw(size, single_view=single_view, seed=2 * seed + stream)
+        sources.append((labels, Split(images, labels, torch.arange(size), views).select))
+    return multiview.class_names(), sources
+
+
+def _cifar10(root: Path) -> tuple[tuple[str, ...], list[Source]]:
+    try:
+        parts = [CIFAR10(root, train=train, download=True) for train in (True, False)]
+    except (OSError, RuntimeError) as error:
+        raise OSError(
+            f"CIFAR-10 is not usable in {root} ({error}): connect to the network, put cifar-10-python.tar.gz there, "
+            "or read a folder of images with 'imagefolder:PATH'"
+        ) from error
+
+    def source(part: CIFAR10) -> Source:
+        labels = torch.tensor(part.targets)
+        return labels, lambda rows: Split(_channels_first(part.data[rows.numpy()]), labels[rows], rows)
+
+    return tuple(parts[0].classes), [source(part) for part in parts]
+
+
+def _imagefolder(root: Path) -> tuple[tuple[str, ...], list[Source]]:
+    parts = [_list_images(root, what) for what in ("train", "test")]
+    train, test = (part.classes for part in parts)
+    if train != test:
+        differ = ", ".join(sorted(set(train) ^ set(test)))
+        raise ValueError(f"{root}: expected the same class folders in train/ and test/, but they differ in {differ}")
+
+    def source(part: ImageFolder) -> Source:
+        labels = torch.tensor(part.targets)
+        return labels, lambda rows: Split(_decode([part.samples[row][0] for row in rows]), labels[rows], rows)
+
+    return tuple(train), [source(part) for part in parts]
+
+
+def _list_images(root: Path, what: str) -> ImageFolder:
+    """List the images of one split's class folders."""
+    folder = root / what
+    layout = "expected train/ and test/, each with one folder of images a class"
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {folder}: {layout}")
+    if sum(entry.is_dir() for entry in os.scandir(folder)) < 2:
+        raise FileNotFoundError(f"fewer than 2 class folders in {folder}: {layout}")
+    listing = ImageFolder(folder, allow_empty=True)
+    counts = np.bincount(listing.targets, minlength=len(listing.classes))
+    for name, count in zip(listing.classes, counts, strict=True):
+        if count < 2:
+            raise ValueError(
+                f"{folder / name} holds {count} image(s), expected at least 2: add some or remove the folder"
+            )
+    return listing
+
+
+def _decode(paths: Sequence[str]) -> Tensor:
+    """Decode image files in parallel: uint8 (N, 3, 32, 32)."""
+    images = np.empty((len(paths), SIZE, SIZE, 3), np.uint8)
+
+    def decode_block(start):
+        for row, path in enumerate(paths[start : start + DECODE_BLOCK], start):
+            images[row] = _read(path)
+        return row - start + 1
+
+    with (
+        ThreadPoolExecutor() as pool,
+        tqdm(total=len(paths), unit="image", desc="decoding", mininterval=1, delay=1) as bar,
+    ):
+        for count in pool.map(decode_block, range(0, len(paths), DECODE_BLOCK)):
+            bar.update(count)
+    return _channels_first(images)
+
+
+def _read(path: str) -> Image.Image:
+    """Read a colour image of 32x32 pixels."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            if image.mode.startswith("I;16"):  # Pillow would clip 16-bit grey, not scale it
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            image = image.convert("RGB")
+    except Exception as error:  # decoders raise whatever they like on damaged files
+        raise ValueError(f"cannot read image {path} ({error}): replace or remove the file") from error
+    return image if image.size == (SIZE, SIZE) else image.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+
+
+def _channels_first(images: np.ndarray) -> Tensor:
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+
+
+def _colour(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel, from exact counts of the 256 levels: float32 (C,), 0 to 1."""
+    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)])
+    share = counts / counts.sum(1, keepdim=True).double()
+    level = torch.arange(256).double() / 255
+    mean = share @ level
+    std = (share * (level - mean[:, None]).square()).sum(1).sqrt()
+    if not std.all():
+        raise ValueError("the training images have a channel of one single level: expected photographs or drawings")
+    return mean.float(), std.float()
+
+
+def _check_integers(*, probe_per_class, seed, **sizes) -> None:
+    for name, value, least in (
+        *((name, size, 1) for name, size in sizes.items() if size is not None),
+        ("probe_per_class", probe_per_class, 1),
+        ("seed", seed, 0),
+    ):
+        if not isinstance(value, Integral) or isinstance(value, bool):
+            raise TypeError(f"{name}={value!r}: expected an integer")
+        if value < least:
+            raise ValueError(f"{name}={value}: expected at least {least}")

@@ -1,0 +1,120 @@
+"""The networks: one architecture by name, an ensemble of them, and the names and seeds they go by."""
+
+import difflib
+import math
+from collections.abc import Sequence
+from string import ascii_lowercase
+
+import torch
+from torch import Tensor, nn
+from torchvision import models as torchvision_models
+from torchvision.models.resnet import BasicBlock, ResNet
+
+# Their extra training heads would return a tuple of logits; this study needs the one output.
+_SINGLE_OUTPUT = dict.fromkeys(("googlenet", "inception_v3"), {"aux_logits": False, "init_weights": True})
+
+
+def architectures() -> list[str]:
+    """List the names that `build` accepts: 'resnet10' and torchvision's classification models."""
+    return sorted(["resnet10", *torchvision_models.list_models(module=torchvision_models)])
+
+
+def check_arch(arch: str) -> None:
+    """Raise a ValueError with the closest names unless `arch` is one of `architectures`."""
+    names = architectures()
+    if arch not in names:
+        close = difflib.get_close_matches(str(arch), names, n=3) or ["resnet10", "resnet18", "mobilenet_v2"]
+        raise ValueError(
+            f"unknown architecture {arch!r}: expected 'resnet10' or a torchvision classification model; "
+            f"close matches: {', '.join(close)}"
+        )
+
+
+def build(arch: str, num_classes: int) -> nn.Module:
+    """Build an untrained network, its weights drawn from torch's global generator.
+
+    Parameters
+    ----------
+    arch : str
+        'resnet10' (torchvision's ``ResNet(BasicBlock, [1, 1, 1, 1])``) or any torchvision classification model.
+    num_classes : int
+        Number of classes K, at least 2.
+
+    Returns
+    -------
+    nn.Module
+        Network in training mode that maps float32 images (N, 3, H, W) to logits (N, K).
+
+    Raises
+    ------
+    ValueError
+        If the architecture is unknown (close matches are listed) or `num_classes` is less than 2.
+    """
+    check_arch(arch)
+    if num_classes < 2:
+        raise ValueError(f"num_classes is {num_classes}: a classifier needs at least 2 classes")
+    if arch == "resnet10":
+        return ResNet(BasicBlock, [1, 1, 1, 1], num_classes=num_classes)
+    return torchvision_models.get_model(arch, weights=None, num_classes=num_classes, **_SINGLE_OUTPUT.get(arch, {}))
+
+
+class Ensemble(nn.Module):
+    """Unweighted mean of its members' outputs.
+
+    Parameters
+    ----------
+    members : sequence of nn.Module
+        Networks that map images (N, C, H, W) to logits (N, K).
+    output : {'logits', 'probs'}
+        What is averaged. With 'probs' the log of the mean probability is returned, so that a softmax of the
+        ensemble's output is the mean probability.
+
+    Raises
+    ------
+    ValueError
+        If there are no members or `output` is neither of the two.
+    """
+
+    def __init__(self, members: Sequence[nn.Module], output: str = "logits"):
+        super().__init__()
+        if len(members) == 0:
+            raise ValueError("an ensemble of 0 members: pass at least one network")
+        if output not in ("logits", "probs"):
+            raise ValueError(f"unknown ensemble output {output!r}: expected 'logits' or 'probs'")
+        self.members = nn.ModuleList(members)
+        self.output = output
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (N, C, H, W) to the ensemble's logits (N, K)."""
+        logits = torch.stack([member(images) for member in self.members])
+        if self.output == "logits":
+            return logits.mean(0)
+        return logits.log_softmax(-1).logsumexp(0) - math.log(len(self.members))
+
+
+def component_names(n: int) -> list[str]:
+    """Name `n` components 'a', 'b', …; a ValueError unless 1 <= n <= 26."""
+    if not 1 <= n <= len(ascii_lowercase):
+        raise ValueError(f"{n} components: expected 1 to {len(ascii_lowercase)}, one letter each")
+    return list(ascii_lowercase[:n])
+
+
+def seed_of(name: str, seed: int) -> int:
+    """Seed of one network: distinct for every component and 'distilled', and for every `seed` of a run.
+
+    Parameters
+    ----------
+    name : str
+        Component 'a' to 'z', or 'distilled'.
+    seed : int
+        The run's seed.
+
+    Raises
+    ------
+    ValueError
+        If `name` is no network of the study.
+    """
+    names = [*ascii_lowercase, "distilled"]
+    if name not in names:
+        raise ValueError(f"unknown network {name!r}: expected a component 'a' to 'z' or 'distilled'")
+    return seed * len(names) + names.index(name)

@@ -1,0 +1,266 @@
+"""Occlusion saliency: what each patch of an image adds to each class's output (Zeiler & Fergus 2014)."""
+
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from kd_lib import occlusion_store
+
+PRECISIONS = ("float32", "bfloat16")
+BATCH_BYTES = {"cpu": 1 << 20, "cuda": 1 << 26}  # of input a forward pass; measured, flat around the best
+
+
+def windows(image_size: tuple[int, int], patch: int, stride: int) -> tuple[list[int], list[int]]:
+    """First row and first column of every window, as Captum's `Occlusion` places them.
+
+    Parameters
+    ----------
+    image_size : (int, int)
+        Height and width in pixels.
+    patch : int
+        Side of the square window in pixels.
+    stride : int
+        Step from one window to the next in pixels. Where it does not divide, the last window hangs over the border.
+
+    Returns
+    -------
+    rows, cols : list of int
+        Window `1 + r * len(cols) + c` of the occluded logits starts at pixel `(rows[r], cols[c])`.
+
+    Raises
+    ------
+    ValueError
+        If the patch does not fit into the image, or the stride is below 1 or leaves pixels that no window covers.
+    """
+    height, width = image_size
+    if not 1 <= patch <= min(height, width):
+        raise ValueError(f"patch {patch} does not fit the {height}x{width} image: give 1 to {min(height, width)} pixels")
+    if not 1 <= stride <= patch:
+        raise ValueError(f"stride {stride} with patch {patch}: give 1 to {patch} pixels, so that every pixel is covered")
+    rows, cols = (list(range(0, side - patch + stride, stride)) for side in (height, width))
+    return rows, cols
+
+
+def occluded_logits(
+    model: nn.Module,
+    images: Tensor,
+    *,
+    patch: int = 4,
+    stride: int = 1,
+    baseline: float | Sequence[float] = 0.0,
+    batch_size: int | None = None,
+    precision: str = "float32",
+    progress: bool = False,
+) -> Tensor:
+    """Output of `model` on each image, clean and with each patch replaced by the baseline.
+
+    All classes come from the same forward pass. The model is evaluated in eval mode without gradients and is left as
+    it was found.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Maps (B, C, H, W) to (B, K); runs on the device its parameters are on.
+    images : Tensor, float, shape (N, C, H, W)
+        Normalised images, on any device.
+    patch, stride : int
+        Side of the occluding square and step between two of them, in pixels.
+    baseline : float or sequence of C floats
+        What an occluded pixel is set to, after normalisation: 0 is the data set's mean colour.
+    batch_size : int, optional
+        Occluded images a forward pass; by default as many as suit the device.
+    precision : {'float32', 'bfloat16'}
+        Of the forward passes. float32 does without TensorFloat-32, which keeps only 10 bits of a product.
+    progress : bool
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    Tensor, float32, shape (N, 1 + W, K), on the CPU
+        Window 0 is the clean image, then one a patch position, row-major.
+
+    Raises
+    ------
+    TypeError
+        If `images` are not floating point.
+    ValueError
+        If the shapes, the windows, the batch size or the precision make no sense.
+    """
+    if not images.is_floating_point():
+        raise TypeError(f"images are {images.dtype}: expected normalised floats, as Dataset.normalise gives them")
+    if images.ndim != 4 or len(images) == 0:
+        raise ValueError(f"images have shape {tuple(images.shape)}: expected (N, C, H, W) with N >= 1")
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch size {batch_size}: expected at least 1")
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    images = images.to(device, torch.float32)
+    batch_size = batch_size or max(1, BATCH_BYTES.get(device.type, BATCH_BYTES["cpu"]) // images[0].nbytes)
+    fill_in = _per_channel(baseline, images)
+    covered_rows, covered_cols = (side.to(device) for side in _coverage(images.shape[-2:], patch, stride))
+    count = 1 + len(covered_rows) * len(covered_cols)
+
+    outputs = []
+    with _evaluation(model, device, precision):
+        starts = range(0, len(images) * count, batch_size)
+        for start in tqdm(starts, desc="occlusion", unit="batch", disable=not progress):
+            pair = torch.arange(start, min(start + batch_size, len(images) * count), device=device)
+            image, window = pair // count, pair % count
+            row, col = (window - 1) // len(covered_cols), (window - 1) % len(covered_cols)
+            covered = covered_rows[row, :, None] & covered_cols[col, None, :] & (window > 0)[:, None, None]
+            occluded = torch.where(covered[:, None], fill_in, images[image])
+            outputs.append(model(occluded.contiguous(memory_format=torch.channels_last)).float().cpu())
+            if outputs[-1].ndim != 2:
+                raise ValueError(f"the model's output has shape {tuple(outputs[-1].shape)}: expected (batch, classes)")
+    return torch.cat(outputs).unflatten(0, (len(images), count))
+
+
+def saliency_maps(
+    logits: Tensor, *, image_size: tuple[int, int], patch: int = 4, stride: int = 1, output: str = "logits"
+) -> Tensor:
+    """Saliency map of every class: how far the output falls, on average over the windows that cover a pixel.
+
+    Equal to Captum's `Occlusion.attribute` with the same windows, of which every channel is the same.
+
+    Parameters
+    ----------
+    logits : Tensor or array, float, shape (..., 1 + W, K)
+        As `occluded_logits` gives them; the mean over models gives the ensemble's maps.
+    image_size : (int, int)
+        Height and width in pixels.
+    patch, stride : int
+        Those of the occluded logits, in pixels.
+    output : {'logits', 'probs'}
+        Whether the maps explain the logits or the softmax probabilities.
+
+    Returns
+    -------
+    Tensor, float32, shape (..., K, H, W)
+        In units of the output; positive where hiding the pixel lowers it.
+
+    Raises
+    ------
+    ValueError
+        If the windows do not belong to such an image, or the output is unknown.
+
+    References
+    ----------
+    Zeiler & Fergus (2014), "Visualizing and Understanding Convolutional Networks", arXiv:1311.2901.
+    """
+    logits = torch.as_tensor(logits).float()
+    if output not in ("logits", "probs"):
+        raise ValueError(f"unknown output {output!r}: expected 'logits' or 'probs'")
+    covered_rows, covered_cols = (side.to(logits) for side in _coverage(image_size, patch, stride))
+    expected = 1 + len(covered_rows) * len(covered_cols)
+    if logits.ndim < 2 or logits.shape[-2] != expected:
+        raise ValueError(
+            f"logits have shape {tuple(logits.shape)}: expected (..., {expected}, K) for image size "
+            f"{tuple(image_size)}, patch {patch}, stride {stride}"
+        )
+    values = logits.softmax(-1) if output == "probs" else logits
+    fall = (values[..., :1, :] - values[..., 1:, :]).unflatten(-2, (len(covered_rows), len(covered_cols)))
+    # A window is a product of rows and columns, so the mean over windows is one mean over each.
+    mean_rows, mean_cols = covered_rows / covered_rows.sum(0), covered_cols / covered_cols.sum(0)
+    return torch.einsum("...rck,rh,cw->...khw", fall, mean_rows, mean_cols)
+
+
+def fill(
+    path: Path,
+    load_model: Callable[[str, int], nn.Module],
+    images: Tensor,
+    *,
+    recompute: bool = False,
+    batch_size: int | None = None,
+    progress: bool = True,
+) -> int:
+    """Compute what the store of occluded logits at `path` still lacks, block by block.
+
+    May be killed at any time; the next call goes on from the last whole block. Memory is that of one block.
+
+    Parameters
+    ----------
+    path : Path
+        A store made by `occlusion_store.create_or_open`, which fixes patch, stride, baseline and precision.
+    load_model : callable
+        Gives the network of a (model, epoch), on the device to compute on; called once a state that lacks something.
+    images : Tensor, float, shape (N, C, H, W)
+        The normalised images the store was made for, in its order.
+    recompute : bool
+        Whether to read every stored block first and compute the damaged ones again.
+    batch_size : int, optional
+        As for `occluded_logits`.
+    progress : bool
+        Whether to show a progress bar in maps (one an image and class).
+
+    Returns
+    -------
+    int
+        Number of blocks computed.
+
+    Raises
+    ------
+    ValueError
+        If `images` are not as many or not of the size the store was made for.
+    OSError
+        If the device is full: the blocks written so far are kept, the one at hand is not.
+    """
+    group = occlusion_store.open_group(path, mode="r+")
+    attributes = dict(group.attrs)
+    settings = {name: attributes[name] for name in ("patch", "stride", "baseline", "precision")}
+    stored = (group["logits"].shape[1], *attributes["image_size"])
+    if (len(images), *images.shape[-2:]) != stored:
+        raise ValueError(f"images have shape {tuple(images.shape)}: {path} was made for (N, H, W) = {stored}")
+    if recompute:
+        occlusion_store.discard(group, occlusion_store.damaged(group))
+    todo = occlusion_store.missing(group)
+    classes, rows = group["logits"].shape[-1], [occlusion_store.rows_of(group, block) for _, block in todo]
+    total = sum(block.stop - block.start for block in rows) * classes
+    loaded = None
+    with tqdm(total=total, desc="occlusion", unit="map", unit_scale=True, disable=not progress) as bar:
+        for (state, block), images_of_block in zip(todo, rows, strict=True):
+            if state != loaded:
+                model = load_model(*occlusion_store.states(group)[state])
+                loaded = state
+            logits = occluded_logits(model, images[images_of_block], batch_size=batch_size, **settings)
+            occlusion_store.write_block(group, state, block, logits.numpy())
+            bar.update(len(logits) * classes)
+    return len(todo)
+
+
+def _coverage(image_size: tuple[int, int], patch: int, stride: int) -> tuple[Tensor, Tensor]:
+    """Which pixel rows (columns) each row (column) of windows covers: bool (R, H) and (Q, W)."""
+    starts = (torch.tensor(side)[:, None] for side in windows(image_size, patch, stride))
+    pixels = (torch.arange(side)[None] for side in image_size)
+    rows, cols = ((start <= pixel) & (pixel < start + patch) for start, pixel in zip(starts, pixels, strict=True))
+    return rows, cols
+
+
+def _per_channel(baseline: float | Sequence[float], images: Tensor) -> Tensor:
+    """The baseline as (C, 1, 1), checked."""
+    values = torch.as_tensor(baseline, dtype=images.dtype, device=images.device)
+    channels = images.shape[1]
+    if values.ndim > 1 or (values.ndim == 1 and len(values) != channels) or not values.isfinite().all():
+        raise ValueError(f"baseline {baseline}: expected one finite number, or one for each of the {channels} channels")
+    return values.expand(channels)[:, None, None]
+
+
+@contextmanager
+def _evaluation(model: nn.Module, device: torch.device, precision: str):
+    """Eval mode, no gradients, the given precision; every module's own mode is put back."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with (
+            torch.inference_mode(),
+            torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"),
+            torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False),
+        ):
+            yield
+    finally:
+        for module in training:
+            module.training = True

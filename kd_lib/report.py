@@ -1,0 +1,190 @@
+"""From notebooks to a report: resolve their parameters, execute them with papermill, render the book.
+
+Run by the Makefile, a step a call: ``python -m kd_lib.report parameters|execute|book …``.
+"""
+
+import argparse
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kd_lib import parameters
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def write_parameters(notebook: Path, profile: str, output: Path, overrides: list[str]) -> None:
+    """Write the parameters that a profile and the command line give to one notebook, if they changed.
+
+    The file keeps its modification time when nothing changed, so that Make re-runs only the notebooks concerned.
+
+    Parameters
+    ----------
+    notebook : Path
+        A ``notebooks/NAME.py``.
+    profile : str
+        Name of a file in ``profiles/``.
+    output : Path
+        The YAML file to write.
+    overrides : list of str
+        ``name=value`` pairs that win over the profile; values are read as YAML.
+    """
+    values = parameters.read_profile(PROJECT / "profiles", profile)
+    for pair in overrides:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"'{pair}' must have the form name=value")
+        values[name] = yaml.safe_load(value)
+    text = yaml.safe_dump(parameters.of_notebook(notebook, values), sort_keys=True, allow_unicode=True)
+    if not output.is_file() or output.read_text(encoding="utf-8") != text:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        _replace(output, text)
+
+
+def execute(notebook: Path, output: Path, values: dict[str, Any]) -> None:
+    """Execute one notebook from its py:percent source and keep the result, outputs included.
+
+    A notebook that fails is kept beside the place of the result as ``NAME.failed.ipynb``, to be looked at; the last
+    good result stays untouched.
+
+    Raises
+    ------
+    RuntimeError
+        If a cell raises: the notebook's name and the cell's own error, in one line.
+    """
+    import jupytext
+    import papermill
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("papermill").handlers = []
+    output.parent.mkdir(parents=True, exist_ok=True)
+    source, failed = output.with_suffix(".source.ipynb"), output.with_suffix(".failed.ipynb")
+    _replace(source, jupytext.writes(read_source(notebook), fmt="ipynb"))
+    try:
+        papermill.execute_notebook(
+            source, failed, values, kernel_name="python3", progress_bar=False, log_output=True, cwd=PROJECT
+        )
+    except papermill.PapermillExecutionError as error:
+        raise RuntimeError(f"{notebook.name}: {error.ename}: {error.evalue} (see {failed})") from None
+    finally:
+        source.unlink()
+    os.replace(failed, output)
+
+
+def read_source(notebook: Path) -> Any:
+    """Read a py:percent notebook; cells are numbered, so that the same source gives the same bytes."""
+    import jupytext
+
+    node = jupytext.read(notebook)
+    for position, cell in enumerate(node.cells):
+        cell["id"] = f"{notebook.stem.replace('_', '-')}-{position}"
+    return node
+
+
+def keep_outputs(executed: Path, notebook: Path) -> None:
+    """Write ``notebooks/NAME.ipynb``: the source's cells with the outputs of an executed copy of it.
+
+    Progress bars (stderr) and times of execution are left out: they differ from run to run and say nothing.
+
+    Raises
+    ------
+    ValueError
+        If the executed notebook was made from another source, or with other parameters than the defaults.
+    """
+    import jupytext
+    import nbformat
+
+    node, done = read_source(notebook), nbformat.read(executed, as_version=4)
+    if [cell.source for cell in node.cells] != [cell.source for cell in done.cells]:
+        raise ValueError(f"{executed} was not executed from {notebook} with its default parameters; execute it again")
+    for cell, with_outputs in zip(node.cells, done.cells, strict=True):
+        if cell.cell_type == "code":
+            cell.execution_count = with_outputs.execution_count
+            cell.outputs = [o for o in with_outputs.outputs if o.get("name") != "stderr"]
+    node.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    _replace(notebook.with_suffix(".ipynb"), jupytext.writes(node, fmt="ipynb"))
+
+
+def build_book(notebooks: Path, output: Path) -> None:
+    """Render the book, strictly (any warning is an error), from the prose pages and a folder of executed notebooks.
+
+    Parameters
+    ----------
+    notebooks : Path
+        A folder that holds the six executed notebooks.
+    output : Path
+        The folder that receives ``index.html``; replaced only once the new pages are complete.
+
+    Raises
+    ------
+    RuntimeError
+        If Jupyter Book reports an error or a warning.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".book-") as folder:
+        source = Path(folder) / "source"
+        shutil.copytree(PROJECT / "book", source / "book", ignore=shutil.ignore_patterns("_build"))
+        (source / "notebooks").mkdir()
+        for name in ("_config.yml", "_toc.yml"):
+            shutil.copy(PROJECT / name, source)
+        for notebook in sorted(notebooks.glob("*.ipynb")):
+            if not notebook.name.endswith(".failed.ipynb"):
+                shutil.copy(notebook, source / "notebooks")
+        command = [sys.executable, "-m", "jupyter_book", "build", str(source), "-n", "-W", "--keep-going", "-q"]
+        if subprocess.run(command, env=os.environ | {"PYTHONWARNINGS": "ignore"}).returncode:
+            raise RuntimeError("the book was not built: see the warnings above")
+        if output.exists():
+            os.replace(output, Path(folder) / "previous")
+        os.replace(source / "_build" / "html", output)
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def main() -> int:
+    """Run one step from the command line; a failure is one line on stderr and exit status 1."""
+    parser = argparse.ArgumentParser(prog="python -m kd_lib.report", description=__doc__.splitlines()[0])
+    steps = parser.add_subparsers(dest="step", required=True)
+    step = steps.add_parser("parameters", help="write a notebook's parameters as YAML, if they changed")
+    step.add_argument("notebook", type=Path)
+    step.add_argument("profile")
+    step.add_argument("output", type=Path)
+    step.add_argument("overrides", nargs="*", metavar="name=value")
+    step = steps.add_parser("execute", help="execute a notebook")
+    step.add_argument("notebook", type=Path)
+    step.add_argument("output", type=Path)
+    step.add_argument("parameters", type=Path, help="YAML file")
+    step = steps.add_parser("keep", help="keep an executed notebook's outputs in notebooks/NAME.ipynb")
+    step.add_argument("executed", type=Path)
+    step.add_argument("notebook", type=Path)
+    step = steps.add_parser("book", help="render the book")
+    step.add_argument("notebooks", type=Path)
+    step.add_argument("output", type=Path)
+    given = parser.parse_args()
+    try:
+        if given.step == "parameters":
+            write_parameters(given.notebook, given.profile, given.output, given.overrides)
+        elif given.step == "execute":
+            execute(given.notebook, given.output, yaml.safe_load(given.parameters.read_text(encoding="utf-8")))
+        elif given.step == "keep":
+            keep_outputs(given.executed, given.notebook)
+        else:
+            build_book(given.notebooks, given.output)
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""Uncertainty of a mean over rows that come in clusters.
+
+The maps of one image are not independent of one another, so the bootstrap draws whole images.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.sparse import csr_array
+
+RESAMPLES = 1000
+
+
+class Interval(NamedTuple):
+    """A mean with its bootstrap interval; each field is a float, or an array with one entry a column."""
+
+    estimate: float | np.ndarray
+    low: float | np.ndarray
+    high: float | np.ndarray
+
+
+def interval(
+    values: ArrayLike,
+    clusters: ArrayLike | None = None,
+    *,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """Mean over rows with a percentile interval of the cluster bootstrap.
+
+    Parameters
+    ----------
+    values : array_like, shape (n,) or (n, E)
+        Numbers or booleans (whose mean is a share), one row an observation; E columns share the resamples.
+    clusters : array_like, shape (n,), optional
+        Which cluster (image) a row belongs to. Each row is its own by default.
+    confidence : float
+        Coverage aimed at, between 0 and 1.
+    resamples : int
+        Number of bootstrap samples.
+    seed : int
+        Seed of the draws.
+
+    Returns
+    -------
+    Interval
+        estimate, low, high. With a single cluster nothing is known of the spread: low and high are NaN.
+
+    Raises
+    ------
+    ValueError
+        If there are no rows, a value is not finite, or the shapes, confidence or number of resamples are wrong.
+
+    References
+    ----------
+    Davison and Hinkley (1997), Bootstrap Methods and their Application, sections 3.8 and 5.3.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim not in (1, 2) or not len(values):
+        raise ValueError(f"values of shape {values.shape}: expected at least one row, (n,) or (n, E)")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{np.sum(~np.isfinite(values))} of {values.size} values are not finite: leave them out")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence {confidence}: expected a number between 0 and 1, such as 0.95")
+    if resamples < 1:
+        raise ValueError(f"resamples {resamples}: expected at least 1")
+    group, count = cluster_of(clusters, len(values))
+    estimate = values.mean(0)
+    if count < 2:
+        return Interval(_plain(estimate), *[_plain(np.full_like(estimate, np.nan))] * 2)
+    # The mean of a resample needs only each cluster's sum and size, not its rows.
+    sums = csr_array((np.ones(len(values)), (group, np.arange(len(values)))), shape=(count, len(values))) @ values
+    weights = bootstrap_weights(count, resamples=resamples, seed=seed)
+    sizes = weights @ np.bincount(group)
+    means = ((weights @ sums).T / sizes).T
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    return Interval(*map(_plain, (estimate, low, high)))
+
+
+def cluster_of(clusters: ArrayLike | None, rows: int) -> tuple[np.ndarray, int]:
+    """Give each cluster a number from 0.
+
+    Parameters
+    ----------
+    clusters : array_like, shape (n,), or None
+        Name of each row's cluster; None puts each row into its own.
+    rows : int
+        The number of rows n.
+
+    Returns
+    -------
+    group : ndarray of int, shape (n,)
+        Number of each row's cluster.
+    count : int
+        How many clusters there are.
+
+    Raises
+    ------
+    ValueError
+        If there is not one cluster a row.
+    """
+    if clusters is None:
+        return np.arange(rows), rows
+    clusters = np.asarray(clusters)
+    if clusters.shape != (rows,):
+        raise ValueError(f"clusters of shape {clusters.shape}: expected one for each of the {rows} rows")
+    names, group = np.unique(clusters, return_inverse=True)
+    return group, len(names)
+
+
+def bootstrap_weights(clusters: int, *, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """How often each bootstrap sample holds each cluster.
+
+    Parameters
+    ----------
+    clusters : int
+        Number of clusters C, drawn C times with replacement.
+    resamples : int
+        Number of bootstrap samples R.
+    seed : int
+        Seed of the draws.
+
+    Returns
+    -------
+    ndarray of float64, shape (R, C)
+        Each row sums to C.
+    """
+    draws = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
+    return draws.astype(np.float64)
+
+
+def _plain(value: np.ndarray) -> float | np.ndarray:
+    return float(value) if np.ndim(value) == 0 else value

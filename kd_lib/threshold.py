@@ -1,0 +1,262 @@
+"""T_c: how similar two saliency maps must be to show the same features."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.optimize import least_squares
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
+
+from kd_lib.statistics import bootstrap_weights, cluster_of
+from kd_lib.tables import check_unique, coded, read_table, whole_numbers
+
+PUBLISHED = 0.53  # Gardner (2022), from human labels
+RESAMPLES = 500
+# More bootstrap samples than this without a curve to fit, and the labels say too little for an interval.
+UNUSABLE = 0.05
+PAIRS = ("image", "target", "model_a", "model_b", "same", "annotator")
+SAME = {"1": True, "0": False, "true": True, "false": False}
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A fitted threshold T_c.
+
+    Attributes
+    ----------
+    value : float
+        Similarity at which the fitted curve crosses 1/2.
+    low, high : float
+        95 % percentile interval of the bootstrap, within [-1, 1].
+    error : float
+        Share of pairs on the wrong side of `value` (same means similarity >= value).
+    n : int
+        Number of pairs.
+    slope : float
+        Slope of the fitted log-odds, per unit of similarity.
+    """
+
+    value: float
+    low: float
+    high: float
+    error: float
+    n: int
+    slope: float
+
+    def probability(self, similarity: ArrayLike) -> np.ndarray:
+        """Fitted probability that two maps of this similarity show the same features.
+
+        Parameters
+        ----------
+        similarity : array_like
+            Any shape.
+
+        Returns
+        -------
+        ndarray of float64
+            Same shape.
+        """
+        return expit(self.slope * (np.asarray(similarity, dtype=np.float64) - self.value))
+
+
+def fit(
+    similarity: ArrayLike, same: ArrayLike, *, loss: str = "log", clusters: ArrayLike | None = None, seed: int = 0
+) -> Threshold:
+    """Fit a logistic curve of the label on the similarity; T_c is where it crosses 1/2.
+
+    Parameters
+    ----------
+    similarity : array_like, shape (n,)
+        Similarity of each pair of maps, in [-1, 1].
+    same : array_like of bool or 0/1, shape (n,)
+        Whether the pair shows the same features.
+    loss : {'log', 'mse'}
+        What the curve minimises: log loss (maximum likelihood), or mean squared error as in Gardner (2022).
+    clusters : array_like, shape (n,), optional
+        Image of each pair; the bootstrap draws whole images. Each pair is its own by default.
+    seed : int
+        Seed of the bootstrap.
+
+    Returns
+    -------
+    Threshold
+
+    Raises
+    ------
+    ValueError
+        If the input is not n finite similarities in [-1, 1] with n labels, or if the labels fix no threshold: all
+        equal; perfectly separated by similarity (the best curve is then infinitely steep, and any value in the gap
+        fits as well); not rising with similarity; crossing 1/2 outside [-1, 1]; or so few that over 5 % of the
+        bootstrap samples fix none.
+
+    Notes
+    -----
+    A bootstrap sample that happens to be separable takes the middle of its gap, the limit of a ridge penalty that
+    goes to zero (Rosset et al., 2004, J. Mach. Learn. Res. 5, 941-973); one that crosses outside [-1, 1] counts as the
+    nearer end.
+
+    References
+    ----------
+    J. Gardner (2022), Using Neural Network Interpretability Methods to Understand Knowledge Distillation,
+    University of York.
+    """
+    if loss not in ("log", "mse"):
+        raise ValueError(f"loss {loss!r}: expected 'log' or 'mse'")
+    x, y = _checked(similarity, same)
+    group, count = cluster_of(clusters, len(x))
+    if _gap(x, y) is not None:
+        below, above = _gap(x, y)
+        raise ValueError(
+            f"labels are separable: every similarity up to {below:.3g} is 'different' and from {above:.3g} 'same', "
+            "so no curve is the best; label more pairs between"
+        )
+    intercept, slope = _curve(x, y, np.ones(len(x)), loss)
+    if not slope > 0:
+        raise ValueError("the share of 'same' does not rise with similarity: no threshold; check the labels")
+    value = -intercept / slope
+    if not -1 <= value <= 1:
+        raise ValueError(
+            f"the curve crosses 1/2 at {value:.3g}, outside [-1, 1]; label pairs of both kinds over the whole range"
+        )
+    start = (intercept, slope)
+    draws = [
+        _resampled(x, y, weights[group], loss, start)
+        for weights in bootstrap_weights(count, resamples=RESAMPLES, seed=seed)
+    ]
+    if np.mean(np.isnan(draws)) > UNUSABLE:
+        raise ValueError(
+            f"{len(x)} pairs fix no threshold: {np.mean(np.isnan(draws)):.0%} of their bootstrap samples have no "
+            "rising curve; label more pairs"
+        )
+    low, high = np.nanquantile(draws, [0.025, 0.975])
+    return Threshold(
+        value=float(value),
+        low=float(low),
+        high=float(high),
+        error=float(np.mean((x >= value) != y)),
+        n=len(x),
+        slope=float(slope),
+    )
+
+
+def read_pairs(path: str | Path) -> pd.DataFrame:
+    """Read pairs of maps that people labelled as showing the same features or different ones.
+
+    Parameters
+    ----------
+    path : str or Path
+        CSV with the columns image (number of the probe image), target (number of the class), model_a, model_b (names
+        of two models), same (1 or 0, true or false) and annotator (who labelled it).
+
+    Returns
+    -------
+    DataFrame
+        Those columns; image and target int64, same bool, the others str.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If a column is missing or unknown, a cell is empty or has a bad value, a model is paired with itself, or an
+        annotator labelled a pair twice (in either order); names file and line.
+    """
+    table = read_table(path, PAIRS)
+    table["image"] = whole_numbers(table, "image", path)
+    table["target"] = whole_numbers(table, "target", path)
+    table["same"] = coded(table, "same", SAME, path)
+    itself = table.index[table.model_a == table.model_b]
+    if len(itself):
+        name = table.model_a.loc[itself[0]]
+        raise ValueError(f"{path}, line {itself[0]}: model_a and model_b are both {name!r}; a pair needs two models")
+    key = table[["image", "target", "model_a", "model_b", "annotator"]].copy()
+    swapped = key.model_a > key.model_b
+    key.loc[swapped, ["model_a", "model_b"]] = key.loc[swapped, ["model_b", "model_a"]].to_numpy()
+    check_unique(key, path)
+    return table.reset_index(drop=True)
+
+
+def view_labels(used_a: ArrayLike, used_b: ArrayLike) -> np.ndarray:
+    """Label pairs by intervention: same where two models use the same set of views.
+
+    Parameters
+    ----------
+    used_a, used_b : array_like of bool, shape (N, K, V)
+        Which views of class k each model uses in an image.
+
+    Returns
+    -------
+    ndarray of bool, shape (N, K)
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or are not (N, K, V).
+    """
+    used_a, used_b = np.asarray(used_a, dtype=bool), np.asarray(used_b, dtype=bool)
+    if used_a.ndim != 3 or used_a.shape != used_b.shape:
+        raise ValueError(f"views used of shapes {used_a.shape} and {used_b.shape}: expected the same (N, K, V) twice")
+    return (used_a == used_b).all(-1)
+
+
+def _checked(similarity: ArrayLike, same: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    x, y = np.asarray(similarity, dtype=np.float64), np.asarray(same)
+    if x.ndim != 1 or x.shape != y.shape:
+        raise ValueError(f"similarity of shape {x.shape} and labels of shape {y.shape}: expected (n,) twice")
+    if np.isnan(x).any():
+        raise ValueError(f"{np.isnan(x).sum()} of {len(x)} similarities are NaN (constant maps): leave these pairs out")
+    if (np.abs(x) > 1).any():
+        raise ValueError(f"similarity {x[np.abs(x) > 1][0]:.3g}: expected a value between -1 and 1")
+    if not np.isin(y, [0, 1]).all():
+        raise ValueError(f"label {y[~np.isin(y, [0, 1])][0]!r}: expected True or False, 1 or 0")
+    y = y.astype(bool)
+    if y.all() or not y.any():
+        kind = "no labels" if not len(y) else f"all {len(y)} labels are {'same' if y.all() else 'different'!r}"
+        raise ValueError(f"{kind}: label pairs of both kinds")
+    return x, y
+
+
+def _gap(x: np.ndarray, y: np.ndarray) -> tuple[float, float] | None:
+    """Similarities between which any threshold separates the labels, or None where none does."""
+    below, above = x[~y].max(), x[y].min()
+    return (below, above) if below <= above else None
+
+
+def _resampled(x: np.ndarray, y: np.ndarray, weights: np.ndarray, loss: str, start: tuple[float, float]) -> float:
+    """Fit one bootstrap sample: its threshold within [-1, 1], or NaN where it fixes none."""
+    drawn = weights > 0
+    x, y, weights = x[drawn], y[drawn], weights[drawn]
+    if y.all() or not y.any():
+        return np.nan
+    gap = _gap(x, y)
+    if gap is not None:
+        return float(np.mean(gap))
+    intercept, slope = _curve(x, y, weights, loss, start)
+    return float(np.clip(-intercept / slope, -1, 1)) if slope > 0 else np.nan
+
+
+def _curve(
+    x: np.ndarray, y: np.ndarray, weights: np.ndarray, loss: str, start: tuple[float, float] | None = None
+) -> tuple[float, float]:
+    """Intercept and slope of the log-odds."""
+    if loss == "log" or start is None:
+        model = LogisticRegression(C=np.inf, solver="newton-cholesky", max_iter=1000)
+        model.fit(x[:, None], y, sample_weight=weights)
+        start = (model.intercept_[0], model.coef_[0, 0])
+    if loss == "log":
+        return start
+    root = np.sqrt(weights)
+
+    def residuals(line: np.ndarray) -> np.ndarray:
+        return root * (expit(line[0] + line[1] * x) - y)
+
+    def gradient(line: np.ndarray) -> np.ndarray:
+        p = expit(line[0] + line[1] * x)
+        steep = root * p * (1 - p)
+        return np.stack([steep, steep * x], axis=1)
+
+    intercept, slope = least_squares(residuals, start, jac=gradient, method="lm").x
+    return intercept, slope

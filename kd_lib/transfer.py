@@ -1,0 +1,143 @@
+"""RQ3: whether the distilled network inherits the ensemble's features."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from kd_lib.similarity import check_threshold, compare
+from kd_lib.statistics import interval
+
+
+def leave_one_out(logits: ArrayLike) -> np.ndarray:
+    """Ensembles of all components but one.
+
+    Parameters
+    ----------
+    logits : array_like, shape (M, ...)
+        Outputs of M components.
+
+    Returns
+    -------
+    ndarray, shape (M, ...)
+        For each component the mean of the other M - 1, in the same floating type (float64 for integers), summed in
+        float64.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two components.
+    """
+    logits = np.asarray(logits)
+    if logits.ndim == 0 or len(logits) < 2:
+        raise ValueError(f"logits of shape {logits.shape}: leaving one out takes at least two components")
+    total = logits.sum(0, dtype=np.float64)
+    others = np.empty(logits.shape, logits.dtype if logits.dtype.kind == "f" else np.float64)
+    for out, own in zip(others, logits, strict=True):
+        out[...] = (total - own) / (len(logits) - 1)
+    return others
+
+
+def to_ensemble(
+    components: ArrayLike,
+    distilled: ArrayLike,
+    labels: ArrayLike,
+    *,
+    maps: Callable[[np.ndarray], ArrayLike],
+    models: Sequence[str],
+    index: ArrayLike | None = None,
+) -> pd.DataFrame:
+    """Similarity to the ensemble's maps: of components, with and without themselves in it, and of the distilled net.
+
+    Parameters
+    ----------
+    components : array_like, shape (M, N, 1 + W, K)
+        Occluded logits of M components; the ensemble is their unweighted mean. Probabilities, for an ensemble of
+        probabilities.
+    distilled : array_like, shape (N, 1 + W, K)
+        Occluded logits (or probabilities) of the distilled network.
+    labels : array_like of int, shape (N,)
+        True class of each image.
+    maps : callable
+        From outputs (N, 1 + W, K) to saliency maps (N, K, H, W).
+    models : sequence of M str
+        Names of the components.
+    index : array_like of int, shape (N,), optional
+        Identifier of each image; its position by default.
+
+    Returns
+    -------
+    DataFrame
+        Columns kind, model, image, target, label, on_target, pearson, cosine. kind is 'component' (to the ensemble it
+        is part of), 'leave-one-out' (the same component to the ensemble of the others) or 'distilled' (to the
+        ensemble).
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two components, or shapes or names do not match.
+    """
+    components, distilled = np.asarray(components), np.asarray(distilled)
+    if components.ndim != 4 or distilled.shape != components.shape[1:]:
+        raise ValueError(
+            f"outputs of shapes {components.shape} and {distilled.shape}: expected (M, N, 1 + W, K) and (N, 1 + W, K)"
+        )
+    if len(models) != len(components):
+        raise ValueError(f"{len(models)} names for {len(components)} components: expected one each")
+    others = leave_one_out(components)
+    ensemble = maps(components.mean(0, dtype=np.float64).astype(others.dtype))
+    own = [maps(component) for component in components]
+    frames = [
+        compare(map_, ensemble, labels, index=index, kind="component", model=model)
+        for model, map_ in zip(models, own, strict=True)
+    ]
+    frames += [
+        compare(map_, maps(rest), labels, index=index, kind="leave-one-out", model=model)
+        for model, map_, rest in zip(models, own, others, strict=True)
+    ]
+    frames.append(compare(maps(distilled), ensemble, labels, index=index, kind="distilled", model="distilled"))
+    return pd.concat(frames, ignore_index=True)
+
+
+def shares(
+    frame: pd.DataFrame, threshold: float, *, by: str | Sequence[str], similarity: str = "pearson"
+) -> pd.DataFrame:
+    """Share of maps whose similarity reaches the threshold, with its uncertainty.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        One row a comparison of two maps, with the columns image, `similarity` and those of `by`.
+    threshold : float
+        T_c, in [-1, 1].
+    by : str or sequence of str
+        Columns that tell the groups apart, such as ``["kind", "on_target"]``.
+    similarity : {'pearson', 'cosine'}
+        Which similarity.
+
+    Returns
+    -------
+    DataFrame
+        One row a group, in order of appearance: the columns of `by`, share, low, high (95 % bootstrap that draws whole
+        images), maps (rows), images, undefined (rows whose similarity is NaN, a constant map; they count as not
+        reaching the threshold).
+
+    Raises
+    ------
+    ValueError
+        If the threshold is outside [-1, 1], a column is missing or there are no rows.
+    """
+    threshold = check_threshold(threshold)
+    by = [by] if isinstance(by, str) else list(by)
+    missing = [name for name in ("image", similarity, *by) if name not in frame.columns]
+    if missing:
+        raise ValueError(f"columns {', '.join(missing)} are missing: found {', '.join(map(str, frame.columns))}")
+    if not by or frame.empty:
+        raise ValueError(f"{len(frame)} rows grouped by {by}: expected at least one row and one column")
+    rows = []
+    for key, group in frame.groupby(by, sort=False, dropna=False):
+        share, low, high = interval(group[similarity] >= threshold, group.image)
+        counts = {"maps": len(group), "images": group.image.nunique(), "undefined": int(group[similarity].isna().sum())}
+        rows.append(dict(zip(by, key, strict=True)) | {"share": share, "low": low, "high": high} | counts)
+    return pd.DataFrame(rows)
