@@ -84,6 +84,10 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(members)
         self.output = output
 
+    def extra_repr(self) -> str:
+        """Say what is averaged."""
+        return f"output={self.output!r}"
+
     def forward(self, images: Tensor) -> Tensor:
         """Map images (N, C, H, W) to the ensemble's logits (N, K)."""
         logits = torch.stack([member(images) for member in self.members])

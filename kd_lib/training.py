@@ -2,10 +2,12 @@
 
 import copy
 import hashlib
+import io
 import math
+import pickle
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -135,7 +137,12 @@ def augment(images: Tensor, *, flip: bool, crop_padding: int, generator: torch.G
 
 
 def distillation_loss(
-    student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, *, temperature: float = 4.0, hard_weight: float = 0.0
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    *,
+    temperature: float = 4.0,
+    hard_weight: float = 0.0,
 ) -> Tensor:
     """Weighted mean of the soft loss, T^2 KL(teacher || student) at temperature T, and the hard cross-entropy.
 
@@ -253,42 +260,219 @@ def train(
     ------
     ValueError
         If an argument is out of its range, the stored network was trained in another way, one of its checkpoints is
-        damaged, or the loss stops being finite.
-    FileNotFoundError
-        If a checkpoint of the stored network is missing.
+        damaged or missing, or the loss stops being finite.
     """
     where = pick_device(device)
-    classes, n = len(dataset.class_names), len(dataset.train)
-    rounds = math.ceil(n / regime.batch_size)
-    if n < 2 * rounds or n == 0:
-        raise ValueError(
-            f"{n} training images in batches of {regime.batch_size} leave a batch of less than 2, which batch "
-            "normalisation cannot take: use more images or another batch_size"
-        )
-    setting = {"regime": asdict(regime), "seed": seed, "data": dataset.fingerprint, "teacher": None}
+    steps = _steps(len(dataset.train), regime.batch_size)
+    setting = asdict(regime) | {"seed": seed, "data": dataset.fingerprint}
     if teacher is not None:
         _check_distillation(temperature, hard_weight)
         setting |= {"teacher": _digest(teacher), "temperature": temperature, "hard_weight": hard_weight}
-    folder = run.checkpoint_path(name, 0).parent
-    stored = None if recompute else _stored(run, name, setting, where)
+    stored = None if recompute else _stored(run, name, setting, where, regime.epochs)
+    history = stored["history"] if stored else []
+    if len(history) > regime.epochs:
+        if verbose:
+            print(f"{name}  trained already, accuracy {history[-1]['test_accuracy']:.1%}", flush=True)
+        return pd.DataFrame(history)
 
-    cuda = [torch.cuda.current_device()] if where.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if where.type == "cuda" else []):
         torch.manual_seed(models.seed_of(name, seed))
-        model = models.build(regime.arch, classes).to(where, memory_format=torch.channels_last)
-        _check_fit(model, dataset, regime.arch)
-        generator = torch.Generator(where).manual_seed(models.seed_of(name, seed))
-        optimiser, schedule = _optimiser(model, regime, steps=rounds * regime.epochs)
-        if stored is None:
-            (folder / "resume.pt").unlink(missing_ok=True)
-            history = [_row(name, 0, test_accuracy=accuracy(predict(model, dataset, dataset.test), dataset.test.labels))]
-            _save(run, name, history, setting, model, optimiser, schedule, generator)
-        else:
-            history = stored["history"]
-            store.load_checkpoint(run.checkpoint_path(name, len(history) - 1), model)
+        model = models.build(regime.arch, len(dataset.class_names))
+        _check_fit(model, dataset, f"architecture {regime.arch!r}")
+        model.to(where, memory_format=torch.channels_last)  # faster on CPUs as well
+        if teacher is not None:
+            teacher = copy.deepcopy(teacher).to(where, memory_format=torch.channels_last).eval()
+            _check_fit(teacher, dataset, "the teacher")
+        optimiser, schedule = _optimiser(model, regime, steps * regime.epochs)
+        generator = _default_generator(where)
+        on_device = replace(
+            dataset,
+            train=Split(
+                *(tensor.to(where) for tensor in (dataset.train.images, dataset.train.labels, dataset.train.index))
+            ),
+            mean=dataset.mean.to(where),  # left on the host, it would be waited for in every step
+            std=dataset.std.to(where),
+        )
+
+        def objective(logits: Tensor, batch: Tensor, targets: Tensor) -> Tensor:
+            if teacher is None:
+                return F.cross_entropy(logits, targets)
+            with torch.no_grad(), _autocast(where, regime):
+                soft = teacher(batch).float()
+            return distillation_loss(logits, soft, targets, temperature=temperature, hard_weight=hard_weight)
+
+        def commit(loss=math.nan, train_accuracy=math.nan, images_per_second=math.nan):
+            test_accuracy = accuracy(predict(model, dataset, dataset.test), dataset.test.labels)
+            row = {"model": name, "epoch": len(history), "loss": loss, "train_accuracy": train_accuracy}
+            history.append(row | {"test_accuracy": test_accuracy, "images_per_second": images_per_second})
+            state = {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
+            state |= {"rng": generator.get_state(), "device": where.type, "setting": setting, "history": history}
+            _save(run, model, state)
+
+        if stored:
+            store.load_checkpoint(run.checkpoint_path(name, history[-1]["epoch"]), model)
             optimiser.load_state_dict(stored["optimiser"])
             schedule.load_state_dict(stored["schedule"])
-            generator.set_state(stored["generator"])
-            _set_rng(stored["rng"])
+            generator.set_state(stored["rng"])
+        else:
+            _clear(run, name)
+            commit()
 
-        ...
+        begun, first = time.perf_counter(), len(history)
+        for epoch in range(first, regime.epochs + 1):
+            loss, train_accuracy, speed = _epoch(model, on_device, regime, objective, optimiser, schedule, generator)
+            if not math.isfinite(loss):
+                raise ValueError(f"the loss of {name!r} is {loss} in epoch {epoch}: lower max_lr ({regime.max_lr})")
+            commit(loss, train_accuracy, speed)
+            if verbose:
+                left = (time.perf_counter() - begun) / (epoch - first + 1) * (regime.epochs - epoch)
+                print(
+                    f"{name}  epoch {epoch}/{regime.epochs}  loss {loss:.4f}  "
+                    f"accuracy {history[-1]['test_accuracy']:.1%}  {speed:,.0f} images/s  "
+                    f"ETA {timedelta(seconds=round(left))}",
+                    flush=True,
+                )
+    return pd.DataFrame(history)
+
+
+def _epoch(model, dataset, regime, objective, optimiser, schedule, generator) -> tuple[float, float, float]:
+    """Learn every training image once: mean loss of the steps, accuracy, images a second."""
+    images, labels = dataset.train.images, dataset.train.labels
+    steps = _steps(len(labels), regime.batch_size)
+    total = torch.zeros((), dtype=torch.float64, device=images.device)
+    right = torch.zeros((), dtype=torch.int64, device=images.device)
+    model.train()
+    begun = time.perf_counter()
+    order = torch.randperm(len(labels), generator=generator, device=images.device)
+    for rows in order.tensor_split(steps):
+        batch = dataset.normalise(images[rows])
+        batch = augment(batch, flip=regime.flip, crop_padding=regime.crop_padding, generator=generator)
+        batch, targets = batch.contiguous(memory_format=torch.channels_last), labels[rows]
+        with _autocast(images.device, regime):
+            logits = model(batch)
+        loss = objective(logits.float(), batch, targets)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        total += loss.detach()
+        right += (logits.argmax(1) == targets).sum()
+    mean_loss = total.item() / steps  # the epoch's first wait for the device
+    seconds = time.perf_counter() - begun
+    return mean_loss, right.item() / len(labels), len(labels) / seconds
+
+
+def _steps(images: int, batch_size: int) -> int:
+    """Count the batches of an epoch; a ValueError if one of them would hold fewer than two images."""
+    steps = math.ceil(images / batch_size)
+    if images < max(2 * steps, 2):
+        raise ValueError(
+            f"{images} training images in batches of {batch_size} leave a batch of less than 2, which batch "
+            "normalisation cannot take: use more images or another batch_size"
+        )
+    return steps
+
+
+def _optimiser(model: nn.Module, regime: Regime, steps: int):
+    """Build the optimiser and its schedule over all steps of the training."""
+    common = {"lr": regime.max_lr, "weight_decay": regime.weight_decay, "fused": True}
+    if regime.optimiser == "sgd":
+        nesterov = regime.momentum > 0
+        optimiser = torch.optim.SGD(model.parameters(), momentum=regime.momentum, nesterov=nesterov, **common)
+    else:
+        optimiser = torch.optim.Adam(model.parameters(), betas=(regime.momentum, 0.999), **common)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, regime.max_lr, total_steps=steps, anneal_strategy="linear", cycle_momentum=False
+    )
+    return optimiser, schedule
+
+
+def _autocast(device: torch.device, regime: Regime) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=regime.precision == "bfloat16")
+
+
+def _default_generator(device: torch.device) -> torch.Generator:
+    """Get the generator that dropout draws from too, so that one state is all there is to keep."""
+    if device.type == "cuda":
+        return torch.cuda.default_generators[torch.cuda.current_device()]
+    return torch.default_generator
+
+
+def _digest(model: nn.Module) -> str:
+    """SHA-256 of a network's structure and weights."""
+    digest = hashlib.sha256(repr(model).encode())
+    for tensor in model.state_dict().values():
+        digest.update(tensor.cpu().contiguous().numpy())
+    return digest.hexdigest()
+
+
+def _check_distillation(temperature: float, hard_weight: float) -> None:
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"temperature is {temperature}: expected a finite number above 0")
+    if not 0 <= hard_weight <= 1:
+        raise ValueError(f"hard_weight is {hard_weight}: expected a number in [0, 1]")
+
+
+def _check_fit(model: nn.Module, dataset: Dataset, what: str) -> None:
+    """Raise a ValueError unless the network maps the data set's images to its classes."""
+    pair = dataset.train.select(slice(2))
+    size, classes = "x".join(map(str, pair.images.shape[2:])), len(dataset.class_names)
+    try:
+        logits = predict(model, dataset, pair)
+    except (RuntimeError, AssertionError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(f"{what} does not take {size} images ({reason}): use another, such as 'resnet18'") from None
+    if logits.shape != (len(pair), classes):
+        raise ValueError(
+            f"{what} returns {tuple(logits.shape[1:])} outputs an image: expected ({classes},), the classes"
+        )
+
+
+def _files(run: store.Run, name: str) -> tuple[Path, Path]:
+    folder = run.checkpoint_path(name, 0).parent
+    return folder / "resume.pt", folder / "history.csv"
+
+
+def _save(run: store.Run, model: nn.Module, state: dict) -> None:
+    """Write the last epoch of a history; `resume.pt` comes last and makes it count."""
+    last = state["history"][-1]
+    resume, csv = _files(run, last["model"])
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    store.save_checkpoint(run.checkpoint_path(last["model"], last["epoch"]), model)
+    store.write_bytes(csv, pd.DataFrame(state["history"]).to_csv(index=False).encode())
+    store.write_bytes(resume, buffer.getvalue())
+
+
+def _stored(run: store.Run, name: str, setting: dict, device: torch.device, epochs: int) -> dict | None:
+    """Read the state after the last full epoch, if there is one that this training can go on from."""
+    resume, _ = _files(run, name)
+    mend = "train again with recompute=True"
+    if not resume.exists():
+        if any(run.epochs(name)):  # epoch 0 alone is a training killed in its first write
+            raise ValueError(f"{resume.parent} has checkpoints but no {resume.name} to go on from: {mend}")
+        return None
+    try:
+        state = torch.load(resume, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{resume} is damaged ({str(error).splitlines()[0]}): {mend}") from None
+    if differing := store.differences(state["setting"], setting):
+        raise ValueError(f"{name!r} was trained in another way ({'; '.join(differing)}): {mend}")
+    if len(state["history"]) <= epochs and state["device"] != device.type:
+        raise ValueError(f"training of {name!r} stopped on {state['device']!r}: go on there, or {mend}")
+    for row in state["history"]:
+        path = run.checkpoint_path(name, row["epoch"])
+        try:
+            safe_open(path, "pt").keys()  # a truncated file does not open
+        except FileNotFoundError:
+            raise ValueError(f"checkpoint {path} is missing: {mend}") from None
+        except SafetensorError as error:
+            raise ValueError(f"checkpoint {path} is damaged ({error}): {mend}") from None
+    return state
+
+
+def _clear(run: store.Run, name: str) -> None:
+    """Delete what an earlier training left, `resume.pt` last so that a half-deleted one is not taken for a new one."""
+    resume, csv = _files(run, name)
+    for file in (*[run.checkpoint_path(name, epoch) for epoch in run.epochs(name)], csv, resume):
+        file.unlink(missing_ok=True)
