@@ -21,7 +21,7 @@ TICKS = {"1": True, "0": False}
 # A map shows a view that holds more than this many times its share, by area, of the positive attribution.
 SHOWN = 2.0
 # A network uses a view whose removal costs more than this many standard deviations of the class's logit.
-USED = 0.25
+USED = 0.5
 
 
 def pairs_of_components(

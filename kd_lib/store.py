@@ -107,6 +107,10 @@ class Run:
         """The parameters this run was claimed with; FileNotFoundError if it never was."""
         return self._entries()["parameters"]
 
+    def entry(self, key: str):
+        """One entry of `run.json`; KeyError if it was never recorded."""
+        return self._entries()[key]
+
     def record(self, key: str, value) -> None:
         """Add one JSON-able entry, such as seconds per step, to `run.json`."""
         write_json(self._json, self._entries() | {key: value})

@@ -1,0 +1,149 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Generate the saliency maps
+#
+# A patch is moved over the image; how far the score of a class falls while the patch hides a place is how much that
+# place counts {cite}`zeiler2014visualizing`. What is computed and stored here, once, is the network's output on every
+# occluded image. All maps of this book, those of the ensemble included, are sums and differences of these numbers.
+
+# %% tags=["parameters"]
+run: str = "runs/quick"  # folder of the run, made by train_models
+patch: int = 4  # side of the occluding square, in pixels
+stride: int = 2  # step from one position of the square to the next, in pixels
+baseline: float = 0.0  # what hidden pixels become, after normalisation; 0 is the data set's mean colour
+every_epoch: int = 4  # components of which every epoch is explained (RQ1); of the others the last one
+example: int = 0  # probe image shown in the galleries
+device: str = "auto"  # auto | cpu | cuda
+precision: str = "float32"  # float32 | bfloat16
+recompute: bool = False  # look for damaged parts of the store and compute them again
+
+# %% tags=["hide-input"]
+import time
+
+from kd_lib import attributions, charts, occlusion, occlusion_store, parameters, store, study
+
+parameters.check(globals())
+
+# %% [markdown]
+# ## Occluded logits
+#
+# One row of the store is a *state*: a network after some number of epochs. A run that was interrupted goes on here
+# with what is missing.
+
+# %%
+place = store.Run(run)
+dataset = study.load_data(place)
+probe = dataset.probe
+images = dataset.normalise(probe.images)
+states = study.states(place, every_epoch)
+occlusion_store.create_or_open(
+    place.occlusion,
+    states=states,
+    labels=probe.labels,
+    index=probe.index,
+    class_names=dataset.class_names,
+    image_size=tuple(images.shape[-2:]),
+    patch=patch,
+    stride=stride,
+    baseline=baseline,
+    precision=precision,
+)
+
+# %%
+started = time.perf_counter()
+blocks = occlusion.fill(
+    place.occlusion,
+    lambda name, epoch: study.network(place, name, epoch, device=device),
+    images,
+    recompute=recompute,
+)
+if blocks:
+    place.record("seconds_occlusion", round(time.perf_counter() - started, 1))
+occluded = occlusion_store.open_logits(place.occlusion)
+occluded.sizes
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-gallery", "caption": "Maps of one probe image: a row a network, a column a class. The ensemble's map is the mean of the components' maps, exactly, since the map is linear in the outputs."}}
+names = study.components(place)
+outputs = {name: study.occluded_outputs(place, name)[example] for name in [*names, "distilled"]}
+outputs["ensemble"] = sum(outputs[name] for name in names) / len(names)
+label = dataset.class_names[probe.labels[example]]
+charts.map_grid(
+    [(name, probe.images[example], study.saliency_maps(place, values)) for name, values in outputs.items()],
+    dataset.class_names,
+    title=f"One image of {label}: the maps of every network for every class",
+    description=f"Saliency maps of one image of {label}, one row a network and one column a class.",
+)
+
+# %% [markdown]
+# ## Size of the patch
+#
+# A small patch hides too little for the network to notice; a large one blurs the map. As Gardner (2022, Fig. 3.2) does,
+# the book uses 4 pixels unless a parameter says otherwise.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-patches", "caption": "The same networks and image with patches of 1, 2, 4 and 8 pixels, stride 1, for the true class."}}
+PATCHES = (1, 2, 4, 8)
+one, target = images[example : example + 1], int(probe.labels[example])
+rows = []
+for name in names[:3]:
+    net = study.network(place, name, device=device)
+    own = [attributions.occlusion_map(net, one, target, patch=size) for size in PATCHES]
+    rows.append((name, probe.images[example], own))
+charts.map_grid(
+    rows,
+    [f"{size} × {size}" for size in PATCHES],
+    title="A larger patch gives a smoother map",
+    description="Maps of one image by three networks with patches of one, two, four and eight pixels.",
+    shared=False,
+)
+
+# %% [markdown]
+# ## Other methods
+#
+# Occlusion beside three gradient-based attributions (Gardner 2022, Fig. 3.1), as Captum {cite}`kokhlikyan2020captum`
+# computes them. Only Occlusion is linear in the network's output, which is what makes an ensemble's map the mean of its
+# components' maps.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-methods", "caption": "Four attribution methods on the same network, for the true class of four images. Each map has a scale of its own."}}
+net = study.network(place, names[0], device=device)
+shown = [int((probe.labels == k).nonzero()[0]) for k in range(min(4, len(dataset.class_names)))]
+methods = [attributions.methods(net, images[i : i + 1], int(probe.labels[i]), patch=patch) for i in shown]
+charts.map_grid(
+    [
+        (dataset.class_names[probe.labels[i]], probe.images[i], list(found.values()))
+        for i, found in zip(shown, methods, strict=True)
+    ],
+    list(methods[0]),
+    title="Four attribution methods disagree about the same network",
+    description="Maps by Occlusion, Saliency, Deconvolution and GradCAM for four images.",
+    shared=False,
+)
+
+# %% [markdown]
+# ## Ground truth by intervention
+#
+# Multi-view images can be drawn again without one view. What the networks answer then is kept for later: it says which
+# views a network really uses. Photographs offer nothing of the kind.
+
+# %%
+if probe.views is not None:
+    finals = {name: study.network(place, name, device=device) for name in [*names, "distilled"]}
+    study.save_view_logits(place, {name: study.view_logits(net, dataset) for name, net in finals.items()})
+
+# %% [markdown]
+# What this notebook leaves behind, checked whenever it is tested:
+
+# %% tags=["nbval-check-output"]
+group = occlusion_store.open_group(place.occlusion)
+print("every planned state is stored:", not occlusion_store.missing(group))
+print("every block matches its checksum:", not occlusion_store.damaged(group))
