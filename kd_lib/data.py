@@ -208,7 +208,9 @@ def _take(labels: Tensor, quota: Tensor, seed: int) -> Tensor:
     return by_class[rank < quota[labels[by_class]]].sort().values
 
 
-def _sample(labels: Tensor, size: int | None, names: Sequence[str], what: str, *, probe_per_class: int, seed: int):
+def _sample(
+    labels: Tensor, size: int | None, names: Sequence[str], what: str, *, probe_per_class: int, seed: int
+) -> Tensor:
     """Rows of a stratified sample that leaves at least one image of each class beside the probe."""
     if size is not None and size > len(labels):
         raise ValueError(f"{what}_size={size}: there are {len(labels)} {what} images; ask for fewer, or None for all")
@@ -216,12 +218,12 @@ def _sample(labels: Tensor, size: int | None, names: Sequence[str], what: str, *
     counts = torch.bincount(labels[rows], minlength=len(names))
     fewest = int(counts.argmin())
     if counts[fewest] <= probe_per_class:
-        probe = (
-            f" (probe_per_class={probe_per_class} and 1 to test on); use a smaller probe or" if probe_per_class else ";"
+        mend = f"set {what}_size" + (
+            f" higher, or probe_per_class={probe_per_class} lower" if probe_per_class else " higher"
         )
         raise ValueError(
-            f"{what}_size={size} gives {int(counts[fewest])} {what} images of {names[fewest]!r}: expected at least "
-            f"{probe_per_class + 1}{probe} more {what} images"
+            f"{what}_size={size} gives {int(counts[fewest])} {what} images of {names[fewest]!r}, "
+            f"expected at least {probe_per_class + 1}: {mend}"
         )
     return rows
 

@@ -1,14 +1,11 @@
 """Occlusion saliency: what each patch of an image adds to each class's output (Zeiler & Fergus 2014)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
-
-from kd_lib import occlusion_store
 
 PRECISIONS = ("float32", "bfloat16")
 BATCH_BYTES = {"cpu": 3 << 19, "cuda": 3 << 24}  # of input a forward pass: 128 (4096) images of 3x32x32
@@ -38,9 +35,13 @@ def windows(image_size: tuple[int, int], patch: int, stride: int) -> tuple[list[
     """
     height, width = image_size
     if not 1 <= patch <= min(height, width):
-        raise ValueError(f"patch {patch} does not fit the {height}x{width} image: give 1 to {min(height, width)} pixels")
+        raise ValueError(
+            f"patch {patch} does not fit the {height}x{width} image: give 1 to {min(height, width)} pixels"
+        )
     if not 1 <= stride <= patch:
-        raise ValueError(f"stride {stride} with patch {patch}: give 1 to {patch} pixels, so that every pixel is covered")
+        raise ValueError(
+            f"stride {stride} with patch {patch}: give 1 to {patch} pixels, so that every pixel is covered"
+        )
     rows, cols = (list(range(0, side - patch + stride, stride)) for side in (height, width))
     return rows, cols
 
@@ -167,69 +168,6 @@ def saliency_maps(
     # A window is a product of rows and columns, so the mean over windows is one mean over each.
     mean_rows, mean_cols = covered_rows / covered_rows.sum(0), covered_cols / covered_cols.sum(0)
     return torch.einsum("...rck,rh,cw->...khw", fall, mean_rows, mean_cols)
-
-
-def fill(
-    path: Path,
-    load_model: Callable[[str, int], nn.Module],
-    images: Tensor,
-    *,
-    recompute: bool = False,
-    batch_size: int | None = None,
-    progress: bool = True,
-) -> int:
-    """Compute what the store of occluded logits at `path` still lacks, block by block.
-
-    May be killed at any time; the next call goes on from the last whole block. Memory is that of one block.
-
-    Parameters
-    ----------
-    path : Path
-        A store made by `occlusion_store.create_or_open`, which fixes patch, stride, baseline and precision.
-    load_model : callable
-        Gives the network of a (model, epoch), on the device to compute on; called once a state that lacks something.
-    images : Tensor, float, shape (N, C, H, W)
-        The normalised images the store was made for, in its order.
-    recompute : bool
-        Whether to read every stored block first and compute the damaged ones again.
-    batch_size : int, optional
-        As for `occluded_logits`.
-    progress : bool
-        Whether to show a progress bar in maps (one an image and class).
-
-    Returns
-    -------
-    int
-        Number of blocks computed.
-
-    Raises
-    ------
-    ValueError
-        If `images` are not as many or not of the size the store was made for.
-    OSError
-        If the device is full: the blocks written so far are kept, the one at hand is not.
-    """
-    group = occlusion_store.open_group(path, mode="r+")
-    attributes = dict(group.attrs)
-    settings = {name: attributes[name] for name in ("patch", "stride", "baseline", "precision")}
-    stored = (group["logits"].shape[1], *attributes["image_size"])
-    if (len(images), *images.shape[-2:]) != stored:
-        raise ValueError(f"images have shape {tuple(images.shape)}: {path} was made for (N, H, W) = {stored}")
-    if recompute:
-        occlusion_store.discard(group, occlusion_store.damaged(group))
-    todo = occlusion_store.missing(group)
-    classes, rows = group["logits"].shape[-1], [occlusion_store.rows_of(group, block) for _, block in todo]
-    total = sum(block.stop - block.start for block in rows) * classes
-    loaded = None
-    with tqdm(total=total, desc="occlusion", unit="map", unit_scale=True, disable=not progress) as bar:
-        for (state, block), images_of_block in zip(todo, rows, strict=True):
-            if state != loaded:
-                model = load_model(*occlusion_store.states(group)[state])
-                loaded = state
-            logits = occluded_logits(model, images[images_of_block], batch_size=batch_size, **settings)
-            occlusion_store.write_block(group, state, block, logits.numpy())
-            bar.update(len(logits) * classes)
-    return len(todo)
 
 
 def _coverage(image_size: tuple[int, int], patch: int, stride: int) -> tuple[Tensor, Tensor]:

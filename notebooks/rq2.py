@@ -1,0 +1,142 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # RQ2: do the components use different features?
+#
+# An ensemble can only be worth more than its components if they differ. Two views of that: how similar the maps of two
+# components are, and which features each network's maps show.
+
+# %% tags=["parameters"]
+run: str = "runs/quick"  # folder of the run
+threshold: float | None = None  # T_c in [-1, 1]; None takes the one of threshold_determination
+view_effect: float = 0.5  # multiview: a view is used if removing it costs this many standard deviations of the logit
+
+# %% tags=["hide-input"]
+import pandas as pd
+
+from kd_lib import charts, features, parameters, statistics, store, study, transfer
+
+parameters.check(globals())
+
+# %%
+place = store.Run(run)
+t_c, source = study.threshold(place, threshold)
+labels, class_names = study.labels(place), place.entry("class_names")
+names = study.components(place)
+print(f"T_c = {t_c:.2f} ({source}); components: {', '.join(names)}")
+
+# %% [markdown]
+# ## How similar are the maps of two components?
+
+# %%
+pairs = features.pairs_of_components([study.maps(place, name) for name in names], labels, models=names)
+pairs["class"] = pairs["target"].map(lambda k: class_names[k])
+pairs["target"] = pairs["on_target"].map({True: "on target", False: "off target"})
+pairs["pair"] = pairs["model_a"] + " – " + pairs["model_b"]
+shares = transfer.shares(pairs, t_c, by=["target"])
+by_pair = transfer.shares(pairs, t_c, by=["pair", "target"])
+place.write_csv(shares, "rq2_shares")
+place.write_csv(by_pair, "rq2_shares_by_pair")
+shares.round(3)
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-pairs", "caption": "Similarity of the maps of every two components, by class: median, quartiles, and the 5th and 95th percentile."}}
+charts.boxes(
+    statistics.quantiles(pairs, "pearson", by=["class", "target"]).assign(kind="component"),
+    group="class",
+    colour="kind",
+    value_title="Pearson similarity",
+    title="Components agree about the true class and differ about the others",
+    description="Box plots of the similarity of the maps of two components, by class, on and off target.",
+)
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-pair-shares", "caption": "Share of maps of each pair of components that are more similar than the threshold, with 95 % intervals from a bootstrap over images."}}
+charts.intervals(
+    by_pair.assign(kind="component"),
+    group="pair",
+    colour="kind",
+    value_title="share of maps above T_c",
+    title="No pair of components shows the same features everywhere",
+    description="Share of maps above the threshold for every pair of components, on and off target.",
+)
+
+# %% [markdown]
+# ## Which features does each network's map show?
+#
+# *Utilisation* of a feature is the number of maps that show it over the number of images in which it is visible. The
+# features are those that people ticked, where the run's `annotations/` holds their tables; on multi-view images they
+# are the views, and a map shows a view that draws more than twice its share of the positive attribution.
+
+# %%
+utilisation, feature_source = study.utilisation(place, [*names, "distilled"])
+print("features:", feature_source)
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-utilisation", "caption": "Utilisation of each feature by each network."}}
+if utilisation:
+    cells = pd.concat(
+        [u.melt(ignore_index=False, var_name="feature", value_name="utilisation") for u in utilisation.values()]
+    )
+    display(
+        charts.heat_map(
+            cells.reset_index(names="network"),
+            x="feature",
+            y="network",
+            value="utilisation",
+            title="Networks that differ only in their seed use the features to different degrees",
+            description="Heat map of the utilisation of every feature by every network.",
+        )
+    )
+else:
+    print("Nobody has said which features these maps show, and nothing is invented: no figure.")
+
+# %% [markdown]
+# ## How alike are the networks' utilisation vectors?
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-utilisation-cosine", "caption": "Cosine similarity of the utilisation vectors of every two networks."}}
+if utilisation:
+    matrix = features.cosine_matrix(pd.concat(utilisation.values(), axis=1))
+    cells = matrix.rename_axis("network").melt(ignore_index=False, var_name="other network", value_name="cosine")
+    place.write_csv(cells.reset_index(), "rq2_cosine")
+    display(
+        charts.heat_map(
+            cells.reset_index(),
+            x="other network",
+            y="network",
+            value="cosine",
+            domain=(0.5, 1),
+            title="Utilisation vectors of two networks are close but not equal",
+            description="Cosine similarity of the utilisation vectors of every two networks.",
+        )
+    )
+else:
+    print("No utilisation, no matrix.")
+
+# %% [markdown]
+# ## What the maps show and what the networks use
+#
+# On multi-view images both are known. `mean importance` is by how many standard deviations the class's logit falls when
+# a view is removed, over the views that are there; `used` is the share of views whose removal costs more than
+# `view_effect`.
+
+# %%
+use = study.view_use(place, view_effect=view_effect)
+if use is not None:
+    place.write_csv(use, "rq2_view_use")
+    display(use.round(3))
+
+# %% tags=["nbval-check-output"]
+on_target = shares.set_index("target")["share"]["on target"]
+print("the share of on-target pairs above T_c is clearly below 1 (under 0.95):", bool(on_target < 0.95))
+print(
+    "components agree more on target than off target:",
+    bool(shares.set_index("target")["share"].idxmax() == "on target"),
+)

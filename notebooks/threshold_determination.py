@@ -1,0 +1,97 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Determine the threshold
+#
+# When are two saliency maps alike enough to say that they show the same features? Pairs of maps are labelled *same* or
+# *different*, a logistic curve is fitted to the labels over the similarity of the maps, and $T_c$ is where the curve
+# crosses one half. RQ1 to RQ3 count maps above $T_c$.
+
+# %% tags=["parameters"]
+run: str = "runs/quick"  # folder of the run
+measure: str = "pearson"  # similarity that RQ1 to RQ3 go by: pearson | cosine
+loss: str = "log"  # what their curve minimises: log (log loss) | mse (mean squared error, as in Gardner 2022)
+view_effect: float = 0.5  # multiview: a view is used if removing it costs this many standard deviations of the logit
+seed: int = 0  # of the bootstrap
+
+# %% tags=["hide-input"]
+import pandas as pd
+
+from kd_lib import charts, features, parameters, store, study, threshold
+
+parameters.check(globals())
+
+# %% [markdown]
+# ## Where the labels come from
+#
+# In this order: people, where the run's `annotations/` holds a `pairs.csv` of theirs; on multi-view images the ground
+# truth, for there two networks can be *made* to show which views they use, by taking each view away; otherwise nobody,
+# and then the published value is used.
+
+# %%
+place = store.Run(run)
+names = [*study.components(place), "distilled"]
+maps = [study.maps(place, name) for name in names]
+labels = study.labels(place)
+pairs = features.pairs_of_components(maps, labels, models=names)
+labelled, source = study.labelled_pairs(place, pairs, view_effect=view_effect)
+print("labels:", source)
+
+# %% [markdown]
+# On multi-view images a pair is *same* when both networks use the same set of views of the target class in that image.
+# A network uses a view when removing it lowers the logit of its class by more than `view_effect` standard deviations of
+# that logit over the probe (half a standard deviation is a medium effect by Cohen's convention). Images that show no
+# view of the class say nothing about it and are left out.
+
+# %%
+if labelled is not None:
+    found = labelled.groupby("on_target")["same"].agg(["size", "mean"])
+    display(found.set_axis(["pairs", "share labelled same"], axis=1).round(3))
+
+# %% [markdown]
+# ## The fit
+#
+# Two measures of similarity and two losses. `error` is the share of pairs on the wrong side of $T_c$; `baseline` the
+# error of always giving the commoner answer, which a useful threshold has to beat. Intervals are from a bootstrap that
+# draws whole images.
+
+# %%
+table, curves = threshold.fit_all(labelled, seed=seed)
+table = threshold.choose(table, measure=measure, loss=loss, source=source)
+place.write_csv(table, "threshold")
+table.round(3)
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-threshold", "caption": "Share of pairs labelled the same by similarity (points: equal-width bins, their size the number of pairs), the fitted logistic curves, and the threshold of each (dashed)."}}
+if len(curves):
+    display(
+        charts.response_curves(
+            threshold.binned(labelled),
+            curves,
+            table[table["loss"] != "published"],
+            title="The more alike two maps, the more often they show the same features",
+            description="Share of pairs labelled the same against similarity, with fitted logistic curves.",
+        )
+    )
+else:
+    print("No labels, or none that fix a threshold: nothing to draw.")
+
+# %% [markdown]
+# ## The threshold used from here on
+
+# %%
+chosen = table[table["used"]].iloc[0]
+print(f"T_c = {chosen['value']:.2f}, from: {chosen['source']} (Gardner 2022: {threshold.PUBLISHED})")
+
+# %% tags=["nbval-check-output"]
+print("T_c is a similarity between -1 and 1:", -1 <= chosen["value"] <= 1)
+print("T_c comes from labels of this run:", chosen["loss"] != "published")
