@@ -80,8 +80,8 @@ def read_utilisation(folder: str | Path, animals: str) -> tuple[pd.DataFrame, pd
     FileNotFoundError
         If a file is missing.
     ValueError
-        If the animals are unknown; a column is missing or unknown, a row double, a cell empty or other than 0 or 1; or a
-        map is of an image, or shows a feature, that the other file lacks. Names file and line.
+        If the animals are unknown; a column is missing or unknown, a row double, a cell empty or other than 0 or 1; or
+        a map is of an image, or shows a feature, that the other file lacks. Names file and line.
     """
     features = {f"{name}s": names for name, names in FEATURES.items()}
     if animals not in features:
@@ -215,9 +215,7 @@ def view_tables(
     present = np.asarray(present, dtype=bool)
     wrong = [np.shape(ticks) for ticks in shown.values() if np.shape(ticks) != present.shape]
     if wrong or present.ndim != 2 or present.shape[1] != len(names):
-        raise ValueError(
-            f"views of shape {(wrong or [present.shape])[0]}: expected (N, {len(names)}), as many as present"
-        )
+        raise ValueError(f"views of shape {(wrong or [present.shape])[0]}: expected (N, {len(names)})")
     image = pd.DataFrame({"image": np.arange(len(present))})
     visible = image.join(pd.DataFrame(present, columns=list(names)))
     rows = [
@@ -253,10 +251,10 @@ def importance(clean: ArrayLike, without: ArrayLike) -> np.ndarray:
     return clean[..., None] - without
 
 
-def used(importance: ArrayLike, spread: ArrayLike) -> np.ndarray:
+def used(importance: ArrayLike, spread: ArrayLike, *, effect: float = USED) -> np.ndarray:
     """Which views a network uses, by intervention.
 
-    A view is used when removing it lowers the class's logit by more than `USED` (a quarter) of that logit's spread.
+    A view is used when removing it lowers the class's logit by more than `effect` times that logit's spread.
 
     Parameters
     ----------
@@ -265,6 +263,8 @@ def used(importance: ArrayLike, spread: ArrayLike) -> np.ndarray:
     spread : array_like, shape (K,) or scalar
         Standard deviation of each class's logit over the clean images, ``clean.std(0)``: it makes networks with
         logits of different scales comparable.
+    effect : float
+        In standard deviations; one half is a medium effect (Cohen 1988, Statistical Power Analysis, section 2.2).
 
     Returns
     -------
@@ -273,14 +273,16 @@ def used(importance: ArrayLike, spread: ArrayLike) -> np.ndarray:
     Raises
     ------
     ValueError
-        If a spread is not a positive number, or the shapes do not match.
+        If a spread is not a positive number, the effect not a positive one, or the shapes do not match.
     """
     importance, spread = np.asarray(importance), np.asarray(spread)
     if importance.ndim != 3 or spread.shape not in ((), importance.shape[1:2]):
         raise ValueError(f"importance {importance.shape} and spread {spread.shape}: expected (N, K, V) and (K,)")
     if not (np.isfinite(spread) & (spread > 0)).all():
         raise ValueError(f"spread {np.min(spread)}: expected positive standard deviations of the logits")
-    return importance > USED * spread[..., None]
+    if not effect > 0:
+        raise ValueError(f"view effect {effect}: expected a number above 0, in standard deviations, such as 0.5")
+    return importance > effect * spread[..., None]
 
 
 def _read_ticks(path: Path, ids: tuple[str, ...], names: tuple[str, ...]) -> pd.DataFrame:

@@ -18,7 +18,7 @@ TEXTURE = 9  # pixels a side
 GRID = 3  # cells a side
 PITCH = 11  # pixels from cell to cell: views jitter by one pixel and never overlap
 GREY = 0.5
-CONTRAST = 0.2  # root mean square of a texture at strength 1
+CONTRAST = 0.38  # root mean square of a texture at strength 1
 OWN_STRENGTH = (0.7, 1.0)
 DISTRACTOR_STRENGTH = (0.35, 0.7)
 

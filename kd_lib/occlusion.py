@@ -179,7 +179,7 @@ def _coverage(image_size: tuple[int, int], patch: int, stride: int) -> tuple[Ten
 
 
 def _per_channel(baseline: float | Sequence[float], images: Tensor) -> Tensor:
-    """The baseline as (C, 1, 1), checked."""
+    """Bring the baseline to (C, 1, 1)."""
     values = torch.as_tensor(baseline, dtype=images.dtype, device=images.device)
     channels = images.shape[1]
     if values.ndim > 1 or (values.ndim == 1 and len(values) != channels) or not values.isfinite().all():

@@ -6,6 +6,7 @@ The maps of one image are not independent of one another, so the bootstrap draws
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 
@@ -129,6 +130,27 @@ def bootstrap_weights(clusters: int, *, resamples: int = RESAMPLES, seed: int = 
     """
     draws = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
     return draws.astype(np.float64)
+
+
+def quantiles(frame: pd.DataFrame, value: str, *, by: list[str]) -> pd.DataFrame:
+    """Quantiles of a column, group by group, for box plots.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    value : str
+        The column; NaN are left out.
+    by : list of str
+        Columns that tell the groups apart.
+
+    Returns
+    -------
+    DataFrame
+        One row a group: the columns of `by`, then q05, q25, q50, q75, q95.
+    """
+    levels = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
+    found = frame.groupby(by, sort=False)[value].quantile(list(levels.values())).unstack()
+    return found.set_axis(list(levels), axis=1).reset_index()
 
 
 def _plain(value: np.ndarray) -> float | np.ndarray:

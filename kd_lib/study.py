@@ -1,12 +1,14 @@
-"""What a finished step of a run gives to the next: its data set, its networks, its maps, its threshold."""
+"""What the notebooks read from a run: its data set, networks and maps, its labels, features and threshold."""
 
 import io
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 
-from kd_lib import data, models, occlusion, occlusion_store, store, training
+from kd_lib import data, features, models, multiview, occlusion, occlusion_store, similarity, store, training
+from kd_lib import threshold as thresholds
 from kd_lib.data import Dataset
 
 DATA = ("train_size", "test_size", "probe_per_class", "seed")
@@ -129,3 +131,121 @@ def threshold(run: store.Run, value: float | None) -> tuple[float, str]:
     table = run.read_csv("threshold", made_by="threshold_determination")
     chosen = table[table["used"]].iloc[0]
     return float(chosen["value"]), chosen["source"]
+
+
+def labels(run: store.Run) -> np.ndarray:
+    """True classes (N,) of the probe images."""
+    return occlusion_store.open_group(run.occlusion)["label"][:]
+
+
+def explained_at_every_epoch(run: store.Run) -> list[str]:
+    """Components whose maps of every epoch are stored."""
+    return [
+        name
+        for name in components(run)
+        if occlusion_store.epochs_of(run.occlusion, name) == list(range(run.parameters["epochs"] + 1))
+    ]
+
+
+def similarity_to_final(run: store.Run, model: str) -> np.ndarray:
+    """Pearson similarity (E + 1, N, K) of each of a model's maps to its final one, epoch by epoch."""
+    final = maps(run, model)
+    epochs = occlusion_store.epochs_of(run.occlusion, model)
+    return np.stack([similarity.pearson(maps(run, model, epoch), final) for epoch in epochs])
+
+
+def regime_table(regime: training.Regime, *, networks: int) -> pd.DataFrame:
+    """How the networks are trained, beside Table 3.1 of Gardner (2022)."""
+    rows = {
+        "architecture": (regime.arch, "resnet18"),
+        "components": (networks, 10),
+        "epochs": (regime.epochs, 64),
+        "batch size": (regime.batch_size, 1024),
+        "optimiser": (regime.optimiser, "Adam"),
+        "peak learning rate": (regime.max_lr, 0.4),
+        "momentum": (regime.momentum, 0.9),
+        "weight decay": (regime.weight_decay, 0.001),
+        "schedule": ("one cycle, linear", "one cycle"),
+        "mirrored at random": (regime.flip, True),
+        "crop padding (pixels)": (regime.crop_padding, 4),
+        "precision": (regime.precision, "float32"),
+    }
+    return pd.DataFrame(rows, index=["this run", "Gardner (2022)"]).T
+
+
+def views_used(run: store.Run, *, view_effect: float) -> dict[str, np.ndarray]:
+    """Which views each final network uses, by intervention: bool (N, K, V) a model."""
+    used = {}
+    for name, without in read_view_logits(run).items():
+        clean = occlusion_store.logits_of(run.occlusion, name)[:, 0]
+        used[name] = features.used(features.importance(clean, without), clean.std(0), effect=view_effect)
+    return used
+
+
+def labelled_pairs(run: store.Run, pairs: pd.DataFrame, *, view_effect: float) -> tuple[pd.DataFrame | None, str]:
+    """Those pairs of maps that somebody or something has labelled, with a column `same`, and who or what it was.
+
+    People's labels come first (`annotations/pairs.csv`), then on multi-view images the views that the networks use;
+    without either the frame is None.
+    """
+    path = run.annotations / "pairs.csv"
+    if path.is_file():
+        people = thresholds.read_pairs(path)
+        found = thresholds.merge_labels(pairs, people)
+        return found, f"{people['annotator'].nunique()} people, {len(found)} pairs (annotations/pairs.csv)"
+    if run.parameters["data_set"] != "multiview":
+        return None, f"none; the published T_c = {thresholds.PUBLISHED} is used"
+    present = load_data(run).probe.views.present.numpy()
+    used = views_used(run, view_effect=view_effect)
+    parts = []
+    for (a, b), pair in pairs.groupby(["model_a", "model_b"], sort=False):
+        at = (pair["image"].to_numpy(), pair["target"].to_numpy())
+        same = thresholds.view_labels(used[a], used[b])[at]
+        parts.append(pair.assign(same=same)[present.any(-1)[at]])
+    found = pd.concat(parts).dropna(subset=["pearson", "cosine"])
+    return found, "no people; ground truth of the multi-view images (the views used, by intervention)"
+
+
+def utilisation(run: store.Run, names: list[str]) -> tuple[dict[str, pd.DataFrame], str]:
+    """Utilisation (models by features) of each class for which it is known, and where it is known from."""
+    ticked = [animals for animals in ("dogs", "frogs") if (run.annotations / f"rq2 - {animals}.csv").is_file()]
+    if ticked:
+        tables = {animals: features.read_utilisation(run.annotations, animals) for animals in ticked}
+        return {animals: features.utilisation(*both) for animals, both in tables.items()}, "ticked by people"
+    if run.parameters["data_set"] != "multiview":
+        return {}, "none (no tables in annotations/)"
+    views, true = load_data(run).probe.views, labels(run)
+    masks, present = views.masks().numpy(), views.present.numpy()
+    found = {}
+    for k, class_name in enumerate(run.entry("class_names")):
+        own = np.flatnonzero(true == k)
+        shown = {name: features.views_shown(maps(run, name)[own, k], masks[own, k], present[own, k]) for name in names}
+        titles = [f"{class_name} {view}" for view in multiview.view_names(k)]
+        found[class_name] = features.utilisation(*features.view_tables(shown, present[own, k], names=titles))
+    return found, "views of the multi-view images that the maps show"
+
+
+def view_use(run: store.Run, *, view_effect: float) -> pd.DataFrame | None:
+    """How much the networks' own-class views matter to them; None where there are no views.
+
+    Returns
+    -------
+    DataFrame
+        A row a model: mean importance (standard deviations of the class's logit), used (share of the views present),
+        shown (share whose place the map marks), agreement (share of views for which shown and used agree).
+    """
+    if run.parameters["data_set"] != "multiview":
+        return None
+    views, true = load_data(run).probe.views, labels(run)
+    at = np.arange(len(true)), true
+    present, masks = views.present.numpy()[at], views.masks().numpy()[at]
+    rows = []
+    for name, without in read_view_logits(run).items():
+        clean = occlusion_store.logits_of(run.occlusion, name)[:, 0]
+        importance = features.importance(clean, without)
+        used = features.used(importance, clean.std(0), effect=view_effect)[at][present]
+        shown = features.views_shown(maps(run, name)[at], masks, present)[present]
+        scaled = (importance / clean.std(0)[:, None])[at][present]
+        rows.append((name, scaled.mean(), used.mean(), shown.mean(), (used == shown).mean()))
+    columns = ["network", "mean importance", "used", "shown", "agreement"]
+    return pd.DataFrame(rows, columns=columns).set_index("network")

@@ -142,6 +142,117 @@ def fit(
     )
 
 
+def fit_all(labelled: pd.DataFrame | None, *, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Fit T_c by both measures and both losses.
+
+    Parameters
+    ----------
+    labelled : DataFrame or None
+        Columns image, pearson, cosine, same; None where there are no labels.
+    seed : int
+        Seed of the bootstrap.
+
+    Returns
+    -------
+    table : DataFrame
+        A row a fit: measure, loss, value, low, high, error, baseline (error of always giving the commoner label), n,
+        and remark, which says why a fit gives no threshold; empty without labels.
+    curves : DataFrame
+        Columns measure, loss, similarity, same (fitted probability) of the fits that succeeded.
+    """
+    rows, curves = [], []
+    grid = np.linspace(-1, 1, 101)
+    for measure in ("pearson", "cosine") if labelled is not None else ():
+        for loss in ("log", "mse"):
+            row = {"measure": measure, "loss": loss, "n": len(labelled)}
+            rare = min(labelled["same"].mean(), 1 - labelled["same"].mean())
+            try:
+                found = fit(labelled[measure], labelled["same"], loss=loss, clusters=labelled["image"], seed=seed)
+            except ValueError as error:
+                rows.append(row | {"baseline": rare, "remark": str(error)})
+                continue
+            numbers = {"value": found.value, "low": found.low, "high": found.high, "error": found.error}
+            rows.append(row | numbers | {"baseline": rare, "remark": ""})
+            fitted = {"measure": measure, "loss": loss, "similarity": grid, "same": found.probability(grid)}
+            curves.append(pd.DataFrame(fitted))
+    columns = ["measure", "loss", "value", "low", "high", "error", "baseline", "n", "remark"]
+    return pd.DataFrame(rows, columns=columns), pd.concat(curves) if curves else pd.DataFrame()
+
+
+def choose(table: pd.DataFrame, *, measure: str, loss: str, source: str) -> pd.DataFrame:
+    """Mark the threshold to go by: the fit asked for, or the published value where that fit gives none.
+
+    Parameters
+    ----------
+    table : DataFrame
+        What `fit_all` returned.
+    measure, loss : str
+        The fit asked for.
+    source : str
+        Where the labels come from.
+
+    Returns
+    -------
+    DataFrame
+        With the published value as a last row (loss 'published') and the columns source and used.
+
+    Raises
+    ------
+    ValueError
+        If the measure or the loss is unknown.
+    """
+    for name, value, valid in (("measure", measure, ("pearson", "cosine")), ("loss", loss, ("log", "mse"))):
+        if value not in valid:
+            raise ValueError(f"{name} {value!r}: expected {' or '.join(map(repr, valid))}")
+    published = {"measure": "pearson", "loss": "published", "value": PUBLISHED, "remark": ""}
+    rows = [row | {"source": source} for row in table.to_dict("records")]
+    frame = pd.DataFrame([*rows, published | {"source": f"published, Gardner (2022): T_c = {PUBLISHED}"}])
+    fitted = (frame["measure"] == measure) & (frame["loss"] == loss) & frame["value"].notna()
+    frame["used"] = fitted if fitted.any() else frame["loss"] == "published"
+    return frame
+
+
+def binned(labelled: pd.DataFrame, *, bins: int = 20) -> pd.DataFrame:
+    """Share of pairs labelled same in equal-width bins of each measure: columns measure, similarity, same, pairs."""
+    parts = []
+    for measure in ("pearson", "cosine"):
+        edges = np.linspace(-1, 1, bins + 1)
+        middle = pd.cut(labelled[measure], edges, labels=(edges[1:] + edges[:-1]) / 2, include_lowest=True)
+        counted = labelled.groupby(middle.astype(float))["same"].agg(same="mean", pairs="size").reset_index()
+        parts.append(counted.rename(columns={measure: "similarity"}).assign(measure=measure))
+    return pd.concat(parts, ignore_index=True)
+
+
+def merge_labels(pairs: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:
+    """Give people's labels to the pairs of maps they are about.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        Columns model_a, model_b, image, target and the similarities.
+    people : DataFrame
+        What `read_pairs` returned; a pair may name its models in either order.
+
+    Returns
+    -------
+    DataFrame
+        The columns of both, a row a label.
+
+    Raises
+    ------
+    ValueError
+        If a label is about a pair that this run does not have.
+    """
+    swapped = pairs.rename(columns={"model_a": "model_b", "model_b": "model_a"})
+    keys = ["image", "target", "model_a", "model_b"]
+    found = people.merge(pd.concat([pairs, swapped]), on=keys, how="left", indicator=True)
+    strange = found[found["_merge"] == "left_only"]
+    if len(strange):
+        what = ", ".join(f"{key} {strange.iloc[0][key]}" for key in keys)
+        raise ValueError(f"a label is about a pair that this run does not have ({what}): remove the row")
+    return found.drop(columns="_merge").dropna(subset=["pearson", "cosine"])
+
+
 def read_pairs(path: str | Path) -> pd.DataFrame:
     """Read pairs of maps that people labelled as showing the same features or different ones.
 

@@ -64,22 +64,18 @@ class Regime:
     crop_padding: int = 2
     precision: str = "float32"
 
-    def __post_init__(self):
+    def __post_init__(self):  # noqa: D105
         models.check_arch(self.arch)
-        for field, low in {"epochs": 1, "batch_size": 2, "crop_padding": 0}.items():
+        for field, least in {"epochs": 1, "batch_size": 2, "crop_padding": 0}.items():
             value = getattr(self, field)
-            if type(value) is not int or value < low:
-                raise ValueError(f"{field} is {value!r}: expected a whole number, at least {low}")
+            if type(value) is not int or value < least:
+                raise ValueError(f"{field} is {value!r}: expected a whole number, at least {least}")
         for field, valid in {"optimiser": OPTIMISERS, "precision": PRECISIONS, "flip": (True, False)}.items():
-            value = getattr(self, field)
-            if value not in valid or (field == "flip" and type(value) is not bool):
+            if (value := getattr(self, field)) not in valid:
                 raise ValueError(f"unknown {field} {value!r}: expected {' or '.join(map(repr, valid))}")
-        if not 0 < self.max_lr < math.inf:
-            raise ValueError(f"max_lr is {self.max_lr!r}: expected a finite number above 0")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum is {self.momentum!r}: expected a number in [0, 1)")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"weight_decay is {self.weight_decay!r}: expected a finite number, at least 0")
+        _check_number("max_lr", self.max_lr, above=0)
+        _check_number("momentum", self.momentum, least=0, below=1)
+        _check_number("weight_decay", self.weight_decay, least=0)
 
 
 def pick_device(device: str) -> torch.device:
@@ -266,7 +262,8 @@ def train(
     steps = _steps(len(dataset.train), regime.batch_size)
     setting = asdict(regime) | {"seed": seed, "data": dataset.fingerprint}
     if teacher is not None:
-        _check_distillation(temperature, hard_weight)
+        _check_number("temperature", temperature, above=0)
+        _check_number("hard_weight", hard_weight, least=0, most=1)
         setting |= {"teacher": _digest(teacher), "temperature": temperature, "hard_weight": hard_weight}
     stored = None if recompute else _stored(run, name, setting, where, regime.epochs)
     history = stored["history"] if stored else []
@@ -287,10 +284,8 @@ def train(
         generator = _default_generator(where)
         on_device = replace(
             dataset,
-            train=Split(
-                *(tensor.to(where) for tensor in (dataset.train.images, dataset.train.labels, dataset.train.index))
-            ),
-            mean=dataset.mean.to(where),  # left on the host, it would be waited for in every step
+            train=replace(dataset.train, images=dataset.train.images.to(where), labels=dataset.train.labels.to(where)),
+            mean=dataset.mean.to(where),  # on the host, every step would wait for it
             std=dataset.std.to(where),
         )
 
@@ -309,6 +304,8 @@ def train(
             state |= {"rng": generator.get_state(), "device": where.type, "setting": setting, "history": history}
             _save(run, model, state)
 
+        for partial in run.checkpoint_path(name, 0).parent.glob(".*.partial"):  # of a training killed while it wrote
+            partial.unlink()
         if stored:
             store.load_checkpoint(run.checkpoint_path(name, history[-1]["epoch"]), model)
             optimiser.load_state_dict(stored["optimiser"])
@@ -406,11 +403,11 @@ def _digest(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _check_distillation(temperature: float, hard_weight: float) -> None:
-    if not 0 < temperature < math.inf:
-        raise ValueError(f"temperature is {temperature}: expected a finite number above 0")
-    if not 0 <= hard_weight <= 1:
-        raise ValueError(f"hard_weight is {hard_weight}: expected a number in [0, 1]")
+def _check_number(what: str, value: float, *, least=-math.inf, most=math.inf, above=-math.inf, below=math.inf) -> None:
+    if type(value) not in (int, float) or not (least <= value <= most and above < value < below):
+        limits = {"at least": least, "at most": most, "above": above, "below": below}
+        wanted = " and ".join(f"{word} {limit}" for word, limit in limits.items() if math.isfinite(limit))
+        raise ValueError(f"{what} is {value!r}: expected a finite number {wanted}")
 
 
 def _check_fit(model: nn.Module, dataset: Dataset, what: str) -> None:

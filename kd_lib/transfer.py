@@ -141,3 +141,29 @@ def shares(
         counts = {"maps": len(group), "images": group.image.nunique(), "undefined": int(group[similarity].isna().sum())}
         rows.append(dict(zip(by, key, strict=True)) | {"share": share, "low": low, "high": high} | counts)
     return pd.DataFrame(rows)
+
+
+def gain(frame: pd.DataFrame, *, similarity: str = "pearson") -> pd.DataFrame:
+    """How much closer the distilled network is to the ensemble than components are, image by image.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        What `to_ensemble` returned, with a column target that tells groups of maps apart.
+    similarity : {'pearson', 'cosine'}
+        Which similarity.
+
+    Returns
+    -------
+    DataFrame
+        One row an opponent ('component', 'leave-one-out') and target: the mean over images of the distilled network's
+        similarity less the components' mean, with a 95 % bootstrap interval over images, and the number of images.
+    """
+    means = frame.pivot_table(index=["target", "image"], columns="kind", values=similarity).dropna()
+    rows = []
+    for opponent in ("component", "leave-one-out"):
+        for target, paired in means.groupby(level="target", sort=False):
+            difference, low, high = interval(paired["distilled"] - paired[opponent])
+            row = {"distilled less": opponent, "target": target, "difference": difference, "low": low, "high": high}
+            rows.append(row | {"images": len(paired)})
+    return pd.DataFrame(rows)

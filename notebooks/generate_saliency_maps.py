@@ -31,7 +31,7 @@ recompute: bool = False  # look for damaged parts of the store and compute them 
 # %% tags=["hide-input"]
 import time
 
-from kd_lib import attributions, charts, occlusion, occlusion_store, parameters, store, study
+from kd_lib import attributions, charts, occlusion_store, parameters, store, study
 
 parameters.check(globals())
 
@@ -62,7 +62,7 @@ occlusion_store.create_or_open(
 
 # %%
 started = time.perf_counter()
-blocks = occlusion.fill(
+blocks = occlusion_store.fill(
     place.occlusion,
     lambda name, epoch: study.network(place, name, epoch, device=device),
     images,

@@ -25,7 +25,6 @@ view_effect: float = 0.5  # multiview: a view is used if removing it costs this 
 seed: int = 0  # of the bootstrap
 
 # %% tags=["hide-input"]
-import pandas as pd
 
 from kd_lib import charts, features, parameters, store, study, threshold
 

@@ -96,7 +96,7 @@ regime = training.Regime(
     precision=precision,
 )
 names = models.component_names(components)
-charts.regime_table(regime, networks=components)
+study.regime_table(regime, networks=components)
 
 # %% [markdown]
 # ## Training

@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import bootstrap
+
+from kd_lib.statistics import bootstrap_weights, cluster_of, interval
+
+
+def test_weights_draw_as_many_clusters_as_there_are():
+    weights = bootstrap_weights(7, resamples=50, seed=3)
+    assert weights.shape == (50, 7)
+    assert (weights.sum(1) == 7).all()
+    np.testing.assert_array_equal(weights, bootstrap_weights(7, resamples=50, seed=3))
+    assert (weights != bootstrap_weights(7, resamples=50, seed=4)).any()
+
+
+def test_agrees_with_scipy():
+    values = np.random.default_rng(0).exponential(size=80)
+    ours = interval(values, resamples=20_000)
+    theirs = bootstrap((values,), np.mean, method="percentile", n_resamples=20_000, rng=1).confidence_interval
+    assert ours.estimate == pytest.approx(values.mean())
+    assert ours.low == pytest.approx(theirs.low, abs=0.01)
+    assert ours.high == pytest.approx(theirs.high, abs=0.01)
+
+
+def test_clusters_agree_with_scipy_on_sums_and_sizes():
+    rng = np.random.default_rng(1)
+    clusters = rng.integers(0, 30, 300)
+    values = rng.normal(size=30)[clusters] + 0.1 * rng.normal(size=300)
+    sums, sizes = np.bincount(clusters, values), np.bincount(clusters).astype(float)
+    theirs = bootstrap(
+        (sums, sizes),
+        lambda s, n, axis: s.sum(axis) / n.sum(axis),
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        n_resamples=20_000,
+        rng=2,
+    ).confidence_interval
+    ours = interval(values, clusters, resamples=20_000)
+    assert ours.low == pytest.approx(theirs.low, abs=0.01)
+    assert ours.high == pytest.approx(theirs.high, abs=0.01)
+    assert ours.high - ours.low > 2 * np.diff(interval(values)[1:])[0]  # rows of a cluster are not independent
+
+
+def test_repeating_every_row_of_a_cluster_tells_nothing_new():
+    values = np.random.default_rng(2).normal(size=40)
+    once = interval(values)
+    thrice = interval(np.repeat(values, 3), np.repeat(np.arange(40), 3))
+    np.testing.assert_allclose(thrice, once)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.booleans(), min_size=2, max_size=40))
+def test_a_share_stays_within_its_range(values):
+    share, low, high = interval(values, resamples=200)
+    assert share == pytest.approx(np.mean(values))
+    assert 0 <= low <= high <= 1
+    if len(set(values)) == 1:
+        assert low == high == share
+
+
+def test_columns_are_the_same_as_one_by_one():
+    values = np.random.default_rng(3).normal(size=(50, 4))
+    clusters = np.arange(50) // 5
+    together = interval(values, clusters)
+    for column in range(4):
+        np.testing.assert_allclose([part[column] for part in together], interval(values[:, column], clusters))
+
+
+def test_names_of_clusters_do_not_matter():
+    values = np.arange(6.0)
+    assert interval(values, ["b", "b", "a", "a", "c", "c"]) == interval(values, [1, 1, 0, 0, 2, 2])
+    group, count = cluster_of(["b", "a", "b"], 3)
+    assert group.tolist() == [1, 0, 1]
+    assert count == 2
+
+
+def test_more_confidence_is_wider():
+    values = np.random.default_rng(4).normal(size=60)
+    _, low, high = interval(values, confidence=0.99)
+    _, inner_low, inner_high = interval(values, confidence=0.8)
+    assert low < inner_low < inner_high < high
+
+
+def test_one_cluster_tells_nothing_of_the_spread():
+    found = interval([1.0, 2.0], ["x", "x"])
+    assert found.estimate == 1.5
+    assert np.isnan(found.low)
+    assert np.isnan(found.high)
+    assert interval(np.ones((2, 3)), [0, 0]).low.shape == (3,)
+
+
+def test_covers_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(5)
+    hits = [low <= 0.7 <= high for _, low, high in (interval(rng.random(100) < 0.7, seed=s) for s in range(200))]
+    assert 0.88 <= np.mean(hits) <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "message"),
+    [
+        ([], {}, "at least one row"),
+        (1.0, {}, "at least one row"),
+        ([1.0, np.nan], {}, "1 of 2 values are not finite"),
+        ([1.0, 2.0], {"clusters": [1]}, "one for each of the 2 rows"),
+        ([1.0, 2.0], {"confidence": 95}, "confidence 95"),
+        ([1.0, 2.0], {"resamples": 0}, "resamples 0"),
+    ],
+)
+def test_refuses(values, options, message):
+    with pytest.raises(ValueError, match=message):
+        interval(values, **options)

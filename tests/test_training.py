@@ -1,0 +1,509 @@
+import math
+import multiprocessing
+import random
+import signal
+import time
+
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torchvision.transforms.v2 import functional as transforms
+
+from kd_lib import models, store, training
+from kd_lib.data import Dataset, Split
+
+SMALL = "shufflenet_v2_x0_5"  # 0.3 million weights, batch normalisation
+DROPOUT = "mobilenet_v3_small"  # draws random numbers in its forward pass
+CLASSES = ("red", "green", "blue")
+
+
+def coloured(n=48, size=32, seed=0):
+    """A data set that any network learns: class k is bright in channel k."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def split(count):
+        labels = torch.arange(count) % 3
+        images = torch.randint(0, 120, (count, 3, size, size), dtype=torch.uint8, generator=generator)
+        images[torch.arange(count), labels] += 100
+        return Split(images, labels, torch.arange(count))
+
+    train = split(n)
+    pixels = train.images.float().transpose(0, 1).flatten(1) / 255
+    return Dataset("coloured", CLASSES, train, split(12), split(6), pixels.mean(1), pixels.std(1))
+
+
+def regime(**changes):
+    return training.Regime(**{"arch": SMALL, "epochs": 2, "batch_size": 16, "max_lr": 0.01} | changes)
+
+
+def net(seed=0, arch=SMALL):
+    torch.manual_seed(seed)
+    return models.build(arch, 3)
+
+
+def train(folder, name="a", data=None, *, seed=0, verbose=False, **options):
+    changes = {key: options.pop(key) for key in training.Regime.__dataclass_fields__ if key in options}
+    run = store.Run(folder)
+    data = coloured() if data is None else data
+    return training.train(name, data, regime(**changes), run=run, seed=seed, verbose=verbose, device="cpu", **options)
+
+
+def checkpoints(folder, name="a"):
+    return {file.name: file.read_bytes() for file in sorted((folder / "checkpoints" / name).glob("*.safetensors"))}
+
+
+def files(folder):
+    return [file for file in folder.rglob("*") if file.is_file()]
+
+
+# Augmentation
+
+
+def shifts_and_mirrors(image, padding):
+    """Every possible augmentation of one image, by torchvision."""
+    height, width = image.shape[1:]
+    padded = transforms.pad(image, [padding] * 4)
+    corners = [(top, left) for top in range(2 * padding + 1) for left in range(2 * padding + 1)]
+    crops = [transforms.crop(padded, top, left, height, width) for top, left in corners]
+    return crops + [transforms.hflip(padded)[:, top : top + height, left : left + width] for top, left in corners]
+
+
+def test_augment_gives_every_shift_and_mirror_equally_often():
+    image = torch.arange(1.0, 25).reshape(2, 3, 4)
+    n = 6000
+    images = training.augment(
+        image.expand(n, -1, -1, -1), flip=True, crop_padding=1, generator=torch.Generator().manual_seed(0)
+    )
+    outcomes = shifts_and_mirrors(image, 1)
+    counts = [int((images == outcome).flatten(1).all(1).sum()) for outcome in outcomes]
+    assert len(outcomes) == 18
+    assert sum(counts) == n
+    assert max(abs(count - n / 18) for count in counts) < 5 * math.sqrt(n / 18)
+
+
+def test_augment_by_hand():
+    image = torch.tensor([[[[1.0, 2], [3, 4]]]]).expand(64, -1, -1, -1)
+    mirrored = training.augment(image, flip=True, crop_padding=0, generator=torch.Generator().manual_seed(0))
+    assert {str(m.tolist()) for m in mirrored} == {"[[[1.0, 2.0], [3.0, 4.0]]]", "[[[2.0, 1.0], [4.0, 3.0]]]"}
+    shifted = training.augment(image, flip=False, crop_padding=1, generator=torch.Generator().manual_seed(0))
+    assert torch.tensor([[[0.0, 0], [0, 1]]]).tolist() in shifted.tolist()  # by (1, 1)
+    assert torch.tensor([[[2.0, 0], [4, 0]]]).tolist() in shifted.tolist()  # by (0, -1)
+    assert torch.tensor([[[2.0, 1], [4, 3]]]).tolist() not in shifted.tolist()
+
+
+def test_augment_is_a_function_of_its_generator_alone():
+    images = torch.randn(8, 3, 9, 7)
+    before = torch.get_rng_state()
+
+    def once(seed):
+        return training.augment(images, flip=True, crop_padding=4, generator=torch.Generator().manual_seed(seed))
+
+    assert torch.equal(once(1), once(1))
+    assert not torch.equal(once(1), once(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    same = training.augment(images, flip=False, crop_padding=0, generator=torch.Generator())
+    assert torch.equal(same, images)
+
+
+# Losses and measures
+
+
+def test_distillation_loss_by_hand():
+    student = torch.zeros(2, 2)  # (1/2, 1/2) at any temperature
+    teacher = torch.tensor([[0.0, 2 * math.log(3)], [0.0, 0.0]])  # at T = 2: (1/4, 3/4) and (1/2, 1/2)
+    soft = 4 * (0.25 * math.log(0.25 / 0.5) + 0.75 * math.log(0.75 / 0.5)) / 2
+    labels = torch.tensor([0, 1])
+    loss = training.distillation_loss(student, teacher, labels, temperature=2.0, hard_weight=0.0)
+    assert loss.item() == pytest.approx(soft, rel=1e-6)
+    mixed = training.distillation_loss(student, teacher, labels, temperature=2.0, hard_weight=0.25)
+    assert mixed.item() == pytest.approx(0.75 * soft + 0.25 * math.log(2), rel=1e-6)
+
+
+def test_distillation_gradient_at_high_temperature_matches_the_logits():
+    """Hinton et al. (2015), section 2.1: with zero-mean logits the gradient tends to (z - v) / K an image."""
+    student = torch.tensor([[1.0, -2.0, 1.0]], requires_grad=True)
+    teacher = torch.tensor([[0.5, 0.5, -1.0]])
+    training.distillation_loss(student, teacher, torch.tensor([0]), temperature=1000.0).backward()
+    torch.testing.assert_close(student.grad, (student.detach() - teacher) / 3, atol=2e-3, rtol=0)
+
+
+def test_distillation_loss_is_zero_at_the_teacher():
+    logits = torch.randn(5, 4)
+    assert training.distillation_loss(logits, logits, torch.zeros(5, dtype=torch.long)).item() == pytest.approx(0)
+
+
+def test_predict_leaves_the_network_as_found():
+    data, model = coloured(), net()
+    model.conv1.eval()  # a mixture of modes is kept too
+    modes = [module.training for module in model.modules()]
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    logits = training.predict(model, data, data.train)
+    assert [module.training for module in model.modules()] == modes
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    torch.testing.assert_close(training.predict(model, data, data.train, batch_size=7), logits)
+    torch.testing.assert_close(model.eval()(data.normalise(data.train.images)), logits)
+    assert logits.dtype == torch.float32
+    assert not logits.requires_grad
+
+
+def test_accuracy_by_hand():
+    assert training.accuracy(torch.tensor([[1.0, 2], [3, 0], [0, 1]]), torch.tensor([1, 0, 0])) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "sizes"), [(48, 16, [16] * 3), (50, 16, [13, 13, 12, 12]), (3, 8, [3])]
+)
+def test_an_epoch_leaves_no_image_out(images, batch_size, sizes):
+    steps = training._steps(images, batch_size)
+    assert [len(rows) for rows in torch.arange(images).tensor_split(steps)] == sizes
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+def test_schedule_is_linear_up_and_down(optimiser):
+    chosen = regime(optimiser=optimiser, max_lr=0.4, momentum=0.8)
+    stepper, schedule = training._optimiser(net(), chosen, steps=100)
+    rates = []
+    for _ in range(100):
+        rates.append(stepper.param_groups[0]["lr"])
+        momentum = stepper.param_groups[0]["momentum" if optimiser == "sgd" else "betas"]
+        assert momentum == (0.8 if optimiser == "sgd" else (0.8, 0.999))
+        stepper.step()
+        schedule.step()
+    assert rates.index(max(rates)) == 29
+    assert max(rates) == pytest.approx(0.4)
+    bends = [abs(a - 2 * b + c) > 1e-6 for a, b, c in zip(rates, rates[1:], rates[2:], strict=False)]
+    assert sum(bends) == 1
+
+
+# Training
+
+
+def test_history_and_checkpoints(tmp_path, capsys):
+    history = train(tmp_path, data=coloured(n=96), epochs=10, verbose=True)
+    assert list(history.columns) == ["model", "epoch", "loss", "train_accuracy", "test_accuracy", "images_per_second"]
+    assert history["epoch"].tolist() == list(range(11))
+    assert history.loc[0, ["loss", "train_accuracy", "images_per_second"]].isna().all()
+    assert history.loc[1:].notna().all(axis=None)
+    assert history["loss"].iloc[-1] < history["loss"].iloc[1] / 2
+    assert history["test_accuracy"].iloc[-1] > 0.9
+    written = pd.read_csv(tmp_path / "checkpoints" / "a" / "history.csv")
+    pd.testing.assert_frame_equal(written, history)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 10
+    for word in ("a  epoch 10/10", "loss 0.", "accuracy", "%", "images/s", "ETA 0:00:00"):
+        assert word in lines[-1]
+
+    run, data = store.Run(tmp_path), coloured()
+    for epoch in (0, 10):
+        model = store.load_checkpoint(run.checkpoint_path("a", epoch), net(seed=9))
+        assert training.accuracy(training.predict(model, data, data.test), data.test.labels) == pytest.approx(
+            history["test_accuracy"][epoch]
+        )
+
+
+def test_epoch_0_is_the_initialisation(tmp_path):
+    train(tmp_path, epochs=1, seed=5)
+    stored = store.load_checkpoint(store.Run(tmp_path).checkpoint_path("a", 0), net(seed=9))
+    fresh = net(seed=models.seed_of("a", 5))
+    assert all(torch.equal(value, fresh.state_dict()[key]) for key, value in stored.state_dict().items())
+
+
+@pytest.mark.parametrize("distilled", [False, True])
+def test_training_equals_a_plain_loop(tmp_path, distilled):
+    data, arch = coloured(n=24), "squeezenet1_1"  # without batch normalisation, which makes much of rounding errors
+    name, teacher = ("distilled", net(3, arch)) if distilled else ("a", None)
+    options = {"arch": arch, "batch_size": 8, "crop_padding": 0, "max_lr": 0.05, "temperature": 3.0, "hard_weight": 0.2}
+    train(tmp_path, name, data, teacher=teacher, **options)
+
+    model = net(models.seed_of(name, 0), arch)
+    initial = {key: value.clone() for key, value in model.state_dict().items()}
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, 0.05, total_steps=6, anneal_strategy="linear", cycle_momentum=False
+    )
+    model.train()
+    for _ in range(2):
+        for rows in torch.randperm(24).split(8):
+            images, labels = data.normalise(data.train.images[rows]), data.train.labels[rows]
+            logits = model(images)
+            loss = F.cross_entropy(logits, labels)
+            if distilled:
+                with torch.no_grad():
+                    soft = (teacher.eval()(images) / 3).softmax(1)
+                loss = 0.8 * 9 * F.kl_div((logits / 3).log_softmax(1), soft, reduction="batchmean") + 0.2 * loss
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+    stored = store.load_checkpoint(store.Run(tmp_path).checkpoint_path(name, 2), net(arch=arch)).state_dict()
+    assert max((value - initial[key]).abs().max() for key, value in stored.items()) > 1e-3
+    for key, value in stored.items():
+        torch.testing.assert_close(value, model.state_dict()[key], atol=1e-5, rtol=1e-4, msg=key)
+
+
+class Recorder(nn.Linear):
+    """A teacher that notes what it sees and whether it was in evaluation mode, even once copied."""
+
+    seen = []
+
+    def __init__(self):
+        super().__init__(3, 3)
+
+    def forward(self, images):
+        Recorder.seen.append((images.clone(), self.training, torch.is_grad_enabled()))
+        return super().forward(images.mean((2, 3)))
+
+
+def test_teacher_sees_the_same_augmented_batch_and_is_left_as_found(tmp_path, monkeypatch):
+    batches, augment, teacher = [], training.augment, Recorder().train()
+    monkeypatch.setattr(training, "augment", lambda *a, **k: batches.append(augment(*a, **k)) or batches[-1])
+    Recorder.seen.clear()
+    train(tmp_path, "distilled", teacher=teacher, epochs=1, flip=True)
+    seen = Recorder.seen[-len(batches) :]
+    assert len(batches) == 3
+    for batch, (images, in_training, with_grad) in zip(batches, seen, strict=True):
+        assert torch.equal(batch, images)
+        assert not in_training
+        assert not with_grad
+    assert teacher.training
+    assert teacher.weight.grad is None
+
+
+def test_distilled_net_approaches_its_teacher(tmp_path):
+    data, options = coloured(n=96), {"epochs": 10}
+    train(tmp_path, "a", data, **options)
+    run = store.Run(tmp_path)
+    teacher = models.Ensemble([store.load_checkpoint(run.checkpoint_path("a", 10), net())])
+    history = train(tmp_path, "distilled", data, teacher=teacher, **options)
+    assert history["test_accuracy"].iloc[-1] > 0.9
+    assert checkpoints(tmp_path, "distilled")["epoch-000.safetensors"] != checkpoints(tmp_path)["epoch-000.safetensors"]
+
+
+def test_bfloat16_trains_and_keeps_float32_weights(tmp_path):
+    history = train(tmp_path, data=coloured(n=96), precision="bfloat16", epochs=10)
+    assert history["test_accuracy"].iloc[-1] > 0.8
+    model = store.load_checkpoint(store.Run(tmp_path).checkpoint_path("a", 10), net())
+    assert model.conv1[0].weight.dtype == torch.float32
+
+
+def test_global_random_state_is_left_alone_and_without_effect(tmp_path):
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    train(tmp_path / "one", arch=DROPOUT, epochs=1)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    train(tmp_path / "two", arch=DROPOUT, epochs=1)
+    assert checkpoints(tmp_path / "one") == checkpoints(tmp_path / "two")
+
+
+def test_a_trained_network_is_only_read(tmp_path, capsys):
+    first = train(tmp_path)
+    times = {file: file.stat().st_mtime_ns for file in files(tmp_path)}
+    capsys.readouterr()
+    again = train(tmp_path, verbose=True)
+    pd.testing.assert_frame_equal(again, first)
+    assert {file: file.stat().st_mtime_ns for file in files(tmp_path)} == times
+    assert "trained already" in capsys.readouterr().out
+
+
+# Interrupted
+
+
+@pytest.mark.parametrize("write", ["epoch-002.safetensors", "history.csv", "resume.pt"])
+def test_stopped_between_two_writes_ends_in_the_same_bits(tmp_path, monkeypatch, write):
+    data, options = coloured(n=32), {"arch": DROPOUT, "epochs": 3, "flip": True, "optimiser": "adam", "max_lr": 0.01}
+    whole = train(tmp_path / "whole", data=data, **options)
+    write_bytes = store.write_bytes
+
+    def stop_in_epoch_2(path, content):
+        if path.name == write and (path.parent / "epoch-001.safetensors").exists() and len(written) >= 6:
+            raise KeyboardInterrupt
+        written.append(path.name)
+        write_bytes(path, content)
+
+    written = []
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "write_bytes", stop_in_epoch_2)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "stopped", data=data, **options)
+    leftover = tmp_path / "stopped" / "checkpoints" / "a" / ".epoch-002.safetensors.1.partial"
+    leftover.write_bytes(b"half")
+    resumed = train(tmp_path / "stopped", data=data, **options)
+    assert checkpoints(tmp_path / "stopped") == checkpoints(tmp_path / "whole")
+    pd.testing.assert_frame_equal(resumed.drop(columns="images_per_second"), whole.drop(columns="images_per_second"))
+    assert not leftover.exists()
+
+
+EPOCHS = 6
+KILLED = {
+    "component": {"name": "a", "optimiser": "sgd"},
+    "distilled": {"name": "distilled", "optimiser": "adam", "max_lr": 0.005},
+}
+
+
+def train_in_child(folder, case):
+    torch.set_num_threads(1)
+    options = dict(KILLED[case])
+    teacher = models.Ensemble([net(1), net(2)]) if case == "distilled" else None
+    train(folder, data=coloured(n=64), teacher=teacher, arch=DROPOUT, epochs=EPOCHS, flip=True, **options)
+
+
+@pytest.fixture(scope="module")
+def start_child():
+    context = multiprocessing.get_context("forkserver")  # imports once, forks before torch has started a thread
+    context.set_forkserver_preload(["kd_lib.training"])
+
+    def start(*arguments):
+        child = context.Process(target=train_in_child, args=arguments)
+        child.start()
+        return child
+
+    return start
+
+
+@pytest.mark.parametrize("case", KILLED)
+def test_killed_training_ends_in_the_same_bits(tmp_path, start_child, case):
+    name = KILLED[case]["name"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    child = start_child(whole, case)
+    child.join()
+    assert child.exitcode == 0
+    history = pd.read_csv(whole / "checkpoints" / name / "history.csv")
+    epoch_seconds = (64 / history["images_per_second"]).median()
+
+    run, moments = store.Run(killed), random.Random()  # other moments every time
+    for stored in (0, 1, 3, 4):
+        child = start_child(killed, case)
+        while not run.checkpoint_path(name, stored).exists():
+            assert child.is_alive()
+            time.sleep(0.001)
+        time.sleep(moments.random() * epoch_seconds)
+        child.kill()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
+        assert run.epochs(name)[-1] < EPOCHS
+    child = start_child(killed, case)
+    child.join()
+    assert child.exitcode == 0
+
+    assert len(checkpoints(whole, name)) == EPOCHS + 1
+    assert checkpoints(killed, name) == checkpoints(whole, name)
+    resumed = pd.read_csv(killed / "checkpoints" / name / "history.csv")
+    pd.testing.assert_frame_equal(resumed.drop(columns="images_per_second"), history.drop(columns="images_per_second"))
+
+
+# Bad input
+
+
+@pytest.mark.parametrize("name", ["epoch-001.safetensors", "resume.pt"])
+@pytest.mark.parametrize("damage", ["truncated", "missing"])
+def test_a_damaged_file_is_named_and_recomputed_on_request(tmp_path, name, damage):
+    train(tmp_path)
+    before = checkpoints(tmp_path)
+    file = tmp_path / "checkpoints" / "a" / name
+    if damage == "truncated":
+        file.write_bytes(file.read_bytes()[:-100])
+    else:
+        file.unlink()
+    with pytest.raises(ValueError, match=rf"{name}.*recompute=True") as error:
+        train(tmp_path)
+    assert "\n" not in str(error.value)
+    train(tmp_path, recompute=True)
+    assert checkpoints(tmp_path) == before
+
+
+def test_recompute_deletes_the_epochs_of_a_longer_training(tmp_path):
+    train(tmp_path, epochs=2)
+    history = train(tmp_path, epochs=1, recompute=True)
+    assert len(history) == 2
+    assert store.Run(tmp_path).epochs("a") == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 3}, "epochs: 2 there, 3 given"),
+        ({"seed": 1}, "seed: 0 there, 1 given"),
+        ({"data": coloured(seed=1)}, "data: "),
+        ({"teacher": net(1)}, "teacher: absent there"),
+    ],
+)
+def test_a_network_trained_in_another_way_is_refused(tmp_path, changes, message):
+    train(tmp_path)
+    before = {file: file.read_bytes() for file in files(tmp_path)}
+    with pytest.raises(ValueError, match=message):
+        train(tmp_path, **changes)
+    assert {file: file.read_bytes() for file in files(tmp_path)} == before
+
+
+def test_another_teacher_is_refused(tmp_path):
+    members = [net(1), net(2)]
+    train(tmp_path, "distilled", teacher=models.Ensemble(members), epochs=1)
+    train(tmp_path, "distilled", teacher=models.Ensemble(members), epochs=1)
+    for other in (models.Ensemble(members, output="probs"), models.Ensemble([net(1), net(3)])):
+        with pytest.raises(ValueError, match="teacher: .* there, .* given"):
+            train(tmp_path, "distilled", teacher=other, epochs=1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"arch": "resnet1"},
+        {"optimiser": "lion"},
+        {"precision": "float16"},
+        {"epochs": 0},
+        {"epochs": 2.5},
+        {"batch_size": 1},
+        {"crop_padding": -1},
+        {"max_lr": 0.0},
+        {"max_lr": math.nan},
+        {"max_lr": "0.1"},
+        {"momentum": 1.0},
+        {"weight_decay": -1e-4},
+        {"flip": "yes"},
+    ],
+    ids=str,
+)
+def test_regime_names_the_bad_value(change):
+    (value,) = change.values()
+    with pytest.raises(ValueError, match="expected") as error:
+        regime(**change)
+    assert repr(value) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "ensemble"}, "unknown network 'ensemble'"),
+        ({"arch": "vit_b_16"}, "'vit_b_16' does not take 32x32 images"),
+        ({"data": coloured(n=3), "batch_size": 2}, "3 training images in batches of 2"),
+        ({"teacher": net(), "temperature": 0.0}, "temperature is 0.0"),
+        ({"teacher": net(), "hard_weight": 1.5}, "hard_weight is 1.5"),
+        ({"teacher": models.build(SMALL, 4)}, r"the teacher returns \(4,\) outputs"),
+    ],
+)
+def test_bad_input_writes_nothing(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message) as error:
+        train(tmp_path, **options)
+    assert "\n" not in str(error.value)
+    assert not files(tmp_path)
+
+
+def test_a_diverging_training_stops_before_it_stores_the_epoch(tmp_path):
+    with pytest.raises(ValueError, match="loss of 'a' is .* in epoch 1: lower max_lr"):
+        train(tmp_path, max_lr=1e30, epochs=3)
+    assert store.Run(tmp_path).epochs("a") == [0]
+
+
+def test_pick_device(monkeypatch):
+    assert training.pick_device("cpu") == torch.device("cpu")
+    with pytest.raises(ValueError, match="unknown device 'tpu'"):
+        training.pick_device("tpu")
+    for there in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert training.pick_device("auto").type == ("cuda" if there else "cpu")
+    with pytest.raises(ValueError, match="'cuda' is not available"):
+        training.pick_device("cuda")

@@ -1,0 +1,137 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from kd_lib.similarity import pearson
+from kd_lib.transfer import leave_one_out, shares, to_ensemble
+
+
+def test_leave_one_out_by_hand():
+    np.testing.assert_array_equal(leave_one_out([[1.0, 0.0], [2.0, 3.0], [6.0, 9.0]]), [[4, 6], [3.5, 4.5], [1.5, 1.5]])
+    np.testing.assert_array_equal(leave_one_out([1, 2]), [2, 1])
+
+
+@given(arrays(np.float32, (4, 3), elements=st.floats(-100, 100, width=32)))
+def test_leave_one_out_sums(logits):
+    others = leave_one_out(logits)
+    assert others.dtype == np.float32
+    np.testing.assert_allclose(others.mean(0), logits.mean(0), atol=1e-4)  # the mean of the ensembles is the ensemble
+    for left_out in range(4):
+        np.testing.assert_allclose(others[left_out], np.delete(logits, left_out, 0).mean(0), atol=1e-4)
+
+
+@pytest.mark.parametrize("logits", [[[1.0, 2.0]], [], 3.0])
+def test_leave_one_out_of_one(logits):
+    with pytest.raises(ValueError, match="at least two components"):
+        leave_one_out(logits)
+
+
+def as_maps(outputs):
+    """Fall of each class's output at each of 2 x 3 windows."""
+    return np.moveaxis(outputs[:, :1] - outputs[:, 1:], 1, -1).reshape(len(outputs), -1, 2, 3)
+
+
+def test_to_ensemble():
+    rng = np.random.default_rng(0)
+    components, distilled = rng.normal(size=(3, 2, 7, 4)), rng.normal(size=(2, 7, 4))
+    frame = to_ensemble(components, distilled, [3, 0], maps=as_maps, models="abc", index=[8, 6])
+    assert list(frame) == ["kind", "model", "image", "target", "label", "on_target", "pearson", "cosine"]
+    counts = frame.groupby("kind").size()
+    assert counts.to_dict() == {"component": 24, "leave-one-out": 24, "distilled": 8}
+    ensemble = as_maps(components.mean(0))
+
+    def score(kind, model):
+        return frame[(frame.kind == kind) & (frame.model == model)].pearson.to_numpy().reshape(2, 4)
+
+    np.testing.assert_allclose(score("component", "b"), pearson(as_maps(components[1]), ensemble))
+    rest = as_maps(components[[0, 2]].mean(0))
+    np.testing.assert_allclose(score("leave-one-out", "b"), pearson(as_maps(components[1]), rest))
+    np.testing.assert_allclose(score("distilled", "distilled"), pearson(as_maps(distilled), ensemble))
+    assert frame.groupby("kind").on_target.mean().tolist() == [0.25] * 3
+
+
+def test_independent_components_look_alike_only_through_themselves():
+    rng = np.random.default_rng(1)
+    components = rng.normal(size=(4, 50, 7, 4))
+    frame = to_ensemble(components, components.mean(0), rng.integers(0, 4, 50), maps=as_maps, models="abcd")
+    means = frame.groupby("kind").pearson.mean()
+    assert means["component"] > 0.4
+    assert abs(means["leave-one-out"]) < 0.1
+    assert means["distilled"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("components", "distilled", "models", "message"),
+    [
+        ((3, 2, 7, 4), (2, 7, 5), "abc", "expected .M, N, 1 . W, K."),
+        ((2, 7, 4), (7, 4), "ab", "expected .M, N, 1 . W, K."),
+        ((3, 2, 7, 4), (2, 7, 4), "ab", "2 names for 3 components"),
+        ((1, 2, 7, 4), (2, 7, 4), "a", "at least two components"),
+    ],
+)
+def test_to_ensemble_refuses(components, distilled, models, message):
+    with pytest.raises(ValueError, match=message):
+        to_ensemble(np.zeros(components), np.zeros(distilled), [0, 1], maps=as_maps, models=models)
+
+
+@pytest.fixture
+def frame():
+    return pd.DataFrame(
+        {
+            "kind": ["x", "x", "x", "x", "b", "b"],
+            "on_target": [True, True, False, False, True, True],
+            "image": [0, 1, 0, 1, 0, 1],
+            "pearson": [0.9, 0.53, 0.1, np.nan, 0.6, 0.7],
+            "cosine": [0.1] * 6,
+        }
+    )
+
+
+def test_shares_by_hand(frame):
+    found = shares(frame, 0.53, by=["kind", "on_target"])
+    assert list(found) == ["kind", "on_target", "share", "low", "high", "maps", "images", "undefined"]
+    assert found.kind.tolist() == ["x", "x", "b"]
+    assert found.share.tolist() == [1, 0, 1]
+    assert found.undefined.tolist() == [0, 1, 0]
+    assert found.maps.tolist() == found.images.tolist() == [2, 2, 2]
+    assert found.low.tolist() == [1, 0, 1]
+    assert shares(frame, 0.65, by="kind").share.tolist() == [0.25, 0.5]
+    assert shares(frame, 0.05, by="kind", similarity="cosine").share.tolist() == [1, 1]
+
+
+def test_shares_draw_whole_images():
+    rng = np.random.default_rng(2)
+    high = np.repeat(rng.random(100) < 0.5, 9)  # the nine maps of an image agree
+    rows = pd.DataFrame({"kind": "x", "image": np.repeat(np.arange(100), 9), "pearson": high.astype(float)})
+    by_image = shares(rows, 0.5, by="kind").iloc[0]
+    by_row = shares(rows.assign(image=np.arange(900)), 0.5, by="kind").iloc[0]
+    assert by_image.high - by_image.low > 2.5 * (by_row.high - by_row.low)
+
+
+@given(st.floats(-1, 1), st.floats(-1, 1))
+def test_a_higher_threshold_never_gives_a_higher_share(one, other):
+    low, high = sorted((one, other))
+    rows = pd.DataFrame({"kind": "x", "image": range(20), "pearson": np.linspace(-1, 1, 20)})
+    assert shares(rows, low, by="kind").share[0] >= shares(rows, high, by="kind").share[0]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "by", "message"),
+    [
+        (1.5, "kind", "between -1 and 1"),
+        (np.nan, "kind", "between -1 and 1"),
+        (0.5, "model", "columns model are missing"),
+        (0.5, [], "at least one row and one column"),
+    ],
+)
+def test_shares_refuse(frame, threshold, by, message):
+    with pytest.raises(ValueError, match=message):
+        shares(frame, threshold, by=by)
+
+
+def test_shares_of_nothing(frame):
+    with pytest.raises(ValueError, match="0 rows"):
+        shares(frame[:0], 0.5, by="kind")
