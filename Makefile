@@ -12,7 +12,7 @@ REPORT  = $(PY) -m kd_lib.report
 STUDY   = train_models generate_saliency_maps threshold_determination rq1 rq2 rq3
 DONE    = $(RUN)/notebooks
 NEEDS   = $(RUN)/parameters
-OVERRIDES = $(if $(ROOT),data_set=imagefolder 'root=$(abspath $(ROOT))') $(if $(THRESHOLD),threshold=$(THRESHOLD))
+OVERRIDES = run=$(RUN) $(if $(ROOT),data_set=imagefolder 'root=$(abspath $(ROOT))') $(if $(THRESHOLD),threshold=$(THRESHOLD))
 
 .PHONY: report test site bench notebooks lock clean force
 .DELETE_ON_ERROR:

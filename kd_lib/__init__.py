@@ -1,1 +1,1 @@
-"""When an ensemble is distilled into one network, does the student inherit its features?"""
+"""Does a network that an ensemble is distilled into inherit the ensemble's features."""

@@ -191,7 +191,7 @@ def cumulative_share(shares: pd.DataFrame, *, title: str, description: str) -> a
 
 
 def cumulative_by_class(shares: pd.DataFrame, onsets: pd.DataFrame, *, title: str, description: str) -> alt.FacetChart:
-    """One small panel a class (columns class, target, epoch, share), each bend of the curve marked (class, target, onset)."""
+    """Draw a panel a class (columns class, target, epoch, share) and mark bends (columns class, target, onset)."""
     every = pd.concat([shares.assign(layer="share"), onsets.assign(layer="onset")])
     colour = alt.Color("target:N", title=None, scale=_colour(["on target", "off target"]))
     base = alt.Chart(every)
@@ -220,7 +220,7 @@ def boxes(
     description: str,
     panel: str = "target",
 ) -> alt.FacetChart:
-    """Box plots from quantiles (columns q05, q25, q50, q75, q95): one panel a ``panel``, one box a ``group`` and ``colour``."""
+    """Draw box plots from quantiles (q05, q25, q50, q75, q95): a box a ``group`` and ``colour``."""
     kinds = [k for k in COLOURS if k in set(numbers[colour])]
     x = alt.X(f"{group}:N", title=None, axis=alt.Axis(labelAngle=-40))
     offset = alt.XOffset(f"{colour}:N", sort=kinds)
@@ -246,7 +246,7 @@ def intervals(
     description: str,
     panel: str = "target",
 ) -> alt.FacetChart:
-    """Estimates with their intervals (columns estimate, low, high): one panel a ``panel``."""
+    """Estimates with their intervals (columns share, low, high): one panel a ``panel``."""
     kinds = [k for k in COLOURS if k in set(shares[colour])]
     base = alt.Chart(shares).encode(
         y=alt.Y(f"{group}:N", title=None),
@@ -256,7 +256,7 @@ def intervals(
     domain = alt.Scale(domain=[0, 1])
     layers = alt.layer(
         base.mark_rule().encode(x=alt.X("low:Q", title=value_title, scale=domain), x2="high:Q"),
-        base.mark_point(filled=True, size=45).encode(x=alt.X("estimate:Q", scale=domain)),
+        base.mark_point(filled=True, size=45).encode(x=alt.X("share:Q", scale=domain)),
     ).properties(width=WIDTH // 2 - 60, height=alt.Step(9))
     return layers.facet(
         column=alt.Column(f"{panel}:N", title=None, sort=["on target", "off target"]), title=title
@@ -274,7 +274,7 @@ def heat_map(
     diverging: bool = False,
     domain: tuple[float, float] = (0, 1),
 ) -> alt.LayerChart:
-    """A matrix of numbers, each written in its cell (long-form columns ``x``, ``y``, ``value``)."""
+    """Draw a matrix of numbers, each written in its cell (long-form columns ``x``, ``y``, ``value``)."""
     order = {"x": list(dict.fromkeys(cells[x])), "y": list(dict.fromkeys(cells[y]))}
     scheme = "redblue" if diverging else "viridis"
     limits = (-1, 1) if diverging else domain

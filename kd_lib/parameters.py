@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 
-def declared(notebook: Path) -> list[str]:
-    """Names that a py:percent notebook declares as its parameters.
+def declared(notebook: Path) -> dict[str, Any]:
+    """Parameters that a py:percent notebook declares, and their defaults.
 
     A parameter is a module-level assignment with an annotation (``epochs: int = 8``), which the six notebooks use in
     their tagged parameters cell and nowhere else.
@@ -22,11 +22,11 @@ def declared(notebook: Path) -> list[str]:
 
     Returns
     -------
-    list of str
+    dict of str to value
         In the order of the cell.
     """
     body = ast.parse(Path(notebook).read_text(encoding="utf-8")).body
-    return [node.target.id for node in body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
+    return {node.target.id: ast.literal_eval(node.value) for node in body if isinstance(node, ast.AnnAssign)}
 
 
 def read_profile(profiles: Path, name: str) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def read_profile(profiles: Path, name: str) -> dict[str, Any]:
 
 
 def of_notebook(notebook: Path, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of ``values`` that a notebook declares, provided that every one is declared by some notebook beside it.
+    """Those of ``values`` that a notebook declares and that differ from its defaults.
 
     Parameters
     ----------
@@ -63,14 +63,14 @@ def of_notebook(notebook: Path, values: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If a name is a parameter of no notebook.
+        If a name is a parameter of no notebook beside it.
     """
     known = {name for sibling in Path(notebook).parent.glob("*.py") for name in declared(sibling)}
     for name in values:
         if name not in known:
             raise ValueError(_unknown(name, known, "any notebook"))
-    mine = declared(notebook)
-    return {name: value for name, value in values.items() if name in mine}
+    defaults = declared(notebook)
+    return {name: value for name, value in values.items() if name in defaults and value != defaults[name]}
 
 
 def check(namespace: Mapping[str, Any]) -> None:

@@ -137,7 +137,15 @@ def build_book(notebooks: Path, output: Path) -> None:
         for notebook in sorted(notebooks.glob("*.ipynb")):
             if not notebook.name.endswith(".failed.ipynb"):
                 shutil.copy(notebook, source / "notebooks")
-        command = [sys.executable, "-m", "jupyter_book", "build", str(source), "-n", "-W", "--keep-going", "-q"]
+        command = [
+            str(Path(sys.executable).with_name("jupyter-book")),
+            "build",
+            str(source),
+            "-n",
+            "-W",
+            "--keep-going",
+            "-q",
+        ]
         if subprocess.run(command, env=os.environ | {"PYTHONWARNINGS": "ignore"}).returncode:
             raise RuntimeError("the book was not built: see the warnings above")
         if output.exists():

@@ -134,7 +134,7 @@ def threshold(run: store.Run, value: float | None) -> tuple[float, str]:
 
 
 def labels(run: store.Run) -> np.ndarray:
-    """True classes (N,) of the probe images."""
+    """Read the true classes (N,) of the probe images."""
     return occlusion_store.open_group(run.occlusion)["label"][:]
 
 

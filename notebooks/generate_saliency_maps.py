@@ -70,8 +70,7 @@ blocks = occlusion_store.fill(
 )
 if blocks:
     place.record("seconds_occlusion", round(time.perf_counter() - started, 1))
-occluded = occlusion_store.open_logits(place.occlusion)
-occluded.sizes
+occlusion_store.open_logits(place.occlusion)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-gallery", "caption": "Maps of one probe image: a row a network, a column a class. The ensemble's map is the mean of the components' maps, exactly, since the map is linear in the outputs."}}
 names = study.components(place)
@@ -102,7 +101,7 @@ for name in names[:3]:
 charts.map_grid(
     rows,
     [f"{size} × {size}" for size in PATCHES],
-    title="A larger patch gives a smoother map",
+    title="One image explained with patches of four sizes",
     description="Maps of one image by three networks with patches of one, two, four and eight pixels.",
     shared=False,
 )
@@ -124,7 +123,7 @@ charts.map_grid(
         for i, found in zip(shown, methods, strict=True)
     ],
     list(methods[0]),
-    title="Four attribution methods disagree about the same network",
+    title="Four attribution methods on one network",
     description="Maps by Occlusion, Saliency, Deconvolution and GradCAM for four images.",
     shared=False,
 )

@@ -13,7 +13,7 @@
 # %% [markdown]
 # # RQ1: when are the features learnt?
 #
-# A map has *arrived* at the first epoch at which it is as similar to the same network's final map as $T_c$ asks. The
+# A map has *arrived* at the first epoch at which it is as similar to the same network's final map as T_c asks. The
 # cumulative share of maps that have arrived shows how features settle: a steep part in which many maps arrive, then a
 # bend, after which the rest trickles in. Gardner (2022) reads the part after the bend as memorising.
 
@@ -49,7 +49,7 @@ place.write_csv(curves, "rq1_curves")
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-cumulative", "caption": "Share of maps that have reached the threshold, by epoch; thin lines are single networks, the thick ones their mean. The last point is one by construction: a final map equals itself."}}
 charts.cumulative_share(
     curves,
-    title="On-target maps arrive before off-target maps",
+    title="Share of maps that have reached T_c, by epoch",
     description="Cumulative share of maps above the threshold by epoch, on and off target, for every network.",
 )
 
@@ -68,7 +68,10 @@ by_class["class"] = by_class["target"].map(lambda k: class_names[k])
 by_class["target"] = by_class["on_target"].map({True: "on target", False: "off target"})
 keys = ["model", "class", "target"]
 onsets = pd.concat(
-    [learning.transitions(group["share"]).assign(**dict(zip(keys, key))) for key, group in by_class.groupby(keys)]
+    [
+        learning.transitions(group["share"]).assign(**dict(zip(keys, key, strict=True)))
+        for key, group in by_class.groupby(keys)
+    ]
 )
 onsets["transition"] = onsets.groupby(keys).cumcount() + 1
 place.write_csv(by_class, "rq1_curves_by_class")
@@ -78,7 +81,7 @@ place.write_csv(onsets, "rq1_transitions")
 charts.cumulative_by_class(
     by_class[by_class["model"] == models[0]],
     onsets[onsets["model"] == models[0]],
-    title=f"Some classes settle earlier than others (network {models[0]})",
+    title=f"Share of maps that have reached T_c by epoch and class, network {models[0]}",
     description="Cumulative share of maps above the threshold by epoch, one panel a class, with onsets.",
 )
 

@@ -47,7 +47,7 @@ shares = transfer.shares(pairs, t_c, by=["target"])
 by_pair = transfer.shares(pairs, t_c, by=["pair", "target"])
 place.write_csv(shares, "rq2_shares")
 place.write_csv(by_pair, "rq2_shares_by_pair")
-shares.round(3)
+shares.set_index("target").round(3)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-pairs", "caption": "Similarity of the maps of every two components, by class: median, quartiles, and the 5th and 95th percentile."}}
 charts.boxes(
@@ -55,7 +55,7 @@ charts.boxes(
     group="class",
     colour="kind",
     value_title="Pearson similarity",
-    title="Components agree about the true class and differ about the others",
+    title="Similarity of the maps of two components, by class",
     description="Box plots of the similarity of the maps of two components, by class, on and off target.",
 )
 
@@ -65,7 +65,7 @@ charts.intervals(
     group="pair",
     colour="kind",
     value_title="share of maps above T_c",
-    title="No pair of components shows the same features everywhere",
+    title="Share of maps above T_c, by pair of components",
     description="Share of maps above the threshold for every pair of components, on and off target.",
 )
 
@@ -88,10 +88,10 @@ if utilisation:
     display(
         charts.heat_map(
             cells.reset_index(names="network"),
-            x="feature",
-            y="network",
+            x="network",
+            y="feature",
             value="utilisation",
-            title="Networks that differ only in their seed use the features to different degrees",
+            title="Utilisation of every feature by every network",
             description="Heat map of the utilisation of every feature by every network.",
         )
     )
@@ -112,8 +112,7 @@ if utilisation:
             x="other network",
             y="network",
             value="cosine",
-            domain=(0.5, 1),
-            title="Utilisation vectors of two networks are close but not equal",
+            title="Cosine similarity of the networks' utilisation vectors",
             description="Cosine similarity of the utilisation vectors of every two networks.",
         )
     )

@@ -71,7 +71,7 @@ means = frame.groupby(["kind", "target"], sort=False)["pearson"].mean().rename("
 summary = shares.merge(means, on=["kind", "target"])
 place.write_csv(summary, "rq3_shares")
 place.write_csv(transfer.shares(frame, t_c, by=["kind", "class", "target"]), "rq3_shares_by_class")
-summary.round(3)
+summary.set_index(["kind", "target"]).round(3)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-to-ensemble", "caption": "Similarity to the ensemble's maps by class: median, quartiles, and the 5th and 95th percentile. The components are shown as parts of the ensemble and with themselves left out of it."}}
 charts.boxes(
@@ -79,7 +79,7 @@ charts.boxes(
     group="class",
     colour="kind",
     value_title="Pearson similarity to the ensemble",
-    title="How close each kind of network comes to the ensemble's maps",
+    title="Similarity to the ensemble's maps, by class",
     description="Box plots of the similarity to the ensemble's maps for components, leave-one-out and distilled.",
 )
 
@@ -89,21 +89,21 @@ charts.intervals(
     group="class",
     colour="kind",
     value_title="share of maps above T_c",
-    title="Share of maps that show the ensemble's features",
+    title="Share of maps above T_c of similarity to the ensemble's",
     description="Share of maps above the threshold by class for components, leave-one-out and distilled.",
 )
 
 # %% [markdown]
 # ## The answer
 #
-# Gardner (2022) found that from components to the distilled network the share above $T_c$ rises from 78 % to 98 % on
+# Gardner (2022) found that from components to the distilled network the share above T_c rises from 78 % to 98 % on
 # target and from 52 % to 87 % off target. The difference that counts is the one between the distilled network and
 # leave-one-out; its interval below is from the same bootstrap over images.
 
 # %%
 gain = transfer.gain(frame)
 place.write_csv(gain, "rq3_gain")
-gain.round(3)
+gain.set_index(["distilled less", "target"]).round(3)
 
 # %% tags=["nbval-check-output"]
 closer = means.pivot(index="target", columns="kind", values="mean similarity")

@@ -14,8 +14,8 @@
 # # Determine the threshold
 #
 # When are two saliency maps alike enough to say that they show the same features? Pairs of maps are labelled *same* or
-# *different*, a logistic curve is fitted to the labels over the similarity of the maps, and $T_c$ is where the curve
-# crosses one half. RQ1 to RQ3 count maps above $T_c$.
+# *different*, a logistic curve is fitted to the labels over the similarity of the maps, and T_c is where the curve
+# crosses one half. RQ1 to RQ3 count maps above T_c.
 
 # %% tags=["parameters"]
 run: str = "runs/quick"  # folder of the run
@@ -60,7 +60,7 @@ if labelled is not None:
 # %% [markdown]
 # ## The fit
 #
-# Two measures of similarity and two losses. `error` is the share of pairs on the wrong side of $T_c$; `baseline` the
+# Two measures of similarity and two losses. `error` is the share of pairs on the wrong side of T_c; `baseline` the
 # error of always giving the commoner answer, which a useful threshold has to beat. Intervals are from a bootstrap that
 # draws whole images.
 
@@ -77,7 +77,7 @@ if len(curves):
             threshold.binned(labelled),
             curves,
             table[table["loss"] != "published"],
-            title="The more alike two maps, the more often they show the same features",
+            title="Share of pairs that show the same features, by similarity of their maps",
             description="Share of pairs labelled the same against similarity, with fitted logistic curves.",
         )
     )

@@ -136,7 +136,7 @@ charts.training_curves(
         kind=history["model"].map(lambda name: "distilled" if name == "distilled" else "component"),
         accuracy=100 * history["test_accuracy"],
     ),
-    title="All networks learn, and end close to one another",
+    title="Loss and accuracy of every network by epoch",
     description="Training loss and test accuracy of every network by epoch.",
 )
 

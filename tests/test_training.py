@@ -210,18 +210,23 @@ def test_epoch_0_is_the_initialisation(tmp_path):
     assert all(torch.equal(value, fresh.state_dict()[key]) for key, value in stored.state_dict().items())
 
 
+@pytest.mark.parametrize(("optimiser", "max_lr"), [("sgd", 0.05), ("adam", 0.001)])
 @pytest.mark.parametrize("distilled", [False, True])
-def test_training_equals_a_plain_loop(tmp_path, distilled):
+def test_training_equals_a_plain_loop(tmp_path, distilled, optimiser, max_lr):
     data, arch = coloured(n=24), "squeezenet1_1"  # without batch normalisation, which makes much of rounding errors
     name, teacher = ("distilled", net(3, arch)) if distilled else ("a", None)
-    options = {"arch": arch, "batch_size": 8, "crop_padding": 0, "max_lr": 0.05, "temperature": 3.0, "hard_weight": 0.2}
-    train(tmp_path, name, data, teacher=teacher, **options)
+    options = {"arch": arch, "optimiser": optimiser, "max_lr": max_lr, "batch_size": 8, "crop_padding": 0}
+    train(tmp_path, name, data, teacher=teacher, temperature=3.0, hard_weight=0.2, **options)
 
     model = net(models.seed_of(name, 0), arch)
     initial = {key: value.clone() for key, value in model.state_dict().items()}
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    common = {"lr": max_lr, "weight_decay": 5e-4, "foreach": False}
+    if optimiser == "sgd":
+        stepper = torch.optim.SGD(model.parameters(), momentum=0.9, nesterov=True, **common)
+    else:
+        stepper = torch.optim.Adam(model.parameters(), betas=(0.9, 0.999), **common)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, 0.05, total_steps=6, anneal_strategy="linear", cycle_momentum=False
+        stepper, max_lr, total_steps=6, anneal_strategy="linear", cycle_momentum=False
     )
     model.train()
     for _ in range(2):
@@ -233,9 +238,9 @@ def test_training_equals_a_plain_loop(tmp_path, distilled):
                 with torch.no_grad():
                     soft = (teacher.eval()(images) / 3).softmax(1)
                 loss = 0.8 * 9 * F.kl_div((logits / 3).log_softmax(1), soft, reduction="batchmean") + 0.2 * loss
-            optimiser.zero_grad()
+            stepper.zero_grad()
             loss.backward()
-            optimiser.step()
+            stepper.step()
             schedule.step()
     stored = store.load_checkpoint(store.Run(tmp_path).checkpoint_path(name, 2), net(arch=arch)).state_dict()
     assert max((value - initial[key]).abs().max() for key, value in stored.items()) > 1e-3
