@@ -5,7 +5,10 @@ checksum. A chunk's file is there whole or not at all, so what is missing is wha
 """
 
 import math
+import os
+import shutil
 from collections.abc import Callable, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +20,10 @@ from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import LocalStore
 
 from kd_lib import store
-from kd_lib.occlusion import occluded_logits, windows
+from kd_lib.occlusion import PRECISIONS, occluded_logits, windows
 
 BLOCK = 100  # images a chunk
-COORDINATES = ("model", "epoch", "label", "index")
+METADATA_BYTES = 10_000  # of an empty store, roughly
 
 
 def create_or_open(
@@ -62,35 +65,52 @@ def create_or_open(
     Raises
     ------
     ValueError
-        If the store at `path` was made for other images or another occlusion.
+        If the store at `path` was made for other images or another occlusion, or the arguments make no sense. Nothing
+        is written.
+    OSError
+        If the device is full: no half-made store is left.
     """
     rows, cols = windows(image_size, patch, stride)
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
+    images = {"label": np.asarray(labels, dtype=np.int64), "index": np.asarray(index, dtype=np.int64)}
+    if not len(states) or not len(labels) or len(labels) != len(index) or block < 1:
+        raise ValueError(
+            f"{len(states)} states, {len(labels)} labels, {len(index)} indices, block {block}: "
+            "expected at least one of each, and a label and an index for every image"
+        )
     attributes = {
         "patch": patch,
         "stride": stride,
-        "baseline": baseline if isinstance(baseline, int | float) else list(baseline),
+        "baseline": np.asarray(baseline, dtype=float).tolist(),
         "precision": precision,
         "image_size": list(image_size),
         "class_names": list(class_names),
     }
     if not path.exists():
-        _create(path, attributes, np.asarray(labels), np.asarray(index), 1 + len(rows) * len(cols), block)
+        _create(path, attributes, images, 1 + len(rows) * len(cols), block)
     group = open_group(path, mode="r+")
-    known = {key: group.attrs[key] for key in attributes} | {"images": group["index"][:].tolist()}
-    if different := store.differences(known, attributes | {"images": np.asarray(index).tolist()}):
+    different = store.differences({key: group.attrs[key] for key in attributes}, attributes)
+    different += [f"{name} of the images" for name in images if not np.array_equal(group[name][:], images[name])]
+    if different:
         raise ValueError(
             f"{path} holds another occlusion ({'; '.join(d[:120] for d in different)}): "
             "give another run folder, or delete this store"
         )
-    _append(group, [state for state in states if state not in states_of(group)])
+    _append(group, states)
     return group
 
 
 def open_group(path: Path, *, mode: str = "r") -> zarr.Group:
-    """Open the store; FileNotFoundError if there is none."""
-    if not (Path(path) / "zarr.json").is_file():
+    """Open the store; FileNotFoundError if there is none, ValueError if something else is in its place."""
+    if not Path(path).exists():
         raise FileNotFoundError(f"{path} is missing: run generate_saliency_maps first")
-    return zarr.open_group(LocalStore(path), mode=mode)
+    try:
+        group = zarr.open_group(LocalStore(path), mode=mode)
+        group["logits"]
+    except (FileNotFoundError, KeyError, ValueError):
+        raise ValueError(f"{path} is no store of occluded logits: delete it, run generate_saliency_maps") from None
+    return group
 
 
 def open_logits(path: Path) -> xr.DataArray:
@@ -104,7 +124,7 @@ def open_logits(path: Path) -> xr.DataArray:
     """
     open_group(path)
     data = xr.open_zarr(str(path), consolidated=False, chunks=None)
-    return data["logits"].assign_coords({name: data[name] for name in COORDINATES}).assign_attrs(data.attrs)
+    return data["logits"].assign_attrs(data.attrs)
 
 
 def logits_of(path: Path, model: str, epoch: int | None = None) -> np.ndarray:
@@ -145,7 +165,7 @@ def epochs_of(path: Path, model: str) -> list[int]:
 
 
 def missing(group: zarr.Group) -> list[tuple[int, int]]:
-    """(state, block) of every chunk that is not stored, ordered by state."""
+    """List the (state, block) of every chunk that is not stored, ordered by state."""
     return [
         (state, block)
         for state in range(len(states_of(group)))
@@ -176,7 +196,9 @@ def discard(group: zarr.Group, chunks: Sequence[tuple[int, int]]) -> None:
 
 def states_of(group: zarr.Group) -> list[tuple[str, int]]:
     """(model, epoch) of every state, in the order of the store."""
-    return [(str(name), int(epoch)) for name, epoch in zip(group["model"][:], group["epoch"][:], strict=True)]
+    count = group["logits"].shape[0]  # a kill while states are added can leave more names than states
+    models, epochs = group["model"][:count], group["epoch"][:count]
+    return [(str(name), int(epoch)) for name, epoch in zip(models, epochs, strict=True)]
 
 
 def rows_of(group: zarr.Group, block: int) -> slice:
@@ -193,13 +215,11 @@ def write_block(group: zarr.Group, state: int, block: int, logits: np.ndarray) -
     OSError
         If the device is full; names the file and its size, and leaves nothing behind.
     """
-    path = _file(group, state, block)
-    try:
-        group["logits"][state, rows_of(group, block)] = logits
-    except OSError as error:
-        for partial in path.parent.glob(f"{path.name}.*"):
-            partial.unlink(missing_ok=True)
-        raise store.no_space(error, path, logits.nbytes) from error
+    # zarr would drop a chunk of nothing but NaN, as a network that diverged gives: it would be missing for ever.
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        array = group["logits"]
+    with _space_for(_file(group, state, block), logits.nbytes):
+        array[state, rows_of(group, block)] = logits
 
 
 def fill(
@@ -265,38 +285,57 @@ def fill(
     return len(todo)
 
 
-def _create(path: Path, attributes: dict, labels: np.ndarray, index: np.ndarray, count: int, block: int) -> None:
+def _create(path: Path, attributes: dict, images: dict[str, np.ndarray], count: int, block: int) -> None:
     """Make an empty store under another name, then rename it: a store that can be seen is complete."""
-    partial = path.with_name(f".{path.name}.partial")
-    group = zarr.open_group(LocalStore(partial), mode="w", attributes=attributes)
-    classes, images = len(attributes["class_names"]), len(labels)
-    group.create_array(
-        "logits",
-        shape=(0, images, count, classes),
-        chunks=(1, min(block, images), count, classes),
-        dtype="float32",
-        fill_value=math.nan,
-        serializer=BytesCodec(),
-        compressors=[ZstdCodec(level=1), Crc32cCodec()],
-        dimension_names=("state", "image", "window", "class"),
-        config={"write_empty_chunks": True},
-    )
-    for name, values in {"label": labels, "index": index}.items():
-        array = group.create_array(name, shape=(images,), dtype="int64", dimension_names=("image",))
-        array[:] = values
-    for name, kind in {"model": str, "epoch": "int64"}.items():
-        group.create_array(name, shape=(0,), chunks=(4096,), dtype=kind, dimension_names=("state",))
-    partial.rename(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    number, classes = len(images["index"]), len(attributes["class_names"])
+    try:
+        with _space_for(path, METADATA_BYTES):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            group = zarr.open_group(LocalStore(partial), mode="w", attributes=attributes)
+            group.create_array(
+                "logits",
+                shape=(0, number, count, classes),
+                chunks=(1, min(block, number), count, classes),
+                dtype="float32",
+                fill_value=math.nan,
+                serializer=BytesCodec(),
+                compressors=[ZstdCodec(level=1), Crc32cCodec()],
+                dimension_names=("state", "image", "window", "class"),
+                attributes={"coordinates": "model epoch label index"},  # where xarray looks for them
+            )
+            for name, values in images.items():
+                group.create_array(name, data=values, chunks=values.shape, dimension_names=("image",))
+            for name, kind in {"model": str, "epoch": "int64"}.items():
+                group.create_array(name, shape=(0,), chunks=(4096,), dtype=kind, dimension_names=("state",))
+            os.replace(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
-def _append(group: zarr.Group, states: Sequence[tuple[str, int]]) -> None:
-    if not states:
+def _append(group: zarr.Group, wanted: Sequence[tuple[str, int]]) -> None:
+    """Make room for the states that the store lacks. `logits` grows last: a call killed halfway is put right."""
+    known = states_of(group)
+    every = list(dict.fromkeys([*known, *wanted]))
+    if every == known and group["model"].shape == group["epoch"].shape == (len(known),):
         return
-    old = len(states_of(group))
-    for name, column in zip(("model", "epoch"), zip(*states, strict=True), strict=True):
-        group[name].resize((old + len(states),))
-        group[name][old:] = np.array(column, dtype=group[name].dtype)
-    group["logits"].resize((old + len(states), *group["logits"].shape[1:]))
+    models, epochs = zip(*every, strict=True)
+    array = group["logits"]
+    with _space_for(Path(array.store.root), METADATA_BYTES):
+        for name, values in {"model": np.array(models, dtype=object), "epoch": np.array(epochs)}.items():
+            coordinate = group[name]
+            coordinate.resize(values.shape)
+            coordinate[:] = values
+        array.resize((len(every), *array.shape[1:]))
+
+
+@contextmanager
+def _space_for(path: Path, needed: int):
+    """Make the error of a full device name `path` and the bytes needed."""
+    try:
+        yield
+    except OSError as error:
+        raise store.no_space(error, path, needed) from error
 
 
 def _blocks(group: zarr.Group) -> int:
@@ -312,10 +351,11 @@ def _read(group: zarr.Group, state: int, block: int) -> np.ndarray:
     """One chunk; a ValueError that names it if it is damaged."""
     try:
         return group["logits"][state, rows_of(group, block)]
-    except Exception as error:  # codecs raise whatever they like on damaged bytes
+    except (ValueError, RuntimeError) as error:  # of the checksum, of zstd
+        reason = str(error).partition("\n")[0].partition(". ")[0]
         raise ValueError(
-            f"{_name(group, state, block)} is damaged ({error}): run generate_saliency_maps with recompute=True"
-        ) from error
+            f"{_name(group, state, block)} is damaged ({reason}): run generate_saliency_maps with recompute=True"
+        ) from None
 
 
 def _name(group: zarr.Group, state: int, block: int) -> str:

@@ -199,6 +199,6 @@ def _constant(maps: np.ndarray) -> np.ndarray:
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    a, b = (m.reshape(*m.shape[:-2], -1) for m in (a, b))
+    a, b = (m.reshape(*m.shape[:-2], m.shape[-2] * m.shape[-1]) for m in (a, b))
     norms = np.sqrt(np.vecdot(a, a)) * np.sqrt(np.vecdot(b, b))
     return np.clip(np.vecdot(a, b) / norms, -1, 1)

@@ -88,7 +88,7 @@ def fit(
     ------
     ValueError
         If the input is not n finite similarities in [-1, 1] with n labels, or if the labels fix no threshold: all
-        equal; perfectly separated by similarity (the best curve is then infinitely steep, and any value in the gap
+        equal, or all similarities; perfectly separated by similarity (the best curve is then infinitely steep, and any value in the gap
         fits as well); not rising with similarity; crossing 1/2 outside [-1, 1]; or so few that over 5 % of the
         bootstrap samples fix none.
 
@@ -322,11 +322,13 @@ def _checked(similarity: ArrayLike, same: ArrayLike) -> tuple[np.ndarray, np.nda
     if (np.abs(x) > 1).any():
         raise ValueError(f"similarity {x[np.abs(x) > 1][0]:.3g}: expected a value between -1 and 1")
     if not np.isin(y, [0, 1]).all():
-        raise ValueError(f"label {y[~np.isin(y, [0, 1])][0]!r}: expected True or False, 1 or 0")
+        raise ValueError(f"label {y[~np.isin(y, [0, 1])][0]}: expected True or False, 1 or 0")
     y = y.astype(bool)
     if y.all() or not y.any():
         kind = "no labels" if not len(y) else f"all {len(y)} labels are {'same' if y.all() else 'different'!r}"
         raise ValueError(f"{kind}: label pairs of both kinds")
+    if x.min() == x.max():
+        raise ValueError(f"all {len(x)} similarities are {x[0]:.3g}: label pairs that differ in similarity")
     return x, y
 
 
@@ -340,7 +342,7 @@ def _resampled(x: np.ndarray, y: np.ndarray, weights: np.ndarray, loss: str, sta
     """Fit one bootstrap sample: its threshold within [-1, 1], or NaN where it fixes none."""
     drawn = weights > 0
     x, y, weights = x[drawn], y[drawn], weights[drawn]
-    if y.all() or not y.any():
+    if y.all() or not y.any() or x.min() == x.max():
         return np.nan
     gap = _gap(x, y)
     if gap is not None:

@@ -34,8 +34,8 @@ def leave_one_out(logits: ArrayLike) -> np.ndarray:
         raise ValueError(f"logits of shape {logits.shape}: leaving one out takes at least two components")
     total = logits.sum(0, dtype=np.float64)
     others = np.empty(logits.shape, logits.dtype if logits.dtype.kind == "f" else np.float64)
-    for out, own in zip(others, logits, strict=True):
-        out[...] = (total - own) / (len(logits) - 1)
+    for left_out, own in enumerate(logits):
+        others[left_out] = (total - own) / (len(logits) - 1)
     return others
 
 

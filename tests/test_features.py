@@ -21,6 +21,7 @@ from kd_lib.similarity import pearson
 DOG = FEATURES["dog"]
 SHOWN_HEADER = ",".join(("image", "model", *DOG))
 VISIBLE_HEADER = ",".join(("image", *DOG))
+VISIBLE = ("5,1,1,1,1,1,1,1,1", "6,1,1,0,0,0,0,0,0")
 
 
 def test_features_are_eight_each():
@@ -68,7 +69,7 @@ def test_read_utilisation(folder, encoding, end):
     assert list(visible) == ["image", *DOG]
     assert shown.model.tolist() == ["a", "a", "b"]
     assert shown.body.tolist() == [True, True, False]
-    assert visible.tail.tolist() == [True, False]
+    assert visible["tail"].tolist() == [True, False]
     share = utilisation(shown, visible)
     assert share.loc["a", "body"] == 1  # visible in both images, shown by both maps
     assert share.loc["a", "nose"] == 0.5
@@ -199,9 +200,10 @@ def test_importance_and_use_by_hand():
     without = np.array([[[2.0, 3.0], [1.0, 1.5]]])
     found = importance(clean, without)
     assert found.tolist() == [[[1.0, 0.0], [0.0, -0.5]]]
-    assert used(found, [3.9, 1.0]).tolist() == [[[True, False], [False, False]]]
-    assert used(found, [4.0, 1.0]).tolist() == [[[False, False], [False, False]]]  # a quarter is not more than one
+    assert used(found, [1.9, 1.0]).tolist() == [[[True, False], [False, False]]]
+    assert used(found, [2.0, 1.0]).tolist() == [[[False, False], [False, False]]]  # a half is not more than a half
     assert used(found, 1.0).tolist() == [[[True, False], [False, False]]]
+    assert used(found, 2.0, effect=0.25).tolist() == [[[True, False], [False, False]]]
 
 
 def test_importance_and_use_refuse():
@@ -211,6 +213,9 @@ def test_importance_and_use_refuse():
         importance(np.zeros((2, 3)), np.zeros((2, 4, 3)))
     with pytest.raises(ValueError, match="expected .N, K, V. and .K,."):
         used(np.zeros((2, 3, 4)), np.ones(4))
+    for effect in (0.0, -1.0, np.nan):
+        with pytest.raises(ValueError, match="view effect"):
+            used(np.zeros((2, 3, 4)), 1.0, effect=effect)
     for spread in (0.0, -1.0, np.nan):
         with pytest.raises(ValueError, match="positive standard deviations"):
             used(np.zeros((2, 3, 4)), spread)

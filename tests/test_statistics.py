@@ -1,10 +1,11 @@
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
-from kd_lib.statistics import bootstrap_weights, cluster_of, interval
+from kd_lib.statistics import bootstrap_weights, cluster_of, interval, quantiles
 
 
 def test_weights_draw_as_many_clusters_as_there_are():
@@ -112,3 +113,11 @@ def test_covers_the_truth_about_as_often_as_it_says():
 def test_refuses(values, options, message):
     with pytest.raises(ValueError, match=message):
         interval(values, **options)
+
+
+def test_quantiles_by_hand():
+    frame = pd.DataFrame({"kind": ["z"] * 6 + ["a"], "v": [0.0, 1, 2, 3, 4, np.nan, 7]})
+    found = quantiles(frame, "v", by=["kind"])
+    assert list(found) == ["kind", "q05", "q25", "q50", "q75", "q95"]
+    assert found.set_index("kind").loc["z"].tolist() == pytest.approx([0.2, 1, 2, 3, 3.8])
+    assert found.set_index("kind").loc["a"].tolist() == [7] * 5

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from kd_lib.similarity import pearson
-from kd_lib.transfer import leave_one_out, shares, to_ensemble
+from kd_lib.transfer import gain, leave_one_out, shares, to_ensemble
 
 
 def test_leave_one_out_by_hand():
@@ -135,3 +135,18 @@ def test_shares_refuse(frame, threshold, by, message):
 def test_shares_of_nothing(frame):
     with pytest.raises(ValueError, match="0 rows"):
         shares(frame[:0], 0.5, by="kind")
+
+
+def test_gain_by_hand():
+    rows = [("component", "a", 0.5), ("component", "b", 0.7), ("leave-one-out", "a", 0.4), ("leave-one-out", "b", 0.4)]
+    rows.append(("distilled", "distilled", 0.9))
+    frame = pd.DataFrame(
+        [(kind, model, image, value + image / 10) for kind, model, value in rows for image in (0, 1)],
+        columns=["kind", "model", "image", "pearson"],
+    ).assign(target="own class")
+    found = gain(frame).set_index("distilled less")
+    assert found.difference.to_dict() == pytest.approx({"component": 0.3, "leave-one-out": 0.5})
+    assert found.low.to_numpy() == pytest.approx([0.3, 0.5])  # the same difference in both images
+    assert found.images.tolist() == [2, 2]
+    undefined = frame.assign(pearson=frame.pearson.where((frame.kind != "distilled") | (frame.image == 0)))
+    assert gain(undefined).images.tolist() == [1, 1]

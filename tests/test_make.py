@@ -1,0 +1,108 @@
+"""`make report` on the smoke profile: the whole study, what Make then finds stale, and a killed run that goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from kd_lib import report
+
+PROJECT = Path(__file__).resolve().parent.parent
+STUDY = ["train_models", "generate_saliency_maps", "threshold_determination", "rq1", "rq2", "rq3"]
+
+
+def make(run, *arguments):
+    command = ["make", "report", "PROFILE=smoke", f"RUN={run}", *arguments]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
+
+
+def times(run):
+    return {name: (run / "notebooks" / f"{name}.ipynb").stat().st_mtime_ns for name in STUDY}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A report that was killed in the middle of training, and made again."""
+    folder = tmp_path_factory.mktemp("runs") / "smoke"
+    command = ["make", "report", "PROFILE=smoke", f"RUN={folder}"]
+    first = subprocess.Popen(
+        command, cwd=PROJECT, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    deadline = time.monotonic() + 300
+    while not (folder / "checkpoints" / "b" / "epoch-000.safetensors").exists():
+        assert time.monotonic() < deadline
+        assert first.poll() is None
+        time.sleep(0.02)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    kept = (folder / "checkpoints" / "a" / "epoch-002.safetensors").stat().st_mtime_ns
+    done = make(folder)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert (folder / "checkpoints" / "a" / "epoch-002.safetensors").stat().st_mtime_ns == kept
+    return folder
+
+
+def test_the_report_has_every_page_and_no_traceback(run):
+    assert (run / "report" / "index.html").is_file()
+    for name in STUDY:
+        page = (run / "report" / "notebooks" / f"{name}.html").read_text()
+        assert "Traceback" not in page
+        assert "<table" in page or "<svg" in page
+
+
+def test_run_json_says_what_was_run(run):
+    entries = json.loads((run / "run.json").read_text())
+    assert entries["parameters"]["components"] == 3
+    assert {"versions", "hardware", "threads", "commit", "dataset_fingerprint"} <= set(entries)
+
+
+def test_results_are_tidy_tables(run):
+    shares = pd.read_csv(run / "results" / "rq3_shares.csv")
+    assert set(shares["kind"]) == {"component", "leave-one-out", "distilled"}
+    assert (shares["low"] <= shares["share"]).all()
+    assert (shares["share"] <= shares["high"]).all()
+
+
+def test_a_second_report_does_nothing(run):
+    before = times(run)
+    start = time.monotonic()
+    assert make(run).returncode == 0
+    assert times(run) == before
+    assert time.monotonic() - start < 5
+
+
+def test_another_threshold_runs_only_what_depends_on_it(run):
+    before = times(run)
+    assert make(run, "THRESHOLD=0.25").returncode == 0
+    after = times(run)
+    assert {name for name in STUDY if after[name] != before[name]} == {"rq1", "rq2", "rq3"}
+    assert "0.25 (given as a parameter)" in (run / "report" / "notebooks" / "rq3.html").read_text()
+
+
+def test_a_threshold_that_is_no_similarity_is_refused_and_the_last_result_stays(run):
+    before = times(run)
+    failed = make(run, "THRESHOLD=1.5")
+    assert failed.returncode != 0
+    assert "error: rq1.py: ValueError: threshold 1.5: expected a similarity between -1 and 1" in failed.stderr
+    assert times(run) == before
+
+
+def test_a_run_with_other_parameters_is_refused(run):
+    values = {"run": str(run), "train_size": 400, "test_size": 300, "probe_per_class": 3, "components": 3, "epochs": 3}
+    with pytest.raises(RuntimeError, match=r"belongs to other parameters \(.*epochs: 2 there, 3 given"):
+        report.execute(PROJECT / "notebooks" / "train_models.py", run.parent / "other.ipynb", values)
+
+
+def test_an_unknown_profile_is_refused_and_nothing_written(tmp_path):
+    failed = subprocess.run(
+        ["make", "report", "PROFILE=papre", f"RUN={tmp_path / 'x'}"], cwd=PROJECT, capture_output=True, text=True
+    )
+    assert failed.returncode != 0
+    assert "error: unknown profile 'papre'; the profiles are: cifar10, paper, quick, smoke" in failed.stderr
+    assert not (tmp_path / "x").exists()
