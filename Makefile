@@ -61,9 +61,10 @@ site: .venv/ready
 bench: .venv/ready
 	$(PY) -m tests.bench
 
-# Renew the committed outputs of notebooks/NAME.ipynb from the quick study.
+# Renew what is committed of the quick study: outputs of notebooks/NAME.ipynb, the README's table and picture.
 notebooks: report
 	for name in $(STUDY); do $(REPORT) keep $(DONE)/$$name.ipynb notebooks/$$name.py || exit 1; done
+	$(REPORT) readme $(RUN)
 
 # A virtual environment with exactly the pinned packages; uv is the one installer that checks the hashes of a matching
 # torch and torchvision and unpacks them in seconds.

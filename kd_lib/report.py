@@ -4,8 +4,11 @@ Run by the Makefile, a step a call: ``python -m kd_lib.report parameters|execute
 """
 
 import argparse
+import base64
+import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from kd_lib import parameters
@@ -153,6 +157,55 @@ def build_book(notebooks: Path, output: Path) -> None:
         os.replace(source / "_build" / "html", output)
 
 
+def write_readme(run: Path, readme: Path) -> None:
+    """Write the README's table of results from a run's tables, between its two marks."""
+    results = {name: pd.read_csv(run / "results" / f"{name}.csv") for name in ("accuracy", "rq2_shares", "rq3_shares")}
+    settings = json.loads((run / "run.json").read_text(encoding="utf-8"))["parameters"]
+    accuracy = results["accuracy"].set_index("network")["accuracy (%)"]
+    shares = results["rq3_shares"].set_index(["kind", "target"])
+    rows = [
+        ("accuracy, component (mean ± sd)", f"{accuracy.iloc[0]:.1f} ± {accuracy.iloc[1]:.1f} %", "84.37 ± 0.32 %"),
+        ("accuracy, ensemble", f"{accuracy['ensemble']:.1f} %", "87.95 %"),
+        ("accuracy, distilled", f"{accuracy['distilled']:.1f} %", "85.32 %"),
+    ]
+    published = {("component", "on target"): "78 %", ("component", "off target"): "52 %"}
+    published |= {("distilled", "on target"): "98 %", ("distilled", "off target"): "87 %"}
+    for target in ("on target", "off target"):
+        share = results["rq2_shares"].set_index("target").loc[target]
+        rows.append((f"two components alike, {target}", _percent(share), "–"))
+        for kind in ("component", "leave-one-out", "distilled"):
+            name = f"like the ensemble, {kind}, {target}"
+            rows.append((name, _percent(shares.loc[(kind, target)]), published.get((kind, target), "–")))
+    title = (
+        f"{settings['components']} {settings['arch']}, {settings['epochs']} epochs, {settings['train_size']} images of "
+        f"{settings['data_set']}"
+    )
+    table = [f"| | this study, quick ({title}) | Gardner (2022): 10 ResNet18, CIFAR-10 |", "|---|---|---|"]
+    table += [f"| {' | '.join(row)} |" for row in rows]
+    note = (
+        "*Alike* is the share of maps whose Pearson similarity reaches T_c, with a 95 % interval over images. A component "
+        "is part of the ensemble; *leave-one-out* compares it with the ensemble of the others, which is fair."
+    )
+    start, end = "<!-- results: written by `make notebooks` -->", "<!-- end of results -->"
+    text = readme.read_text(encoding="utf-8")
+    before, after = text.split(start)[0], text.split(end)[1]
+    _replace(readme, "\n".join([before + start, *table, "", note, end]) + after)
+
+
+def extract_picture(executed: Path, caption: str, output: Path) -> None:
+    """Write the picture of an executed notebook's cell whose figure has the given name as a PNG file."""
+    import nbformat
+
+    for cell in nbformat.read(executed, as_version=4).cells:
+        if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == caption:
+            data = re.search(r"base64,([^\"]+)", cell.outputs[-1].data["text/html"])[1]
+            output.write_bytes(base64.b64decode(data))
+
+
+def _percent(row: pd.Series) -> str:
+    return f"{row['share']:.0%} ({row['low']:.0%}–{row['high']:.0%})"
+
+
 def _replace(path: Path, text: str) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
@@ -175,6 +228,8 @@ def main() -> int:
     step = steps.add_parser("keep", help="keep an executed notebook's outputs in notebooks/NAME.ipynb")
     step.add_argument("executed", type=Path)
     step.add_argument("notebook", type=Path)
+    step = steps.add_parser("readme", help="renew the README's table and picture from a run")
+    step.add_argument("run", type=Path)
     step = steps.add_parser("book", help="render the book")
     step.add_argument("notebooks", type=Path)
     step.add_argument("output", type=Path)
@@ -186,6 +241,10 @@ def main() -> int:
             execute(given.notebook, given.output, yaml.safe_load(given.parameters.read_text(encoding="utf-8")))
         elif given.step == "keep":
             keep_outputs(given.executed, given.notebook)
+        elif given.step == "readme":
+            write_readme(given.run, PROJECT / "README.md")
+            gallery = given.run / "notebooks" / "generate_saliency_maps.ipynb"
+            extract_picture(gallery, "fig-gallery", PROJECT / "book" / "gallery.png")
         else:
             build_book(given.notebooks, given.output)
     except (ValueError, RuntimeError, OSError) as error:

@@ -88,9 +88,9 @@ def fit(
     ------
     ValueError
         If the input is not n finite similarities in [-1, 1] with n labels, or if the labels fix no threshold: all
-        equal, or all similarities; perfectly separated by similarity (the best curve is then infinitely steep, and any value in the gap
-        fits as well); not rising with similarity; crossing 1/2 outside [-1, 1]; or so few that over 5 % of the
-        bootstrap samples fix none.
+        labels equal, or all similarities; labels perfectly separated by similarity (the best curve is then infinitely
+        steep, and any value in the gap fits as well), not rising with it, or crossing 1/2 outside [-1, 1]; or so few
+        pairs that over 5 % of the bootstrap samples fix none.
 
     Notes
     -----

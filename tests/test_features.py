@@ -49,9 +49,7 @@ def test_pairs_of_components_refuse(count, models):
 def folder(tmp_path):
     """Ticks made by a rule for these tests; no person looked at a map."""
 
-    def write(
-        shown, visible=("5,1,1,1,1,1,1,1,1", "6,1,1,0,0,0,0,0,0"), encoding="utf-8", end="\n", header=SHOWN_HEADER
-    ):
+    def write(shown, visible=VISIBLE, encoding="utf-8", end="\n", header=SHOWN_HEADER):
         for name, lines in (("rq2 - dogs", (header, *shown)), ("rq2 - dogs - visible", (VISIBLE_HEADER, *visible))):
             (tmp_path / f"{name}.csv").write_text(end.join(lines) + end, encoding=encoding, newline="")
         return tmp_path
