@@ -7,6 +7,9 @@ THRESHOLD ?=
 PYTHON    ?= python3
 UV         = 0.13.9
 
+# Threads that wait without spinning: on a busy machine a spinning one takes the core that the other needs.
+export OMP_WAIT_POLICY = passive
+
 PY      = .venv/bin/python
 REPORT  = $(PY) -m kd_lib.report
 STUDY   = train_models generate_saliency_maps threshold_determination rq1 rq2 rq3

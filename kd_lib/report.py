@@ -183,8 +183,8 @@ def write_readme(run: Path, readme: Path) -> None:
     table = [f"| | this study, quick ({title}) | Gardner (2022): 10 ResNet18, CIFAR-10 |", "|---|---|---|"]
     table += [f"| {' | '.join(row)} |" for row in rows]
     note = (
-        "*Alike* is the share of maps whose Pearson similarity reaches T_c, with a 95 % interval over images. A component "
-        "is part of the ensemble; *leave-one-out* compares it with the ensemble of the others, which is fair."
+        "*Alike* is the share of maps whose Pearson similarity reaches T_c, with a 95 % interval over images. A "
+        "component is part of the ensemble; *leave-one-out* compares it with the ensemble of the others, which is fair."
     )
     start, end = "<!-- results: written by `make notebooks` -->", "<!-- end of results -->"
     text = readme.read_text(encoding="utf-8")

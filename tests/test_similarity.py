@@ -55,8 +55,9 @@ def test_cosine_feels_a_shift():
 
 def test_undefined_maps_are_nan_without_a_warning(recwarn):
     ramp = np.arange(4.0).reshape(2, 2)
-    tenth = np.full((2, 2), 0.1)  # its computed mean is not exactly 0.1
+    tenth = np.full((2, 2), 0.1)
     assert np.isnan(pearson(tenth, ramp))
+    assert np.isnan(pearson(np.full((5, 7), 0.1), np.arange(35.0).reshape(5, 7)))  # its computed mean is not 0.1
     assert np.isnan(pearson(np.zeros((2, 2)), ramp))
     assert np.isnan(cosine(np.zeros((2, 2)), ramp))
     assert cosine(tenth, ramp) == pytest.approx(6 / np.sqrt(4 * 14))

@@ -70,6 +70,15 @@ def test_columns_are_the_same_as_one_by_one():
         np.testing.assert_allclose([part[column] for part in together], interval(values[:, column], clusters))
 
 
+def test_clusters_of_unequal_size():
+    clusters = np.repeat(np.arange(6), [1, 1, 1, 1, 1, 20])
+    assert interval(np.ones(25), clusters) == (1, 1, 1)
+    share, low, high = interval(clusters == 5, clusters)
+    assert share == 0.8
+    assert low == 0  # a sample without the large cluster
+    assert high < 1
+
+
 def test_names_of_clusters_do_not_matter():
     values = np.arange(6.0)
     assert interval(values, ["b", "b", "a", "a", "c", "c"]) == interval(values, [1, 1, 0, 0, 2, 2])

@@ -87,6 +87,15 @@ def test_the_order_of_pairs_does_not_move_the_value(seed):
     assert fit(x[order], y[order]).value == pytest.approx(fit(x, y).value, abs=1e-6)
 
 
+@pytest.mark.parametrize("loss", ["log", "mse"])
+def test_a_weight_is_a_repetition(loss):
+    x, y = pairs(100, seed=3)
+    weights = np.random.default_rng(0).integers(1, 5, 100)
+    weighted = threshold._curve(x, y, weights.astype(float), loss)
+    repeated = threshold._curve(np.repeat(x, weights), np.repeat(y, weights), np.ones(weights.sum()), loss)
+    assert weighted == pytest.approx(repeated, rel=1e-4)
+
+
 def test_swapping_signs_and_labels_mirrors_the_value():
     x, y = pairs(200)
     assert fit(-x, ~y).value == pytest.approx(-fit(x, y).value, abs=1e-6)

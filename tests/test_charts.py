@@ -1,0 +1,72 @@
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kd_lib import charts
+
+WORDS = {"title": "What it shows", "description": 'Alt text with "quotes" & <tags>'}
+
+
+def html(chart):
+    """What a notebook stores of a chart."""
+    if hasattr(chart, "_repr_html_") and type(chart).__name__ == "HTML":
+        return chart.data
+    return chart._repr_mimebundle_()[0]["text/html"]
+
+
+def grid(**columns):
+    return pd.DataFrame(columns)
+
+
+CHARTS = {
+    "training_curves": lambda: charts.training_curves(
+        grid(model=["a", "a"], kind="component", epoch=[0, 1], loss=[np.nan, 1.0], accuracy=[10, 50]), **WORDS
+    ),
+    "cumulative_share": lambda: charts.cumulative_share(
+        grid(model="a", epoch=[0, 1], target="on target", share=[0.1, 1]), **WORDS
+    ),
+    "heat_map": lambda: charts.heat_map(
+        grid(one=["a", "b"], two=["c", "c"], v=[0.25, 1.0]), x="one", y="two", value="v", **WORDS
+    ),
+    "boxes": lambda: charts.boxes(
+        grid(target="on target", kind="component", g=["a", "b"], q05=0.1, q25=0.2, q50=0.3, q75=0.4, q95=0.5),
+        group="g",
+        colour="kind",
+        value_title="v",
+        **WORDS,
+    ),
+    "intervals": lambda: charts.intervals(
+        grid(target="on target", kind="component", g=["a", "b"], share=0.5, low=0.4, high=0.6),
+        group="g",
+        colour="kind",
+        value_title="v",
+        **WORDS,
+    ),
+    "image_grid": lambda: charts.image_grid([("row", np.zeros((2, 3, 8, 8), np.uint8))], **WORDS),
+    "map_grid": lambda: charts.map_grid(
+        [("row", np.zeros((3, 8, 8), np.uint8), [np.eye(8), -np.eye(8)])], ["one", "two"], **WORDS
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_a_figure_is_one_picture_with_its_alternative_text_and_loads_nothing(name):
+    text = html(CHARTS[name]())
+    assert "Alt text with &quot;quotes&quot; &amp; &lt;tags&gt;" in text
+    assert "<script" not in text
+    assert not re.findall(r'(?:src|href)="https?:', text)
+
+
+def test_marks_are_drawn():
+    svg = html(CHARTS["heat_map"]())
+    assert "0.25" in svg
+    assert "1.00" in svg
+    assert "What it shows" in svg
+    assert len(re.findall(r'aria-roledescription="rect mark"|class="mark-rect', svg)) >= 1
+
+
+def test_the_same_figure_is_the_same_bytes():
+    for name in ("heat_map", "map_grid"):
+        assert html(CHARTS[name]()) == html(CHARTS[name]())
