@@ -20,7 +20,7 @@ FEATURES = {
 TICKS = {"1": True, "0": False}
 # A map shows a view that holds more than this many times its share, by area, of the positive attribution.
 SHOWN = 2.0
-# A network uses a view whose removal costs more than this many standard deviations of the class's logit.
+# A network uses a view whose removal changes the logit by this share of what the view that matters most does.
 USED = 0.5
 
 
@@ -226,19 +226,20 @@ def view_tables(
 
 
 def importance(clean: ArrayLike, without: ArrayLike) -> np.ndarray:
-    """How much a class's logit falls when one of its views is removed from the image.
+    """How much each class's logit falls when a view is removed from the image.
 
     Parameters
     ----------
     clean : array_like, shape (N, K)
         Logits of the images.
     without : array_like, shape (N, K, V)
-        Logit of class k for the image drawn again without view v of class k.
+        Logits of the images drawn again without each of V views, of whatever class.
 
     Returns
     -------
     ndarray, shape (N, K, V)
-        f_k(x) - f_k(x without view v), in logits; 0 where the image lacks the view.
+        f_k(x) - f_k(x without view v), in logits; 0 where the image lacks the view. Negative where the view speaks
+        against the class.
 
     Raises
     ------
@@ -251,38 +252,37 @@ def importance(clean: ArrayLike, without: ArrayLike) -> np.ndarray:
     return clean[..., None] - without
 
 
-def used(importance: ArrayLike, spread: ArrayLike, *, effect: float = USED) -> np.ndarray:
-    """Which views a network uses, by intervention.
+def used(importance: ArrayLike, *, share: float = USED) -> np.ndarray:
+    """Which views a network uses for or against a class in an image, by intervention.
 
-    A view is used when removing it lowers the class's logit by more than `effect` times that logit's spread.
+    A view is used when removing it changes the class's logit by at least `share` of what removing the view that matters
+    most in that image changes it. This is relative, as a map is, which shows each place beside the strongest one.
 
     Parameters
     ----------
     importance : array_like, shape (N, K, V)
         What `importance` returns.
-    spread : array_like, shape (K,) or scalar
-        Standard deviation of each class's logit over the clean images, ``clean.std(0)``: it makes networks with
-        logits of different scales comparable.
-    effect : float
-        In standard deviations; one half is a medium effect (Cohen 1988, Statistical Power Analysis, section 2.2).
+    share : float
+        In (0, 1]: half by default.
 
     Returns
     -------
-    ndarray of bool, shape (N, K, V)
+    ndarray of int8, shape (N, K, V)
+        1 where the view is used for the class, -1 against it, 0 where it is not used.
 
     Raises
     ------
     ValueError
-        If a spread is not a positive number, the effect not a positive one, or the shapes do not match.
+        If the share is not in (0, 1] or the shape is wrong.
     """
-    importance, spread = np.asarray(importance), np.asarray(spread)
-    if importance.ndim != 3 or spread.shape not in ((), importance.shape[1:2]):
-        raise ValueError(f"importance {importance.shape} and spread {spread.shape}: expected (N, K, V) and (K,)")
-    if not (np.isfinite(spread) & (spread > 0)).all():
-        raise ValueError(f"spread {np.min(spread)}: expected positive standard deviations of the logits")
-    if not effect > 0:
-        raise ValueError(f"view effect {effect}: expected a number above 0, in standard deviations, such as 0.5")
-    return importance > effect * spread[..., None]
+    importance = np.asarray(importance)
+    if importance.ndim != 3:
+        raise ValueError(f"importance {importance.shape}: expected (N, K, V)")
+    if not 0 < share <= 1:
+        raise ValueError(f"view share {share}: expected a share above 0 and up to 1, such as 0.5")
+    size = np.abs(importance)
+    strong = (size >= share * size.max(-1, keepdims=True)) & (size > 0)
+    return (np.sign(importance) * strong).astype(np.int8)
 
 
 def _read_ticks(path: Path, ids: tuple[str, ...], names: tuple[str, ...]) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """What the notebooks read from a run: its data set, networks and maps, its labels, features and threshold."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -91,20 +92,25 @@ def maps(run: store.Run, model: str, epoch: int | None = None) -> np.ndarray:
 
 
 def view_logits(model: nn.Module, dataset: Dataset) -> np.ndarray:
-    """Logit of class k for each probe image drawn again without view v of class k.
+    """Logits of the probe images drawn again without each view that they show.
 
     Returns
     -------
-    ndarray, float32, shape (N, K, V)
-        The logit of the image itself where it does not show the view.
+    ndarray, float32, shape (N, K, K * V)
+        The logit of each class without view v of class c, at position c * V + v; that of the image itself where it
+        does not show the view.
     """
     probe = dataset.probe
-    shape = probe.views.present.shape
-    answers = np.empty(shape, np.float32)
-    for k in range(shape[1]):
-        for v in range(shape[2]):
-            removed = data.Split(probe.views.without(k, v), probe.labels, probe.index)
-            answers[:, k, v] = training.predict(model, dataset, removed)[:, k]
+    clean = training.predict(model, dataset, probe).numpy()
+    classes, views = probe.views.present.shape[1:]
+    answers = np.repeat(clean[..., None], classes * views, axis=-1)
+    for c in range(classes):
+        for v in range(views):
+            rows = probe.views.present[:, c, v].nonzero().flatten()
+            if len(rows):
+                removed = probe.select(rows)
+                removed = replace(removed, images=removed.views.without(c, v))
+                answers[rows, :, c * views + v] = training.predict(model, dataset, removed).numpy()
     return answers
 
 
@@ -173,16 +179,19 @@ def regime_table(regime: training.Regime, *, networks: int) -> pd.DataFrame:
     return pd.DataFrame(rows, index=["this run", "Gardner (2022)"]).T
 
 
-def views_used(run: store.Run, *, view_effect: float) -> dict[str, np.ndarray]:
-    """Which views each final network uses, by intervention: bool (N, K, V) a model."""
-    used = {}
-    for name, without in read_view_logits(run).items():
-        clean = occlusion_store.logits_of(run.occlusion, name)[:, 0]
-        used[name] = features.used(features.importance(clean, without), clean.std(0), effect=view_effect)
-    return used
+def views_used(run: store.Run, *, view_share: float) -> dict[str, np.ndarray]:
+    """Which views each network finally uses for (1) or against (-1) each class, by intervention: (N, K, K * V)."""
+    return {
+        name: features.used(_importance(run, name, without), share=view_share)
+        for name, without in read_view_logits(run).items()
+    }
 
 
-def labelled_pairs(run: store.Run, pairs: pd.DataFrame, *, view_effect: float) -> tuple[pd.DataFrame | None, str]:
+def _importance(run: store.Run, name: str, without: np.ndarray) -> np.ndarray:
+    return features.importance(occlusion_store.logits_of(run.occlusion, name)[:, 0], without)
+
+
+def labelled_pairs(run: store.Run, pairs: pd.DataFrame, *, view_share: float) -> tuple[pd.DataFrame | None, str]:
     """Those pairs of maps that somebody or something has labelled, with a column `same`, and who or what it was.
 
     People's labels come first (`annotations/pairs.csv`), then on multi-view images the views that the networks use;
@@ -195,13 +204,11 @@ def labelled_pairs(run: store.Run, pairs: pd.DataFrame, *, view_effect: float) -
         return found, f"{people['annotator'].nunique()} people, {len(found)} pairs (annotations/pairs.csv)"
     if run.parameters["data_set"] != "multiview":
         return None, f"none; the published T_c = {thresholds.PUBLISHED} is used"
-    present = load_data(run).probe.views.present.numpy()
-    used = views_used(run, view_effect=view_effect)
+    used = views_used(run, view_share=view_share)
     parts = []
     for (a, b), pair in pairs.groupby(["model_a", "model_b"], sort=False):
         at = (pair["image"].to_numpy(), pair["target"].to_numpy())
-        same = thresholds.view_labels(used[a], used[b])[at]
-        parts.append(pair.assign(same=same)[present.any(-1)[at]])
+        parts.append(pair.assign(same=thresholds.view_labels(used[a], used[b])[at]))
     found = pd.concat(parts).dropna(subset=["pearson", "cosine"])
     return found, "no people; ground truth of the multi-view images (the views used, by intervention)"
 
@@ -225,14 +232,14 @@ def utilisation(run: store.Run, names: list[str]) -> tuple[dict[str, pd.DataFram
     return found, "views of the multi-view images that the maps show"
 
 
-def view_use(run: store.Run, *, view_effect: float) -> pd.DataFrame | None:
-    """How much the networks' own-class views matter to them; None where there are no views.
+def view_use(run: store.Run, *, view_share: float) -> pd.DataFrame | None:
+    """How much the views of an image's own class matter to the networks; None where there are no views.
 
     Returns
     -------
     DataFrame
-        A row a model: mean importance (standard deviations of the class's logit), used (share of the views present),
-        shown (share whose place the map marks), agreement (share of views for which shown and used agree).
+        A row a network: mean importance (logits), used (share of the views present that it uses for the class), shown
+        (share whose place its map marks), agreement (share of views for which shown and used agree).
     """
     if run.parameters["data_set"] != "multiview":
         return None
@@ -241,11 +248,9 @@ def view_use(run: store.Run, *, view_effect: float) -> pd.DataFrame | None:
     present, masks = views.present.numpy()[at], views.masks().numpy()[at]
     rows = []
     for name, without in read_view_logits(run).items():
-        clean = occlusion_store.logits_of(run.occlusion, name)[:, 0]
-        importance = features.importance(clean, without)
-        used = features.used(importance, clean.std(0), effect=view_effect)[at][present]
+        importance = _importance(run, name, without)
+        used = features.used(importance, share=view_share)
+        own, used = (a.reshape(*a.shape[:2], *views.present.shape[1:])[*at, true][present] for a in (importance, used))
         shown = features.views_shown(maps(run, name)[at], masks, present)[present]
-        scaled = (importance / clean.std(0)[:, None])[at][present]
-        rows.append((name, scaled.mean(), used.mean(), shown.mean(), (used == shown).mean()))
-    columns = ["network", "mean importance", "used", "shown", "agreement"]
-    return pd.DataFrame(rows, columns=columns).set_index("network")
+        rows.append((name, own.mean(), (used > 0).mean(), shown.mean(), ((used > 0) == shown).mean()))
+    return pd.DataFrame(rows, columns=["network", "mean importance", "used", "shown", "agreement"])

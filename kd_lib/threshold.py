@@ -291,12 +291,12 @@ def read_pairs(path: str | Path) -> pd.DataFrame:
 
 
 def view_labels(used_a: ArrayLike, used_b: ArrayLike) -> np.ndarray:
-    """Label pairs by intervention: same where two models use the same set of views.
+    """Label pairs by intervention: same where two models use the same views to the same effect.
 
     Parameters
     ----------
-    used_a, used_b : array_like of bool, shape (N, K, V)
-        Which views of class k each model uses in an image.
+    used_a, used_b : array_like, shape (N, K, V)
+        Which views each model uses in an image for class k, or against it: what `features.used` returns.
 
     Returns
     -------
@@ -307,7 +307,7 @@ def view_labels(used_a: ArrayLike, used_b: ArrayLike) -> np.ndarray:
     ValueError
         If the shapes differ or are not (N, K, V).
     """
-    used_a, used_b = np.asarray(used_a, dtype=bool), np.asarray(used_b, dtype=bool)
+    used_a, used_b = np.asarray(used_a), np.asarray(used_b)
     if used_a.ndim != 3 or used_a.shape != used_b.shape:
         raise ValueError(f"views used of shapes {used_a.shape} and {used_b.shape}: expected the same (N, K, V) twice")
     return (used_a == used_b).all(-1)

@@ -19,7 +19,7 @@
 # %% tags=["parameters"]
 run: str = "runs/quick"  # folder of the run
 threshold: float | None = None  # T_c in [-1, 1]; None takes the one of threshold_determination
-view_effect: float = 0.5  # multiview: a view is used if removing it costs this many standard deviations of the logit
+view_share: float = 0.5  # multiview: a view is used if it matters this share of what the one that matters most does
 
 # %% tags=["hide-input"]
 import pandas as pd
@@ -122,15 +122,15 @@ else:
 # %% [markdown]
 # ## What the maps show and what the networks use
 #
-# On multi-view images both are known. `mean importance` is by how many standard deviations the class's logit falls when
-# a view is removed, over the views that are there; `used` is the share of views whose removal costs more than
-# `view_effect`.
+# On multi-view images both are known. `mean importance` is how far the class's logit falls when one of its views is
+# removed; `used` is the share of the views present that the network uses by the criterion of the last chapter, `shown`
+# the share that its map marks, and `agreement` the share of views for which the two say the same.
 
 # %%
-use = study.view_use(place, view_effect=view_effect)
+use = study.view_use(place, view_share=view_share)
 if use is not None:
     place.write_csv(use, "rq2_view_use")
-    display(use.round(3))
+    display(use.set_index("network").round(3))
 
 # %% tags=["nbval-check-output"]
 on_target = shares.set_index("target")["share"]["on target"]

@@ -21,7 +21,7 @@
 run: str = "runs/quick"  # folder of the run
 measure: str = "pearson"  # similarity that RQ1 to RQ3 go by: pearson | cosine
 loss: str = "log"  # what their curve minimises: log (log loss) | mse (mean squared error, as in Gardner 2022)
-view_effect: float = 0.5  # multiview: a view is used if removing it costs this many standard deviations of the logit
+view_share: float = 0.5  # multiview: a view is used if it matters this share of what the one that matters most does
 seed: int = 0  # of the bootstrap
 
 # %% tags=["hide-input"]
@@ -43,14 +43,15 @@ names = [*study.components(place), "distilled"]
 maps = [study.maps(place, name) for name in names]
 labels = study.labels(place)
 pairs = features.pairs_of_components(maps, labels, models=names)
-labelled, source = study.labelled_pairs(place, pairs, view_effect=view_effect)
+labelled, source = study.labelled_pairs(place, pairs, view_share=view_share)
 print("labels:", source)
 
 # %% [markdown]
-# On multi-view images a pair is *same* when both networks use the same set of views of the target class in that image.
-# A network uses a view when removing it lowers the logit of its class by more than `view_effect` standard deviations of
-# that logit over the probe (half a standard deviation is a medium effect by Cohen's convention). Images that show no
-# view of the class say nothing about it and are left out.
+# On multi-view images a pair is *same* when both networks use the same views of that image to the same effect, for or
+# against the target class. A network uses a view when removing it changes the class's logit by at least `view_share` of
+# what removing the view that matters most does. The criterion is relative because a map is: it shows each place beside
+# the strongest one. With an absolute one (a change of so many standard deviations of the logit) weak maps count as the
+# same because nothing is used in either, however different they look, and the labels do not rise with similarity.
 
 # %%
 if labelled is not None:

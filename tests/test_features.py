@@ -194,26 +194,24 @@ def test_view_tables_feed_utilisation():
 
 
 def test_importance_and_use_by_hand():
-    clean = np.array([[3.0, 1.0]])
-    without = np.array([[[2.0, 3.0], [1.0, 1.5]]])
+    clean = np.array([[3.0, -1.0]])
+    without = np.array([[[1.0, 2.0, 5.0, 3.0], [-1.0, -1.0, -1.0, -1.0]]])
     found = importance(clean, without)
-    assert found.tolist() == [[[1.0, 0.0], [0.0, -0.5]]]
-    assert used(found, [1.9, 1.0]).tolist() == [[[True, False], [False, False]]]
-    assert used(found, [2.0, 1.0]).tolist() == [[[False, False], [False, False]]]  # a half is not more than a half
-    assert used(found, 1.0).tolist() == [[[True, False], [False, False]]]
-    assert used(found, 2.0, effect=0.25).tolist() == [[[True, False], [False, False]]]
+    assert found.tolist() == [[[2.0, 1.0, -2.0, 0.0], [0.0, 0.0, 0.0, 0.0]]]
+    assert used(found).tolist() == [
+        [[1, 1, -1, 0], [0, 0, 0, 0]]
+    ]  # half is enough; nothing is used where nothing counts
+    assert used(found, share=0.51).tolist() == [[[1, 0, -1, 0], [0, 0, 0, 0]]]
+    assert (used(7 * found) == used(found)).all()  # networks of other scales are comparable
 
 
 def test_importance_and_use_refuse():
-    with pytest.raises(ValueError, match="expected .N, K. and .N, K, V."):
+    with pytest.raises(ValueError, match=r"expected \(N, K\) and \(N, K, V\)"):
         importance(np.zeros((2, 3)), np.zeros((2, 3)))
-    with pytest.raises(ValueError, match="expected .N, K. and .N, K, V."):
+    with pytest.raises(ValueError, match=r"expected \(N, K\) and \(N, K, V\)"):
         importance(np.zeros((2, 3)), np.zeros((2, 4, 3)))
-    with pytest.raises(ValueError, match="expected .N, K, V. and .K,."):
-        used(np.zeros((2, 3, 4)), np.ones(4))
-    for effect in (0.0, -1.0, np.nan):
-        with pytest.raises(ValueError, match="view effect"):
-            used(np.zeros((2, 3, 4)), 1.0, effect=effect)
-    for spread in (0.0, -1.0, np.nan):
-        with pytest.raises(ValueError, match="positive standard deviations"):
-            used(np.zeros((2, 3, 4)), spread)
+    with pytest.raises(ValueError, match=r"expected \(N, K, V\)"):
+        used(np.zeros((2, 3)))
+    for share in (0, -1, 1.5, np.nan):
+        with pytest.raises(ValueError, match="view share"):
+            used(np.zeros((2, 3, 4)), share=share)
