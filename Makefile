@@ -17,7 +17,7 @@ DONE    = $(RUN)/notebooks
 NEEDS   = $(RUN)/parameters
 OVERRIDES = run=$(RUN) $(if $(ROOT),data_set=imagefolder 'root=$(abspath $(ROOT))') $(if $(THRESHOLD),threshold=$(THRESHOLD))
 
-.PHONY: report test site bench notebooks lock clean force
+.PHONY: report parameters test site bench notebooks lock clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -26,21 +26,22 @@ report: $(RUN)/report/index.html
 
 # ---- the study: a notebook is executed again when its source, its parameters or what it reads has changed ------------
 
-GROUND     = $(addprefix kd_lib/,__init__.py data.py multiview.py models.py parameters.py store.py)
-MEASURING  = $(GROUND) $(addprefix kd_lib/,occlusion.py similarity.py statistics.py charts.py)
+# Executing again is cheap: networks and occluded logits that are there already are kept.
+CODE = $(filter-out kd_lib/report.py,$(wildcard kd_lib/*.py))
 
-$(DONE)/train_models.ipynb:            $(GROUND) kd_lib/training.py kd_lib/charts.py
-$(DONE)/generate_saliency_maps.ipynb:  $(GROUND) kd_lib/training.py kd_lib/charts.py kd_lib/occlusion.py $(DONE)/train_models.ipynb
-$(DONE)/threshold_determination.ipynb: $(MEASURING) kd_lib/threshold.py kd_lib/features.py $(DONE)/generate_saliency_maps.ipynb $(wildcard $(RUN)/annotations/pairs*.csv)
-$(DONE)/rq1.ipynb:                     $(MEASURING) kd_lib/learning.py $(DONE)/threshold_determination.ipynb
-$(DONE)/rq2.ipynb:                     $(MEASURING) kd_lib/features.py $(DONE)/threshold_determination.ipynb $(wildcard $(RUN)/annotations/rq2*.csv)
-$(DONE)/rq3.ipynb:                     $(MEASURING) kd_lib/transfer.py $(DONE)/threshold_determination.ipynb
+$(DONE)/generate_saliency_maps.ipynb:  $(DONE)/train_models.ipynb
+$(DONE)/threshold_determination.ipynb: $(DONE)/generate_saliency_maps.ipynb $(wildcard $(RUN)/annotations/pairs*.csv)
+$(DONE)/rq1.ipynb $(DONE)/rq2.ipynb $(DONE)/rq3.ipynb: $(DONE)/threshold_determination.ipynb
+$(DONE)/rq2.ipynb: $(wildcard $(RUN)/annotations/rq2*.csv)
 
-$(DONE)/%.ipynb: notebooks/%.py $(NEEDS)/%.yaml | .venv/ready
+$(DONE)/%.ipynb: notebooks/%.py $(NEEDS)/%.yaml $(CODE) | .venv/ready
 	$(REPORT) execute $< $@ $(NEEDS)/$*.yaml
 
-$(NEEDS)/%.yaml: force | .venv/ready
-	@$(REPORT) parameters notebooks/$*.py $(PROFILE) $@ $(OVERRIDES)
+$(NEEDS)/%.yaml: parameters
+	@:
+
+parameters: | .venv/ready
+	@$(REPORT) parameters $(PROFILE) $(NEEDS) $(OVERRIDES)
 
 BOOK = _config.yml _toc.yml $(wildcard book/*)
 

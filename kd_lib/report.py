@@ -16,7 +16,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml
 
 from kd_lib import parameters
@@ -24,21 +23,24 @@ from kd_lib import parameters
 PROJECT = Path(__file__).resolve().parent.parent
 
 
-def write_parameters(notebook: Path, profile: str, output: Path, overrides: list[str]) -> None:
-    """Write the parameters that a profile and the command line give to one notebook, if they changed.
+def write_parameters(profile: str, folder: Path, overrides: list[str]) -> None:
+    """Write what a profile and the command line change in each notebook's parameters as ``folder/NAME.yaml``.
 
-    The file keeps its modification time when nothing changed, so that Make re-runs only the notebooks concerned.
+    A file keeps its modification time when nothing changed, so that Make re-runs only the notebooks concerned.
 
     Parameters
     ----------
-    notebook : Path
-        A ``notebooks/NAME.py``.
     profile : str
         Name of a file in ``profiles/``.
-    output : Path
-        The YAML file to write.
+    folder : Path
+        Receives one file a notebook.
     overrides : list of str
         ``name=value`` pairs that win over the profile; values are read as YAML.
+
+    Raises
+    ------
+    ValueError
+        If the profile, or a name in it or in the overrides, is unknown. Nothing is written then.
     """
     values = parameters.read_profile(PROJECT / "profiles", profile)
     for pair in overrides:
@@ -46,10 +48,12 @@ def write_parameters(notebook: Path, profile: str, output: Path, overrides: list
         if not equals:
             raise ValueError(f"'{pair}' must have the form name=value")
         values[name] = yaml.safe_load(value)
-    text = yaml.safe_dump(parameters.of_notebook(notebook, values), sort_keys=True, allow_unicode=True)
-    if not output.is_file() or output.read_text(encoding="utf-8") != text:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        _replace(output, text)
+    for notebook in sorted((PROJECT / "notebooks").glob("*.py")):
+        output = folder / f"{notebook.stem}.yaml"
+        text = yaml.safe_dump(parameters.of_notebook(notebook, values), sort_keys=True, allow_unicode=True)
+        if not output.is_file() or output.read_text(encoding="utf-8") != text:
+            folder.mkdir(parents=True, exist_ok=True)
+            _replace(output, text)
 
 
 def execute(notebook: Path, output: Path, values: dict[str, Any]) -> None:
@@ -159,6 +163,8 @@ def build_book(notebooks: Path, output: Path) -> None:
 
 def write_readme(run: Path, readme: Path) -> None:
     """Write the README's table of results from a run's tables, between its two marks."""
+    import pandas as pd
+
     results = {name: pd.read_csv(run / "results" / f"{name}.csv") for name in ("accuracy", "rq2_shares", "rq3_shares")}
     settings = json.loads((run / "run.json").read_text(encoding="utf-8"))["parameters"]
     accuracy = results["accuracy"].set_index("network")["accuracy (%)"]
@@ -202,7 +208,7 @@ def extract_picture(executed: Path, caption: str, output: Path) -> None:
             output.write_bytes(base64.b64decode(data))
 
 
-def _percent(row: pd.Series) -> str:
+def _percent(row: Any) -> str:
     return f"{row['share']:.0%} ({row['low']:.0%}–{row['high']:.0%})"
 
 
@@ -216,10 +222,9 @@ def main() -> int:
     """Run one step from the command line; a failure is one line on stderr and exit status 1."""
     parser = argparse.ArgumentParser(prog="python -m kd_lib.report", description=__doc__.splitlines()[0])
     steps = parser.add_subparsers(dest="step", required=True)
-    step = steps.add_parser("parameters", help="write a notebook's parameters as YAML, if they changed")
-    step.add_argument("notebook", type=Path)
+    step = steps.add_parser("parameters", help="write the notebooks' parameters as YAML, where they changed")
     step.add_argument("profile")
-    step.add_argument("output", type=Path)
+    step.add_argument("folder", type=Path)
     step.add_argument("overrides", nargs="*", metavar="name=value")
     step = steps.add_parser("execute", help="execute a notebook")
     step.add_argument("notebook", type=Path)
@@ -236,7 +241,7 @@ def main() -> int:
     given = parser.parse_args()
     try:
         if given.step == "parameters":
-            write_parameters(given.notebook, given.profile, given.output, given.overrides)
+            write_parameters(given.profile, given.folder, given.overrides)
         elif given.step == "execute":
             execute(given.notebook, given.output, yaml.safe_load(given.parameters.read_text(encoding="utf-8")))
         elif given.step == "keep":

@@ -111,7 +111,7 @@ charts.map_grid(
 #
 # Occlusion beside three gradient-based attributions (Gardner 2022, Fig. 3.1), as Captum {cite}`kokhlikyan2020captum`
 # computes them. Only Occlusion is linear in the network's output, which is what makes an ensemble's map the mean of its
-# components' maps.
+# components' maps. GradCAM looks at the last layer that still tells places apart, which at 32 pixels is not the last one.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-methods", "caption": "Four attribution methods on the same network, for the true class of four images. Each map has a scale of its own."}}
 net = study.network(place, names[0], device=device)

@@ -69,7 +69,9 @@ if labelled is not None:
 table, curves = threshold.fit_all(labelled, seed=seed)
 table = threshold.choose(table, measure=measure, loss=loss, source=source)
 place.write_csv(table, "threshold")
-table.round(3)
+for remark in table.loc[table["remark"] != "", "remark"]:
+    print("no threshold:", remark)
+table.drop(columns=["remark", "source"]).set_index(["measure", "loss"]).round(3)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-threshold", "caption": "Share of pairs labelled the same by similarity (points: equal-width bins, their size the number of pairs), the fitted logistic curves, and the threshold of each (dashed)."}}
 if len(curves):

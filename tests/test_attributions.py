@@ -31,5 +31,5 @@ def test_occlusion_map_is_captums(network):
 
 
 def test_a_network_without_convolution_is_refused():
-    with pytest.raises(ValueError, match="Sequential has no convolution"):
+    with pytest.raises(ValueError, match="Sequential has no convolution with an output of 4x4"):
         attributions.methods(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), torch.zeros(1, 3, 2, 2), 0)

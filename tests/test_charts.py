@@ -69,4 +69,6 @@ def test_marks_are_drawn():
 
 def test_the_same_figure_is_the_same_bytes():
     for name in ("heat_map", "map_grid"):
-        assert html(CHARTS[name]()) == html(CHARTS[name]())
+        # A process numbers its gradients and clips, so that they differ on one page.
+        first, second = (re.sub(r"(gradient_|clip)\d+", r"\1", html(CHARTS[name]())) for _ in range(2))
+        assert first == second

@@ -33,17 +33,25 @@ def test_execute_runs_with_parameters_and_a_failure_keeps_the_last_result(notebo
     assert sorted(p.name for p in tmp_path.iterdir()) == ["little.py", "out.failed.ipynb", "out.ipynb"]
 
 
-def test_parameters_are_written_only_when_they_change(tmp_path):
-    notebook, output = PROJECT / "notebooks" / "rq3.py", tmp_path / "p" / "rq3.yaml"
-    report.write_parameters(notebook, "quick", output, ["threshold=0.5"])
-    assert output.read_text() == "threshold: 0.5\n"
-    os.utime(output, ns=(1, 1))
-    report.write_parameters(notebook, "quick", output, ["threshold=0.5"])
-    assert output.stat().st_mtime_ns == 1
-    report.write_parameters(notebook, "quick", output, [])
-    assert output.read_text() == "{}\n"
-    with pytest.raises(ValueError, match="'half' must have the form name=value"):
-        report.write_parameters(notebook, "quick", output, ["half"])
+def test_parameters_are_written_only_where_they_change(tmp_path):
+    folder = tmp_path / "parameters"
+    report.write_parameters("quick", folder, ["threshold=0.5"])
+    written = {path.stem: path.read_text() for path in folder.iterdir()}
+    needs_it = {"rq1", "rq2", "rq3"}
+    assert {name for name, text in written.items() if text == "threshold: 0.5\n"} == needs_it
+    assert {name for name, text in written.items() if text == "{}\n"} == set(written) - needs_it
+    for path in folder.iterdir():
+        os.utime(path, ns=(1, 1))
+    report.write_parameters("quick", folder, ["threshold=0.6", "every_epoch=2"])
+    changed = {path.stem for path in folder.iterdir() if path.stat().st_mtime_ns != 1}
+    assert changed == needs_it | {"generate_saliency_maps"}
+
+
+def test_wrong_parameters_write_nothing(tmp_path):
+    for profile, override in (("quick", "half"), ("quick", "treshold=0.5"), ("nonsense", "threshold=0.5")):
+        with pytest.raises(ValueError, match="half|treshold|nonsense"):
+            report.write_parameters(profile, tmp_path / "parameters", [override])
+    assert not list(tmp_path.iterdir())
 
 
 def test_keep_outputs_takes_results_and_leaves_progress_bars(notebook, tmp_path):
