@@ -69,7 +69,8 @@ def test_every_figure_has_a_caption_title_and_alternative_text(source):
         ("train_models", {"data_set": "mnist"}, "unknown data set 'mnist'"),
         ("train_models", {"arch": "resnet1"}, "unknown architecture 'resnet1'"),
         ("train_models", {"optimiser": "sdg"}, "unknown optimiser 'sdg'"),
-        ("rq1", {}, "run train_models first"),
+        ("rq1", {}, "run threshold_determination first"),
+        ("generate_saliency_maps", {}, "run train_models first"),
     ],
 )
 def test_bad_parameters_fail_in_one_line_and_write_no_results(tmp_path, notebook, values, message):
