@@ -19,7 +19,7 @@ from tqdm import tqdm
 from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import LocalStore
 
-from kd_lib import store
+from kd_lib import files, store
 from kd_lib.occlusion import PRECISIONS, occluded_logits, windows
 
 BLOCK = 100  # images a chunk
@@ -335,7 +335,7 @@ def _space_for(path: Path, needed: int):
     try:
         yield
     except OSError as error:
-        raise store.no_space(error, path, needed) from error
+        raise files.no_space(error, path, needed) from error
 
 
 def _blocks(group: zarr.Group) -> int:

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from kd_lib import parameters
+from kd_lib import files, parameters
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -52,8 +52,7 @@ def write_parameters(profile: str, folder: Path, overrides: list[str]) -> None:
         output = folder / f"{notebook.stem}.yaml"
         text = yaml.safe_dump(parameters.of_notebook(notebook, values), sort_keys=True, allow_unicode=True)
         if not output.is_file() or output.read_text(encoding="utf-8") != text:
-            folder.mkdir(parents=True, exist_ok=True)
-            _replace(output, text)
+            files.write_text(output, text)
 
 
 def execute(notebook: Path, output: Path, values: dict[str, Any]) -> None:
@@ -72,9 +71,8 @@ def execute(notebook: Path, output: Path, values: dict[str, Any]) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("papermill").handlers = []
-    output.parent.mkdir(parents=True, exist_ok=True)
     source, failed = output.with_suffix(".source.ipynb"), output.with_suffix(".failed.ipynb")
-    _replace(source, jupytext.writes(read_source(notebook), fmt="ipynb"))
+    files.write_text(source, jupytext.writes(read_source(notebook), fmt="ipynb"))
     try:
         papermill.execute_notebook(
             source, failed, values, kernel_name="python3", progress_bar=False, log_output=True, cwd=PROJECT
@@ -117,7 +115,7 @@ def keep_outputs(executed: Path, notebook: Path) -> None:
             cell.execution_count = with_outputs.execution_count
             cell.outputs = [o for o in with_outputs.outputs if o.get("name") != "stderr"]
     node.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    _replace(notebook.with_suffix(".ipynb"), jupytext.writes(node, fmt="ipynb"))
+    files.write_text(notebook.with_suffix(".ipynb"), jupytext.writes(node, fmt="ipynb"))
 
 
 def build_book(notebooks: Path, output: Path) -> None:
@@ -195,7 +193,7 @@ def write_readme(run: Path, readme: Path) -> None:
     start, end = "<!-- results: written by `make notebooks` -->", "<!-- end of results -->"
     text = readme.read_text(encoding="utf-8")
     before, after = text.split(start)[0], text.split(end)[1]
-    _replace(readme, "\n".join([before + start, *table, "", note, end]) + after)
+    files.write_text(readme, "\n".join([before + start, *table, "", note, end]) + after)
 
 
 def extract_picture(executed: Path, caption: str, output: Path) -> None:
@@ -205,17 +203,11 @@ def extract_picture(executed: Path, caption: str, output: Path) -> None:
     for cell in nbformat.read(executed, as_version=4).cells:
         if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == caption:
             data = re.search(r"base64,([^\"]+)", cell.outputs[-1].data["text/html"])[1]
-            output.write_bytes(base64.b64decode(data))
+            files.write_bytes(output, base64.b64decode(data))
 
 
 def _percent(row: Any) -> str:
     return f"{row['share']:.0%} ({row['low']:.0%}–{row['high']:.0%})"
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
 
 
 def main() -> int:

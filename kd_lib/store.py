@@ -1,6 +1,5 @@
 """The run folder: parameters, checkpoints, results. One folder holds everything one run of the study made."""
 
-import errno
 import importlib.metadata
 import json
 import os
@@ -16,6 +15,8 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import nn
+
+from kd_lib import files
 
 PACKAGES = ("torch", "torchvision", "numpy", "zarr", "kd_lib")
 
@@ -93,7 +94,7 @@ class Run:
         claimed = parameters | {"data fingerprint": dataset_fingerprint}
         if not self._json.is_file():
             entries = {"parameters": parameters, "dataset_fingerprint": dataset_fingerprint}
-            return write_json(self._json, entries | surroundings())
+            return files.write_json(self._json, entries | surroundings())
         known = self._entries()
         owner = known["parameters"] | {"data fingerprint": known["dataset_fingerprint"]}
         if differing := differences(owner, claimed):
@@ -113,7 +114,7 @@ class Run:
 
     def record(self, key: str, value) -> None:
         """Add one JSON-able entry, such as seconds per step, to `run.json`."""
-        write_json(self._json, self._entries() | {key: value})
+        files.write_json(self._json, self._entries() | {key: value})
 
     def checkpoint_path(self, model: str, epoch: int) -> Path:
         """Where the weights of `model` after `epoch` epochs are kept (0: as initialised)."""
@@ -131,7 +132,7 @@ class Run:
 
     def write_csv(self, frame: pd.DataFrame, name: str) -> None:
         """Write `frame` (without its index) to `results/NAME.csv`."""
-        write_bytes(self.results / f"{name}.csv", frame.to_csv(index=False).encode())
+        files.write_bytes(self.results / f"{name}.csv", frame.to_csv(index=False).encode())
 
     def read_csv(self, name: str, *, made_by: str = "the notebook that makes it") -> pd.DataFrame:
         """Read `results/NAME.csv`; `made_by` names the notebook to run if it is missing (FileNotFoundError)."""
@@ -158,7 +159,7 @@ class Run:
 def save_checkpoint(path: Path, module: nn.Module) -> None:
     """Write the parameters and buffers of `module` to `path` as safetensors, atomically."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
-    write_bytes(path, safetensors.torch.save(tensors))
+    files.write_bytes(path, safetensors.torch.save(tensors))
 
 
 def load_checkpoint(path: Path, module: nn.Module) -> nn.Module:
@@ -183,42 +184,6 @@ def load_checkpoint(path: Path, module: nn.Module) -> nn.Module:
             f"checkpoint {path} holds another network ({reason}): train again with recompute=True"
         ) from None
     return module
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` to `path` so that the file is there whole or not at all.
-
-    Raises
-    ------
-    OSError
-        If the device is full: the message names the file and its size, and nothing is left behind.
-    """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())  # else a crash after the rename can leave an empty file
-        os.replace(partial, path)
-    except OSError as error:
-        raise no_space(error, path, len(data)) from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def no_space(error: OSError, path: Path, needed: int) -> OSError:
-    """`error`, or if it says that the device is full, one that names the file and the `needed` bytes."""
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return error
-    size = f"{needed / 1e6:.1f} MB needed"
-    return OSError(error.errno, f"no space left to write {path} ({size}): free some space, then run again")
-
-
-def write_json(path: Path, entries: Mapping) -> None:
-    """Write `entries` to `path` as indented JSON, atomically."""
-    write_bytes(path, (json.dumps(entries, indent=2) + "\n").encode())
 
 
 def differences(known: Mapping, given: Mapping) -> list[str]:

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from kd_lib import data, features, models, multiview, occlusion, occlusion_store, similarity, store, training
+from kd_lib import data, features, files, models, multiview, occlusion, occlusion_store, similarity, store, training
 from kd_lib import threshold as thresholds
 from kd_lib.data import Dataset
 
@@ -118,7 +118,7 @@ def save_view_logits(run: store.Run, answers: dict[str, np.ndarray]) -> None:
     """Keep what `view_logits` gave for each model, in `results/view_logits.npz`."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **answers)
-    store.write_bytes(run.results / "view_logits.npz", buffer.getvalue())
+    files.write_bytes(run.results / "view_logits.npz", buffer.getvalue())
 
 
 def read_view_logits(run: store.Run) -> dict[str, np.ndarray]:

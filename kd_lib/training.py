@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from kd_lib import models, store
+from kd_lib import files, models, store
 from kd_lib.data import Dataset, Split
 
 OPTIMISERS = ("sgd", "adam")
@@ -437,8 +437,8 @@ def _save(run: store.Run, model: nn.Module, state: dict) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     store.save_checkpoint(run.checkpoint_path(last["model"], last["epoch"]), model)
-    store.write_bytes(csv, pd.DataFrame(state["history"]).to_csv(index=False).encode())
-    store.write_bytes(resume, buffer.getvalue())
+    files.write_bytes(csv, pd.DataFrame(state["history"]).to_csv(index=False).encode())
+    files.write_bytes(resume, buffer.getvalue())
 
 
 def _stored(run: store.Run, name: str, setting: dict, device: torch.device, epochs: int) -> dict | None:

@@ -134,13 +134,3 @@ def test_a_full_device_leaves_what_was_there(tmp_path, monkeypatch, step):
     assert files(tmp_path) == ["results/table.csv"]
     assert run.read_csv("table")["x"].tolist() == [1]
     assert run.epochs("a") == []
-
-
-def test_an_error_that_is_not_about_space_is_passed_on(tmp_path, monkeypatch):
-    def denied(*_):
-        raise PermissionError(errno.EACCES, "denied")
-
-    monkeypatch.setattr(os, "replace", denied)
-    with pytest.raises(PermissionError, match="denied"):
-        store.write_bytes(tmp_path / "file", b"abc")
-    assert files(tmp_path) == []

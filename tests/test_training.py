@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.transforms.v2 import functional as transforms
 
-from kd_lib import models, store, training
+from kd_lib import files, models, store, training
 from kd_lib.data import Dataset, Split
 
 SMALL = "shufflenet_v2_x0_5"  # 0.3 million weights, batch normalisation
@@ -54,7 +54,7 @@ def checkpoints(folder, name="a"):
     return {file.name: file.read_bytes() for file in sorted((folder / "checkpoints" / name).glob("*.safetensors"))}
 
 
-def files(folder):
+def files_in(folder):
     return [file for file in folder.rglob("*") if file.is_file()]
 
 
@@ -305,11 +305,11 @@ def test_global_random_state_is_left_alone_and_without_effect(tmp_path):
 
 def test_a_trained_network_is_only_read(tmp_path, capsys):
     first = train(tmp_path)
-    times = {file: file.stat().st_mtime_ns for file in files(tmp_path)}
+    times = {file: file.stat().st_mtime_ns for file in files_in(tmp_path)}
     capsys.readouterr()
     again = train(tmp_path, verbose=True)
     pd.testing.assert_frame_equal(again, first)
-    assert {file: file.stat().st_mtime_ns for file in files(tmp_path)} == times
+    assert {file: file.stat().st_mtime_ns for file in files_in(tmp_path)} == times
     assert "trained already" in capsys.readouterr().out
 
 
@@ -320,7 +320,7 @@ def test_a_trained_network_is_only_read(tmp_path, capsys):
 def test_stopped_between_two_writes_ends_in_the_same_bits(tmp_path, monkeypatch, write):
     data, options = coloured(n=32), {"arch": DROPOUT, "epochs": 3, "flip": True, "optimiser": "adam", "max_lr": 0.01}
     whole = train(tmp_path / "whole", data=data, **options)
-    write_bytes = store.write_bytes
+    write_bytes = files.write_bytes
 
     def stop_in_epoch_2(path, content):
         if path.name == write and (path.parent / "epoch-001.safetensors").exists() and len(written) >= 6:
@@ -330,7 +330,7 @@ def test_stopped_between_two_writes_ends_in_the_same_bits(tmp_path, monkeypatch,
 
     written = []
     with monkeypatch.context() as patch:
-        patch.setattr(store, "write_bytes", stop_in_epoch_2)
+        patch.setattr(files, "write_bytes", stop_in_epoch_2)
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path / "stopped", data=data, **options)
     leftover = tmp_path / "stopped" / "checkpoints" / "a" / ".epoch-002.safetensors.1.partial"
@@ -437,10 +437,10 @@ def test_recompute_deletes_the_epochs_of_a_longer_training(tmp_path):
 )
 def test_a_network_trained_in_another_way_is_refused(tmp_path, changes, message):
     train(tmp_path)
-    before = {file: file.read_bytes() for file in files(tmp_path)}
+    before = {file: file.read_bytes() for file in files_in(tmp_path)}
     with pytest.raises(ValueError, match=message):
         train(tmp_path, **changes)
-    assert {file: file.read_bytes() for file in files(tmp_path)} == before
+    assert {file: file.read_bytes() for file in files_in(tmp_path)} == before
 
 
 def test_another_teacher_is_refused(tmp_path):
@@ -494,7 +494,7 @@ def test_bad_input_writes_nothing(tmp_path, options, message):
     with pytest.raises(ValueError, match=message) as error:
         train(tmp_path, **options)
     assert "\n" not in str(error.value)
-    assert not files(tmp_path)
+    assert not files_in(tmp_path)
 
 
 def test_a_diverging_training_stops_before_it_stores_the_epoch(tmp_path):

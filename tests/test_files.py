@@ -1,0 +1,47 @@
+import errno
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from kd_lib import files
+
+
+def test_what_is_written_is_there_folders_included(tmp_path):
+    files.write_bytes(tmp_path / "a" / "b" / "bytes", b"abc")
+    files.write_text(tmp_path / "text", "T_c ≥ ½")
+    files.write_json(tmp_path / "json", {"n": 1})
+    assert (tmp_path / "a" / "b" / "bytes").read_bytes() == b"abc"
+    assert (tmp_path / "text").read_bytes() == "T_c ≥ ½".encode()
+    assert json.loads((tmp_path / "json").read_text()) == {"n": 1}
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_device_is_named_and_the_old_file_stays(tmp_path, monkeypatch, step, code):
+    def full(*_):
+        raise OSError(code, "full")
+
+    files.write_text(tmp_path / "file", "old")
+    monkeypatch.setattr(os, step, full)
+    with pytest.raises(OSError, match=r"no space left to write .*file \(2.0 MB needed\): free some space") as error:
+        files.write_bytes(tmp_path / "file", b"x" * 2_000_000)
+    assert error.value.errno == code
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"file": "old"}
+
+
+def test_an_error_that_is_not_about_space_is_passed_on(tmp_path, monkeypatch):
+    def denied(*_):
+        raise PermissionError(errno.EACCES, "denied")
+
+    monkeypatch.setattr(os, "replace", denied)
+    with pytest.raises(PermissionError, match="denied"):
+        files.write_bytes(tmp_path / "file", b"abc")
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_imports_nothing_heavy():
+    code = "import sys, kd_lib.files; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
