@@ -24,6 +24,9 @@ OVERRIDES = run=$(RUN) $(if $(ROOT),data_set=imagefolder 'root=$(abspath $(ROOT)
 report: $(RUN)/report/index.html
 	@echo "report: $<"
 
+# The three answers need little more than one core each: two at a time.
+MAKEFLAGS += --jobs=2
+
 # ---- the study: a notebook is executed again when its source, its parameters or what it reads has changed ------------
 
 # Executing again is cheap: networks and occluded logits that are there already are kept.

@@ -2,7 +2,8 @@
 
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from string import ascii_lowercase
 
 import torch
@@ -94,6 +95,19 @@ class Ensemble(nn.Module):
         if self.output == "logits":
             return logits.mean(0)
         return logits.log_softmax(-1).logsumexp(0) - math.log(len(self.members))
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode without gradients; afterwards every module's own mode is as it was."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def component_names(n: int) -> list[str]:

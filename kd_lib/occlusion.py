@@ -1,11 +1,12 @@
 """Occlusion saliency: what each patch of an image adds to each class's output (Zeiler & Fergus 2014)."""
 
 from collections.abc import Sequence
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
+
+from kd_lib import models
 
 PRECISIONS = ("float32", "bfloat16")
 BATCH_BYTES = {"cpu": 3 << 19, "cuda": 3 << 24}  # of input a forward pass: 128 (4096) images of 3x32x32
@@ -107,7 +108,11 @@ def occluded_logits(
     count = 1 + len(covered_rows) * len(covered_cols)
 
     outputs = []
-    with _evaluation(model, device, precision):
+    with (
+        models.evaluating(model),
+        torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"),
+        torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
+    ):
         starts = range(0, len(images) * count, batch_size)
         for start in tqdm(starts, desc="occlusion", unit="batch", disable=not progress):
             pair = torch.arange(start, min(start + batch_size, len(images) * count), device=device)
@@ -185,20 +190,3 @@ def _per_channel(baseline: float | Sequence[float], images: Tensor) -> Tensor:
     if values.ndim > 1 or (values.ndim == 1 and len(values) != channels) or not values.isfinite().all():
         raise ValueError(f"baseline {baseline}: expected one finite number, or one for each of the {channels} channels")
     return values.expand(channels)[:, None, None]
-
-
-@contextmanager
-def _evaluation(model: nn.Module, device: torch.device, precision: str):
-    """Eval mode, no gradients, the given precision; every module's own mode is put back."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        with (
-            torch.inference_mode(),
-            torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"),
-            torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
-        ):
-            yield
-    finally:
-        for module in training:
-            module.training = True

@@ -169,7 +169,6 @@ def distillation_loss(
     return (1 - hard_weight) * soft + hard_weight * F.cross_entropy(student_logits, labels)
 
 
-@torch.no_grad()
 def predict(model: nn.Module, dataset: Dataset, split: Split, *, batch_size: int = 1000) -> Tensor:
     """Logits of a network in evaluation mode, on its own device; its training mode is left as found.
 
@@ -189,14 +188,9 @@ def predict(model: nn.Module, dataset: Dataset, split: Split, *, batch_size: int
         float32, on the CPU.
     """
     device = next(model.parameters()).device
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
+    with models.evaluating(model):
         batches = [dataset.normalise(images.to(device)) for images in split.images.split(batch_size)]
         return torch.cat([model(batch).float() for batch in batches]).cpu()
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:

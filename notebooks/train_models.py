@@ -21,8 +21,8 @@
 run: str = "runs/quick"  # folder that receives everything; a relative one starts at the project's folder
 data_set: str = "multiview"  # multiview | cifar10 | imagefolder (with root)
 root: str = ""  # folder of images (imagefolder) or download folder (cifar10)
-train_size: int = 4000  # training images, a stratified sample; 0 takes all
-test_size: int = 2000  # test images before the probe is taken out; 0 takes all
+train_size: int = 3000  # training images, a stratified sample; 0 takes all
+test_size: int = 1500  # test images before the probe is taken out; 0 takes all
 probe_per_class: int = 10  # test images of each class set aside to be explained, used for nothing else
 components: int = 4  # networks in the ensemble
 arch: str = "resnet10"  # resnet10 or any torchvision classification model

@@ -91,3 +91,20 @@ def test_seeds_are_distinct_across_networks_and_runs(one, other):
 def test_seed_of_an_unknown_network():
     with pytest.raises(ValueError, match="unknown network 'ensemble'"):
         models.seed_of("ensemble", 0)
+
+
+def test_evaluating_puts_every_modules_own_mode_back_even_after_an_error():
+    class Stop(Exception): ...
+
+    def stop(net):
+        with models.evaluating(net):
+            assert not any(module.training for module in net.modules())
+            assert not net(torch.ones(2, 2)).requires_grad
+            raise Stop
+
+    net = nn.Sequential(nn.BatchNorm1d(2), nn.Dropout(), nn.Linear(2, 2)).train()
+    net[1].eval()
+    with pytest.raises(Stop):
+        stop(net)
+    assert [module.training for module in net.modules()] == [True, True, False, True]
+    assert not net[0].num_batches_tracked
