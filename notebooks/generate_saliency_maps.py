@@ -70,7 +70,7 @@ blocks = occlusion_store.fill(
 )
 if blocks:
     place.record("seconds_occlusion", round(time.perf_counter() - started, 1))
-occlusion_store.open_logits(place.occlusion)
+dict(occlusion_store.open_logits(place.occlusion).sizes)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-gallery", "caption": "Maps of one probe image: a row a network, a column a class. The ensemble's map is the mean of the components' maps, exactly, since the map is linear in the outputs."}}
 names = study.components(place)

@@ -70,7 +70,8 @@ shares = transfer.shares(frame, t_c, by=["kind", "target"])
 means = frame.groupby(["kind", "target"], sort=False)["pearson"].mean().rename("mean similarity").reset_index()
 summary = shares.merge(means, on=["kind", "target"])
 place.write_csv(summary, "rq3_shares")
-place.write_csv(transfer.shares(frame, t_c, by=["kind", "class", "target"]), "rq3_shares_by_class")
+by_class = transfer.shares(frame, t_c, by=["kind", "class", "target"])
+place.write_csv(by_class, "rq3_shares_by_class")
 summary.set_index(["kind", "target"]).round(3)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-to-ensemble", "caption": "Similarity to the ensemble's maps by class: median, quartiles, and the 5th and 95th percentile. The components are shown as parts of the ensemble and with themselves left out of it."}}
@@ -85,7 +86,7 @@ charts.boxes(
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-shares", "caption": "Share of maps that are more similar to the ensemble's than the threshold, with 95 % intervals from a bootstrap over images."}}
 charts.intervals(
-    transfer.shares(frame, t_c, by=["kind", "class", "target"]),
+    by_class,
     group="class",
     colour="kind",
     value_title="share of maps above T_c",
