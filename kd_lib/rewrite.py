@@ -1,15 +1,19 @@
-"""Rewrite a network for evaluation on images of one size: the same function, fewer operations.
+"""Rewrite a network for images of one size: the same function, fewer operations.
 
 Each pass takes a traced network and leaves out work that is provably not needed. What cannot be traced, or would not be
 safe to rewrite, is left alone.
 """
 
 import operator
+from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.fx.experimental.optimization import fuse
 from torch.fx.passes.shape_prop import ShapeProp
+
+from kd_lib import models
 
 DENSE_BYTES = 64 << 20  # of one convolution's weights as a matrix
 _OUT_OF_PLACE = {operator.iadd: operator.add, operator.imul: operator.mul}
@@ -20,7 +24,7 @@ class CannotRewrite(Exception):
 
 
 def for_inference(model: nn.Module, image: Tensor) -> fx.GraphModule:
-    """Trace a network and apply every pass of this module.
+    """Trace a copy of a network, fold its batch norms into its convolutions and replace the small ones of these.
 
     Parameters
     ----------
@@ -41,22 +45,50 @@ def for_inference(model: nn.Module, image: Tensor) -> fx.GraphModule:
         If the network has hooks, which may do anything, or control flow that depends on the data, or changes a
         tensor in place that is used again.
     """
-    if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
-        raise CannotRewrite("it has forward hooks")
-    try:
-        traced = fold_batch_norms(model)
-    except Exception as error:  # tracing runs the network's own code on proxies: anything may come back
-        raise CannotRewrite(f"it cannot be traced: {' '.join(str(error).split())[:160]}") from error
+    _check_hooks(model)
+    traced = _tracing(fuse, model)
     work_out_of_place(traced)
     shapes(traced, image)
-    small_convolutions_as_products(traced)
+    small_convolutions_as_products(traced, frozen=True)
     shapes(traced, image)
     return traced
 
 
-def fold_batch_norms(model: nn.Module) -> fx.GraphModule:
-    """Trace a copy of the network and fold each batch norm into the convolution that it follows."""
-    return fuse(model)
+def for_training(model: nn.Module, image: Tensor) -> nn.Module:
+    """Trace a network and replace its small convolutions; parameters and buffers stay the network's own.
+
+    Parameters
+    ----------
+    model : nn.Module
+    image : Tensor, shape (1, C, H, W)
+        An image of the size to be expected, on the network's device.
+
+    Returns
+    -------
+    nn.Module
+        Learns as `model` does, up to rounding, and updates it; `model` itself if it cannot be traced.
+    """
+    try:
+        _check_hooks(model)
+        traced = _tracing(fx.symbolic_trace, model)
+        with models.evaluating(traced):
+            shapes(traced, image)
+        small_convolutions_as_products(traced, frozen=False)
+    except CannotRewrite:
+        return model
+    return traced
+
+
+def _check_hooks(model: nn.Module) -> None:
+    if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
+        raise CannotRewrite("it has forward hooks")
+
+
+def _tracing(trace: Callable[[nn.Module], fx.GraphModule], model: nn.Module) -> fx.GraphModule:
+    try:
+        return trace(model)
+    except Exception as error:  # tracing runs the network's own code on proxies: anything may come back
+        raise CannotRewrite(f"it cannot be traced: {' '.join(str(error).split())[:160]}") from error
 
 
 def work_out_of_place(traced: fx.GraphModule) -> None:
@@ -102,41 +134,51 @@ def shape_of(node: fx.Node) -> tuple[int, ...] | None:
 class Product(nn.Module):
     """A convolution on maps of a few pixels as one matrix product, pixels and channels together.
 
+    A 3 x 3 kernel on maps of 2 x 2 pixels multiplies more padding than pixels. The product is as exact, and it shares
+    the convolution's parameters, gradients included.
+
     Parameters
     ----------
     convolution : nn.Conv2d
-        With zero padding and one group.
+        With zero padding, one group and no dilation.
     size : (int, int)
         Height and width of its input.
     out_size : (int, int)
         Height and width of its output.
+    frozen : bool
+        Whether the matrix is computed once, for all evaluations, or at every pass.
     """
 
-    def __init__(self, convolution: nn.Conv2d, size: tuple[int, int], out_size: tuple[int, int]):
+    def __init__(self, convolution: nn.Conv2d, size: tuple[int, int], out_size: tuple[int, int], *, frozen: bool):
         super().__init__()
-        weight = convolution.weight.detach()
-        outputs, inputs, *kernel = weight.shape
-        matrix = weight.new_zeros(*out_size, outputs, *size, inputs)
-        strides, paddings, dilations = convolution.stride, convolution.padding, convolution.dilation
-        for place in torch.cartesian_prod(*map(torch.arange, (*out_size, *kernel))).tolist():
-            out, tap = place[:2], place[2:]
-            reached = [o * s - p + t * d for o, t, s, p, d in zip(out, tap, strides, paddings, dilations, strict=True)]
-            if all(0 <= r < side for r, side in zip(reached, size, strict=True)):
-                matrix[out[0], out[1], :, reached[0], reached[1], :] = weight[:, :, tap[0], tap[1]]
-        pixels = out_size[0] * out_size[1]
-        self.weight = nn.Parameter(matrix.reshape(pixels * outputs, -1), requires_grad=False)
-        bias = None if convolution.bias is None else convolution.bias.detach().repeat(pixels)
-        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
-        self.out_size = out_size
+        self.convolution, self.size, self.out_size = convolution, size, out_size
+        self.frozen = self.matrix() if frozen else None
+
+    def matrix(self) -> tuple[Tensor, Tensor | None]:
+        """Weight (H' W' C', H W C) and bias (H' W' C') of the product."""
+        convolution, (height, width) = self.convolution, self.size
+        kernel_height, kernel_width = convolution.kernel_size
+        # For every output pixel the kernel is laid over the input: cropped where it overhangs, zero out of its reach.
+        corners = [
+            [place * stride - padding for place in range(side)]
+            for side, stride, padding in zip(self.out_size, convolution.stride, convolution.padding, strict=True)
+        ]
+        laid = [
+            F.pad(convolution.weight, (x, width - kernel_width - x, y, height - kernel_height - y))
+            for y in corners[0]
+            for x in corners[1]
+        ]
+        weight = torch.stack(laid).permute(0, 1, 3, 4, 2).flatten(2).flatten(0, 1)
+        return weight, None if convolution.bias is None else convolution.bias.repeat(len(laid))
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Map (B, C, H, W) to (B, C', H', W'); free of copies where channels come last in memory."""
-        flat = maps.permute(0, 2, 3, 1).reshape(len(maps), -1)
-        out = nn.functional.linear(flat, self.weight, self.bias)
+        """Map (B, C, H, W) to (B, C', H', W'), without a copy where channels come last in memory."""
+        weight, bias = self.frozen or self.matrix()
+        out = F.linear(maps.permute(0, 2, 3, 1).flatten(1), weight, bias)
         return out.view(len(maps), *self.out_size, -1).permute(0, 3, 1, 2)
 
 
-def small_convolutions_as_products(traced: fx.GraphModule) -> None:
+def small_convolutions_as_products(traced: fx.GraphModule, *, frozen: bool) -> None:
     """Replace every convolution that costs no less than its matrix: a 3 x 3 kernel on maps of up to nine pixels."""
     modules = dict(traced.named_modules())
     for node in traced.graph.nodes:
@@ -146,12 +188,11 @@ def small_convolutions_as_products(traced: fx.GraphModule) -> None:
         (*_, height, width), (_, outputs, *out_size) = shape_of(node.args[0]), shape_of(node)
         taps = module.kernel_size[0] * module.kernel_size[1]
         bytes_needed = out_size[0] * out_size[1] * outputs * height * width * module.in_channels * 4
-        if height * width > taps or bytes_needed > DENSE_BYTES:
+        if height * width > taps or module.dilation != (1, 1) or bytes_needed > DENSE_BYTES:
             continue
         name = f"{node.name}_as_product"
-        traced.add_submodule(name, Product(module, (height, width), tuple(out_size)))
+        traced.add_submodule(name, Product(module, (height, width), tuple(out_size), frozen=frozen))
         node.target = name
-    traced.delete_all_unused_submodules()
     traced.recompile()
 
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from kd_lib import files, models, store
+from kd_lib import files, models, rewrite, store
 from kd_lib.data import Dataset, Split
 
 OPTIMISERS = ("sgd", "adam")
@@ -271,9 +271,12 @@ def train(
         model = models.build(regime.arch, len(dataset.class_names))
         _check_fit(model, dataset, f"architecture {regime.arch!r}")
         model.to(where, memory_format=torch.channels_last)  # faster on CPUs as well
+        image = dataset.normalise(dataset.train.images[:1].to(where))
+        learner = rewrite.for_training(model, image)  # shares every parameter and buffer of the model
         if teacher is not None:
             teacher = copy.deepcopy(teacher).to(where, memory_format=torch.channels_last).eval()
             _check_fit(teacher, dataset, "the teacher")
+            teacher = rewrite.for_training(teacher, image)
         optimiser, schedule = _optimiser(model, regime, steps * regime.epochs)
         generator = _default_generator(where)
         on_device = replace(
@@ -291,7 +294,7 @@ def train(
             return distillation_loss(logits, soft, targets, temperature=temperature, hard_weight=hard_weight)
 
         def commit(loss=math.nan, train_accuracy=math.nan, images_per_second=math.nan):
-            test_accuracy = accuracy(predict(model, dataset, dataset.test), dataset.test.labels)
+            test_accuracy = accuracy(predict(learner, dataset, dataset.test), dataset.test.labels)
             row = {"model": name, "epoch": len(history), "loss": loss, "train_accuracy": train_accuracy}
             history.append(row | {"test_accuracy": test_accuracy, "images_per_second": images_per_second})
             state = {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
@@ -311,7 +314,7 @@ def train(
 
         begun, first = time.perf_counter(), len(history)
         for epoch in range(first, regime.epochs + 1):
-            loss, train_accuracy, speed = _epoch(model, on_device, regime, objective, optimiser, schedule, generator)
+            loss, train_accuracy, speed = _epoch(learner, on_device, regime, objective, optimiser, schedule, generator)
             if not math.isfinite(loss):
                 raise ValueError(f"the loss of {name!r} is {loss} in epoch {epoch}: lower max_lr ({regime.max_lr})")
             commit(loss, train_accuracy, speed)

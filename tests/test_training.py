@@ -248,32 +248,21 @@ def test_training_equals_a_plain_loop(tmp_path, distilled, optimiser, max_lr):
         torch.testing.assert_close(value, model.state_dict()[key], atol=1e-5, rtol=1e-4, msg=key)
 
 
-class Recorder(nn.Linear):
-    """A teacher that notes what it sees and whether it was in evaluation mode, even once copied."""
-
-    seen = []
-
-    def __init__(self):
-        super().__init__(3, 3)
-
-    def forward(self, images):
-        Recorder.seen.append((images.clone(), self.training, torch.is_grad_enabled()))
-        return super().forward(images.mean((2, 3)))
-
-
 def test_teacher_sees_the_same_augmented_batch_and_is_left_as_found(tmp_path, monkeypatch):
-    batches, augment, teacher = [], training.augment, Recorder().train()
+    batches, augment, seen = [], training.augment, []
+    teacher = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3)).train()
+    teacher.register_forward_pre_hook(
+        lambda module, images: seen.append((images[0].clone(), module.training, torch.is_grad_enabled()))
+    )
     monkeypatch.setattr(training, "augment", lambda *a, **k: batches.append(augment(*a, **k)) or batches[-1])
-    Recorder.seen.clear()
     train(tmp_path, "distilled", teacher=teacher, epochs=1, flip=True)
-    seen = Recorder.seen[-len(batches) :]
     assert len(batches) == 3
-    for batch, (images, in_training, with_grad) in zip(batches, seen, strict=True):
+    for batch, (images, in_training, with_grad) in zip(batches, seen[-len(batches) :], strict=True):
         assert torch.equal(batch, images)
         assert not in_training
         assert not with_grad
     assert teacher.training
-    assert teacher.weight.grad is None
+    assert teacher[2].weight.grad is None
 
 
 def test_distilled_net_approaches_its_teacher(tmp_path):
