@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 
 import altair as alt
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import vl_convert
@@ -41,10 +40,17 @@ alt.renderers.register("figure", _figure)
 alt.renderers.enable("figure")
 
 
-def _picture(figure: plt.Figure, alt_text: str) -> HTML:
+def _grid(rows: int, columns: int, size: tuple[float, float]):
+    """Begin a picture of `rows` x `columns` axes, `size` in inches."""
+    from matplotlib.figure import Figure  # takes seconds to import, and most pages have no picture
+
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _picture(figure, alt_text: str) -> HTML:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", facecolor="white", metadata={"Software": None})
-    plt.close(figure)
     data = base64.b64encode(buffer.getvalue()).decode()
     style = "max-width:100%;height:auto"
     return HTML(f'<img alt="{html.escape(alt_text, quote=True)}" style="{style}" src="data:image/png;base64,{data}">')
@@ -70,9 +76,7 @@ def image_grid(rows: Sequence[tuple[str, np.ndarray]], *, title: str, descriptio
         Alternative text.
     """
     columns = max(len(images) for _, images in rows)
-    figure, axes = plt.subplots(
-        len(rows), columns, figsize=(0.85 * columns + 1, 0.85 * len(rows) + 0.4), squeeze=False, layout="constrained"
-    )
+    figure, axes = _grid(len(rows), columns, (0.85 * columns + 1, 0.85 * len(rows) + 0.4))
     for axis in axes.flat:
         axis.set_axis_off()
     for line, (name, images) in zip(axes, rows, strict=True):
@@ -109,7 +113,7 @@ def map_grid(
         One colour scale for a row (True), or one for every map (False: for methods with different units).
     """
     size = (0.9 * len(columns) + 1.9, 0.9 * len(rows) + 0.7)
-    figure, axes = plt.subplots(len(rows), len(columns) + 1, figsize=size, squeeze=False, layout="constrained")
+    figure, axes = _grid(len(rows), len(columns) + 1, size)
     for line, (name, image, maps) in zip(axes, rows, strict=True):
         line[0].imshow(np.asarray(image).transpose(1, 2, 0), interpolation="nearest")
         line[0].set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center")

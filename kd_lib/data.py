@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.datasets import CIFAR10, ImageFolder
 from tqdm import tqdm
 
 from kd_lib import multiview
@@ -237,6 +236,8 @@ def _multiview(train_size: int, test_size: int, seed: int) -> tuple[tuple[str, .
 
 
 def _cifar10(root: Path) -> tuple[tuple[str, ...], list[Source]]:
+    from torchvision.datasets import CIFAR10  # torchvision takes seconds to import, and multi-view images do without it
+
     try:
         parts = [CIFAR10(root, train=train, download=True) for train in (True, False)]
     except (OSError, RuntimeError) as error:
@@ -245,7 +246,7 @@ def _cifar10(root: Path) -> tuple[tuple[str, ...], list[Source]]:
             "or read a folder of images with 'imagefolder:PATH'"
         ) from error
 
-    def source(part: CIFAR10) -> Source:
+    def source(part) -> Source:
         labels = torch.tensor(part.targets)
         return labels, lambda rows: Split(_channels_first(part.data[rows.numpy()]), labels[rows], rows)
 
@@ -259,15 +260,17 @@ def _imagefolder(root: Path) -> tuple[tuple[str, ...], list[Source]]:
         differ = ", ".join(sorted(set(train) ^ set(test)))
         raise ValueError(f"{root}: expected the same class folders in train/ and test/, but they differ in {differ}")
 
-    def source(part: ImageFolder) -> Source:
+    def source(part) -> Source:
         labels = torch.tensor(part.targets)
         return labels, lambda rows: Split(_decode([part.samples[row][0] for row in rows]), labels[rows], rows)
 
     return tuple(train), [source(part) for part in parts]
 
 
-def _list_images(root: Path, what: str) -> ImageFolder:
-    """List the images of one split's class folders."""
+def _list_images(root: Path, what: str):
+    """List the images of one split's class folders, as torchvision's `ImageFolder`."""
+    from torchvision.datasets import ImageFolder  # see `_cifar10`
+
     folder = root / what
     layout = "expected train/ and test/, each with one folder of images a class"
     if not folder.is_dir():

@@ -8,8 +8,6 @@ from string import ascii_lowercase
 
 import torch
 from torch import Tensor, nn
-from torchvision import models as torchvision_models
-from torchvision.models.resnet import BasicBlock, ResNet
 
 # Their extra training heads would return a tuple of logits; this study needs the one output.
 _SINGLE_OUTPUT = dict.fromkeys(("googlenet", "inception_v3"), {"aux_logits": False, "init_weights": True})
@@ -17,7 +15,9 @@ _SINGLE_OUTPUT = dict.fromkeys(("googlenet", "inception_v3"), {"aux_logits": Fal
 
 def architectures() -> list[str]:
     """List the names that `build` accepts: 'resnet10' and torchvision's classification models."""
-    return sorted(["resnet10", *torchvision_models.list_models(module=torchvision_models)])
+    import torchvision  # takes seconds, and only those who build a network need it
+
+    return sorted(["resnet10", *torchvision.models.list_models(module=torchvision.models)])
 
 
 def check_arch(arch: str) -> None:
@@ -51,12 +51,15 @@ def build(arch: str, num_classes: int) -> nn.Module:
     ValueError
         If the architecture is unknown (close matches are listed) or `num_classes` is less than 2.
     """
+    import torchvision  # see above
+
     check_arch(arch)
     if num_classes < 2:
         raise ValueError(f"num_classes is {num_classes}: a classifier needs at least 2 classes")
     if arch == "resnet10":
-        return ResNet(BasicBlock, [1, 1, 1, 1], num_classes=num_classes)
-    return torchvision_models.get_model(arch, weights=None, num_classes=num_classes, **_SINGLE_OUTPUT.get(arch, {}))
+        resnet = torchvision.models.resnet
+        return resnet.ResNet(resnet.BasicBlock, [1, 1, 1, 1], num_classes=num_classes)
+    return torchvision.models.get_model(arch, weights=None, num_classes=num_classes, **_SINGLE_OUTPUT.get(arch, {}))
 
 
 class Ensemble(nn.Module):

@@ -54,19 +54,20 @@ def for_inference(model: nn.Module, image: Tensor) -> fx.GraphModule:
     return traced
 
 
-def for_training(model: nn.Module, image: Tensor) -> nn.Module:
+def with_products(model: nn.Module, image: Tensor) -> nn.Module:
     """Trace a network and replace its small convolutions; parameters and buffers stay the network's own.
 
     Parameters
     ----------
     model : nn.Module
+        In the mode (training or evaluation) that the result is for: tracing takes it as given.
     image : Tensor, shape (1, C, H, W)
         An image of the size to be expected, on the network's device.
 
     Returns
     -------
     nn.Module
-        Learns as `model` does, up to rounding, and updates it; `model` itself if it cannot be traced.
+        Answers and learns as `model` does, up to rounding; `model` itself if it cannot be traced.
     """
     try:
         _check_hooks(model)
@@ -107,11 +108,11 @@ def work_out_of_place(traced: fx.GraphModule) -> None:
             or node.target in _OUT_OF_PLACE
             or node.kwargs.get("inplace", False)
             or (node.op == "call_method" and node.target.endswith("_") and not node.target.endswith("__"))
-            or node.target in (operator.setitem, "__setitem__")
+            or node.target is operator.setitem
         )
         if not overwrites:
             continue
-        if len(node.args[0].users) > 1 or node.op == "call_method" or node.target is operator.setitem:
+        if node.op == "call_method" or node.target is operator.setitem or len(node.all_input_nodes[0].users) > 1:
             raise CannotRewrite(f"{node} overwrites a tensor in place")
         if module is not None:
             module.inplace = False
@@ -122,8 +123,11 @@ def work_out_of_place(traced: fx.GraphModule) -> None:
 
 
 def shapes(traced: fx.GraphModule, image: Tensor) -> None:
-    """Note every node's shape for one image of this size."""
-    ShapeProp(traced).propagate(image)
+    """Note every node's shape for one image of this size; CannotRewrite if the traced network does not run."""
+    try:
+        ShapeProp(traced).propagate(image)
+    except RuntimeError as error:
+        raise CannotRewrite(f"it does not run once traced: {' '.join(str(error).split())[:160]}") from error
 
 
 def shape_of(node: fx.Node) -> tuple[int, ...] | None:

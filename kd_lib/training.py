@@ -6,6 +6,7 @@ import io
 import math
 import pickle
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -272,11 +273,13 @@ def train(
         _check_fit(model, dataset, f"architecture {regime.arch!r}")
         model.to(where, memory_format=torch.channels_last)  # faster on CPUs as well
         image = dataset.normalise(dataset.train.images[:1].to(where))
-        learner = rewrite.for_training(model, image)  # shares every parameter and buffer of the model
+        learner = rewrite.with_products(model.train(), image)  # these share every parameter and buffer of the model
+        examinee = rewrite.with_products(model.eval(), image)
         if teacher is not None:
             teacher = copy.deepcopy(teacher).to(where, memory_format=torch.channels_last).eval()
             _check_fit(teacher, dataset, "the teacher")
-            teacher = rewrite.for_training(teacher, image)
+            with suppress(rewrite.CannotRewrite):
+                teacher = rewrite.for_inference(teacher, image)
         optimiser, schedule = _optimiser(model, regime, steps * regime.epochs)
         generator = _default_generator(where)
         on_device = replace(
@@ -294,7 +297,7 @@ def train(
             return distillation_loss(logits, soft, targets, temperature=temperature, hard_weight=hard_weight)
 
         def commit(loss=math.nan, train_accuracy=math.nan, images_per_second=math.nan):
-            test_accuracy = accuracy(predict(learner, dataset, dataset.test), dataset.test.labels)
+            test_accuracy = accuracy(predict(examinee, dataset, dataset.test), dataset.test.labels)
             row = {"model": name, "epoch": len(history), "loss": loss, "train_accuracy": train_accuracy}
             history.append(row | {"test_accuracy": test_accuracy, "images_per_second": images_per_second})
             state = {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}

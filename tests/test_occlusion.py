@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from kd_lib import rewrite
 from kd_lib.occlusion import occluded_logits, saliency_maps, windows
+from tests.networks import NETWORKS, network
 
 
 def tiny_net(channels, classes, seed):
@@ -76,6 +78,34 @@ def test_maps_are_captums(case):
     oracle = captum_maps(model, images, baseline=case["baseline"], **where)
     assert maps.shape == (case["count"], case["classes"], *case["size"])
     torch.testing.assert_close(maps, oracle, rtol=0, atol=1e-5 * logits.abs().max().item())
+
+
+@pytest.mark.parametrize("arch", NETWORKS)
+def test_maps_of_torchvisions_networks_are_captums(arch):
+    model, images = network(arch), torch.randn(1, 3, 32, 32)
+    where = {"patch": 8, "stride": 5}
+    logits = occluded_logits(model, images, baseline=[0.1, -0.2, 0.3], **where)
+    maps = saliency_maps(logits, image_size=(32, 32), **where)
+    oracle = captum_maps(model, images, baseline=[0.1, -0.2, 0.3], **where)
+    torch.testing.assert_close(maps, oracle, rtol=0, atol=1e-5 * logits.abs().max().item())
+
+
+def test_a_network_that_cannot_be_traced_runs_as_it_is():
+    class Branches(nn.Module):
+        def forward(self, images):
+            return (images if images.sum() > -1e9 else -images).mean((2, 3))
+
+    images = torch.randn(2, 3, 9, 8)
+    maps = saliency_maps(occluded_logits(Branches(), images), image_size=(9, 8))
+    torch.testing.assert_close(maps, captum_maps(Branches(), images, 4, 1, 0.0), rtol=0, atol=1e-6)
+
+
+def test_a_rewrite_that_changes_the_answer_is_not_used(monkeypatch):
+    model, images = tiny_net(3, 2, 0), torch.randn(1, 3, 8, 8)
+    right = occluded_logits(model, images)
+    wrong = rewrite.for_inference(tiny_net(3, 2, 1), images)
+    monkeypatch.setattr(rewrite, "for_inference", lambda *_: wrong)
+    torch.testing.assert_close(occluded_logits(model, images), right, rtol=0, atol=1e-5)
 
 
 def test_maps_of_probabilities_are_captums():

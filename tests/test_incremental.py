@@ -1,0 +1,152 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from kd_lib import occlusion, rewrite
+from kd_lib.incremental import Incremental, Span
+from tests.networks import NETWORKS, network
+
+
+def engine(model, images, *, patch, stride, fill_in=0.0):
+    covered = occlusion._coverage(images.shape[-2:], patch, stride)
+    fill_in = torch.full((images.shape[1], 1, 1), fill_in)
+    return Incremental(rewrite.for_inference(model.eval(), images[:1]), *covered, fill_in)
+
+
+def check(model, images, **where):
+    """Every window, against the network itself on whole occluded images; returns the engine."""
+    fill_in = where.pop("fill_in", 0.0)
+    rows, cols = (torch.tensor(side) for side in occlusion.windows(images.shape[-2:], **where))
+    with torch.inference_mode():
+        ours = engine(model, images, fill_in=fill_in, **where)
+        clean = ours.start(images)
+        torch.testing.assert_close(clean, model(images), rtol=0, atol=1e-5 * clean.abs().max().item())
+        number = torch.arange(len(images)).repeat_interleave(len(rows) * len(cols))
+        row = torch.arange(len(rows)).repeat_interleave(len(cols)).repeat(len(images))
+        col = torch.arange(len(cols)).repeat(len(rows) * len(images))
+        hidden = images[number].clone()
+        for image, r, c in zip(hidden, rows[row], cols[col], strict=True):
+            image[:, r : r + where["patch"], c : c + where["patch"]] = fill_in
+        torch.testing.assert_close(
+            ours.occluded(number, row, col), model(hidden), rtol=0, atol=1e-5 * clean.abs().max().item()
+        )
+    return ours
+
+
+@st.composite
+def spans(draw):
+    full, kernel, dilation = draw(st.integers(4, 12)), draw(st.integers(1, 4)), draw(st.integers(1, 2))
+    size, reach = draw(st.integers(1, full)), dilation * (kernel - 1) + 1
+    padding = draw(st.integers(max(0, (reach - full + 1) // 2), kernel // 2 + max(0, reach - full)))
+    starts = draw(st.lists(st.integers(0, full - size), min_size=1, max_size=4))
+    return Span(torch.tensor(starts), size, full), (kernel, draw(st.integers(1, 4)), padding, dilation)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(spans())
+def test_a_span_reaches_exactly_the_outputs_that_change(case):
+    span, (kernel, stride, padding, dilation) = case
+    if span.full + 2 * padding < dilation * (kernel - 1) + 1:
+        return
+    changes = []
+    for start in span.start.tolist():
+        row = torch.zeros(1, 1, span.full)
+        row[..., start : start + span.size] = 1
+        weight = torch.ones(1, 1, kernel)
+        changes.append(F.conv1d(row, weight, stride=stride, padding=padding, dilation=dilation)[0, 0] > 0)
+    reached = span.reached(kernel, stride, padding, dilation, len(changes[0]))
+    assert reached.full == len(changes[0])
+    for start, changed in zip(reached.start.tolist(), changes, strict=True):
+        assert 0 <= start <= reached.full - reached.size
+        places = changed.nonzero().flatten().tolist()
+        assert all(start <= place < start + reached.size for place in places)
+    if dilation == 1:  # nothing more than needed (a dilated kernel can step over the part)
+        widest = max(
+            (int(places[-1] - places[0]) + 1 for c in changes if len(places := c.nonzero().flatten())), default=1
+        )
+        assert reached.size == max(1, widest)
+
+
+def test_spans_by_hand():
+    # ResNet's stem: a patch of 4 of 32 pixels, a 7-wide kernel with stride 2 and padding 3, reach 5 of 16 outputs
+    stem = Span(torch.tensor([0, 14, 28]), 4, 32).reached(7, 2, 3, 1, 16)
+    assert (stem.start.tolist(), stem.size) == ([0, 6, 11], 5)
+    needed = stem.needed(7, 2, 3, 1)
+    assert (needed.start.tolist(), needed.size) == ([-3, 9, 19], 15)
+    both = Span(torch.tensor([0, 5]), 2, 8).united(Span(torch.tensor([1, 3]), 3, 8))
+    assert (both.start.tolist(), both.size) == ([0, 3], 4)
+
+
+@pytest.mark.parametrize("arch", NETWORKS)
+def test_torchvisions_networks(arch):
+    check(network(arch), torch.randn(2, 3, 32, 32), patch=4, stride=4)
+
+
+def test_resnets_first_layers_are_parts():
+    ours = check(network("resnet18"), torch.randn(1, 3, 32, 32), patch=4, stride=3)
+    sizes = {node.name: (box[0].size, box[0].full) for node, box in ours.boxes.items()}
+    assert sizes["conv1"] == (5, 16)
+    assert sizes["maxpool"] == (4, 8)
+    assert sizes["layer1_0_conv1"] == (6, 8)
+    assert "layer1_0_conv2" not in sizes  # it sees all of the map
+
+
+def test_images_of_other_shapes_and_patches():
+    model = network("resnet18", size=64)
+    check(model, torch.randn(1, 3, 40, 64), patch=8, stride=7, fill_in=0.7)
+    check(model, torch.randn(2, 3, 33, 32), patch=1, stride=1)
+
+
+class Joined(nn.Module):
+    """Parts that meet: branches of different reach are added, multiplied and joined."""
+
+    def __init__(self):
+        super().__init__()
+        self.near, self.far = nn.Conv2d(1, 4, 1), nn.Conv2d(1, 4, 3, padding=2, dilation=2)
+        self.grouped = nn.Conv2d(8, 8, 3, padding=1, groups=4, bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.mean, self.most = nn.AvgPool2d(2, 2), nn.MaxPool2d(3, 2, 1)
+        self.head = nn.Conv2d(8, 5, 3)
+
+    def forward(self, images):
+        near, far = self.near(images), self.far(images)
+        near = near + far * 2 - near * far
+        joined = torch.cat([self.norm(torch.cat([near, far], 1)), torch.relu(self.near(images))], 1)[:, :8]
+        joined = joined + self.grouped(nn.functional.silu(torch.cat([far, near], dim=1)))
+        return self.head(self.mean(joined) + self.most(joined)[..., :, :]).mean((2, 3))
+
+
+class Threes(nn.Module):
+    """Stays made of parts to the last, and gives maps whole to a layer that looks everywhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv2d(2, 2, 3, padding=1) for _ in range(3))
+        self.down, self.head = nn.MaxPool2d(2), nn.Linear(2 * 64, 3)
+
+    def forward(self, images):
+        for layer in self.layers:
+            images = images + torch.relu(layer(images))
+        return self.head(self.down(images).flatten(1)) + images.amax((1, 2, 3))[:, None]
+
+
+@pytest.mark.parametrize(("model", "channels"), [(Joined(), 1), (Threes(), 2)])
+@pytest.mark.parametrize(("patch", "stride"), [(1, 1), (2, 2), (4, 3), (8, 5), (16, 16)])
+def test_hand_made_networks(model, channels, patch, stride):
+    torch.manual_seed(patch)
+    ours = check(model.eval(), torch.randn(2, channels, 16, 16), patch=patch, stride=stride, fill_in=-0.3)
+    assert len(ours.boxes) > 1 or patch > 4
+
+
+def test_batches_of_any_images_in_order():
+    model, images = network("resnet18"), torch.randn(4, 3, 32, 32)
+    with torch.inference_mode():
+        ours = engine(model, images, patch=8, stride=8)
+        ours.start(images)
+        number, row, col = torch.tensor([1, 1, 3]), torch.tensor([0, 2, 3]), torch.tensor([1, 3, 0])
+        together = ours.occluded(number, row, col)
+        alone = torch.cat([ours.occluded(*(one[i : i + 1] for one in (number, row, col))) for i in range(3)])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5 * together.abs().max().item())
