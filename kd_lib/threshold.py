@@ -204,7 +204,7 @@ def choose(table: pd.DataFrame, *, measure: str, loss: str, source: str) -> pd.D
     for name, value, valid in (("measure", measure, ("pearson", "cosine")), ("loss", loss, ("log", "mse"))):
         if value not in valid:
             raise ValueError(f"{name} {value!r}: expected {' or '.join(map(repr, valid))}")
-    published = {"measure": "pearson", "loss": "published", "value": PUBLISHED, "remark": ""}
+    published = {"measure": "pearson", "loss": "published", "value": PUBLISHED, "n": pd.NA, "remark": ""}
     rows = [row | {"source": source} for row in table.to_dict("records")]
     frame = pd.DataFrame([*rows, published | {"source": f"published, Gardner (2022): T_c = {PUBLISHED}"}])
     fitted = (frame["measure"] == measure) & (frame["loss"] == loss) & frame["value"].notna()
