@@ -5,7 +5,7 @@ safe to rewrite, is left alone.
 """
 
 import operator
-from collections.abc import Callable
+from collections import Counter
 
 import torch
 import torch.nn.functional as F
@@ -42,11 +42,10 @@ def for_inference(model: nn.Module, image: Tensor) -> fx.GraphModule:
     Raises
     ------
     CannotRewrite
-        If the network has hooks, which may do anything, or control flow that depends on the data, or changes a
-        tensor in place that is used again.
+        If the network has hooks, which may do anything, or control flow that depends on the data, uses a layer
+        twice, or changes a tensor in place that is used again.
     """
-    _check_hooks(model)
-    traced = _tracing(fuse, model)
+    traced = fuse(_trace(model))
     work_out_of_place(traced)
     shapes(traced, image)
     small_convolutions_as_products(traced, frozen=True)
@@ -70,8 +69,7 @@ def with_products(model: nn.Module, image: Tensor) -> nn.Module:
         Answers and learns as `model` does, up to rounding; `model` itself if it cannot be traced.
     """
     try:
-        _check_hooks(model)
-        traced = _tracing(fx.symbolic_trace, model)
+        traced = _trace(model)
         with models.evaluating(traced):
             shapes(traced, image)
         small_convolutions_as_products(traced, frozen=False)
@@ -80,16 +78,18 @@ def with_products(model: nn.Module, image: Tensor) -> nn.Module:
     return traced
 
 
-def _check_hooks(model: nn.Module) -> None:
+def _trace(model: nn.Module) -> fx.GraphModule:
     if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
         raise CannotRewrite("it has forward hooks")
-
-
-def _tracing(trace: Callable[[nn.Module], fx.GraphModule], model: nn.Module) -> fx.GraphModule:
     try:
-        return trace(model)
+        traced = fx.symbolic_trace(model)
     except Exception as error:  # tracing runs the network's own code on proxies: anything may come back
         raise CannotRewrite(f"it cannot be traced: {' '.join(str(error).split())[:160]}") from error
+    calls = Counter(node.target for node in traced.graph.nodes if node.op == "call_module")
+    for target, count in calls.items():
+        if count > 1 and any(True for _ in traced.get_submodule(target).parameters()):
+            raise CannotRewrite(f"layer {target} is used {count} times")  # what is folded into it would be, too
+    return traced
 
 
 def work_out_of_place(traced: fx.GraphModule) -> None:

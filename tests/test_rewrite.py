@@ -109,6 +109,20 @@ class OneSize(nn.Module):
         return images.view(7, -1)
 
 
+class Repeats(nn.Module):
+    """One convolution, used twice, before two batch norms: folding both into it would be wrong."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(3) for _ in range(2))
+
+    def forward(self, images):
+        for norm in self.norms:
+            images = norm(self.conv(images))
+        return images.flatten(1)
+
+
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
@@ -116,6 +130,7 @@ class OneSize(nn.Module):
         (Overwrites(True), "overwrites a tensor in place"),
         (Overwrites(False), "overwrites a tensor in place"),
         (OneSize(), "does not run once traced"),
+        (Repeats(), "layer conv is used 2 times"),
     ],
 )
 def test_what_cannot_be_rewritten_says_why(model, reason):
