@@ -1,9 +1,11 @@
-# make report [PROFILE=quick|cifar10|paper|smoke] [ROOT=folder of images] [THRESHOLD=t] [RUN=folder]   README.md tells the rest.
+# make report [PROFILE=quick|cifar10|paper|smoke] [ROOT=folder of images] [THRESHOLD=t] [EXECUTOR=local:N] [RUN=folder]
+# README.md tells the rest.
 
 PROFILE   ?= quick
 RUN       ?= runs/$(PROFILE)
 ROOT      ?=
 THRESHOLD ?=
+EXECUTOR  ?=
 PYTHON    ?= python3
 UV         = 0.13.9
 
@@ -15,7 +17,8 @@ REPORT  = $(PY) -m kd_lib.report
 STUDY   = train_models generate_saliency_maps threshold_determination rq1 rq2 rq3
 DONE    = $(RUN)/notebooks
 NEEDS   = $(RUN)/parameters
-OVERRIDES = run=$(RUN) $(if $(ROOT),data_set=imagefolder 'root=$(abspath $(ROOT))') $(if $(THRESHOLD),threshold=$(THRESHOLD))
+OVERRIDES = run=$(RUN) $(if $(ROOT),data_set=imagefolder 'root=$(abspath $(ROOT))') $(if $(THRESHOLD),threshold=$(THRESHOLD)) \
+            $(if $(EXECUTOR),executor=$(EXECUTOR))
 
 .PHONY: report parameters test site bench notebooks lock clean
 .DELETE_ON_ERROR:

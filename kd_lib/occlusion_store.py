@@ -9,7 +9,9 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -19,10 +21,14 @@ from tqdm import tqdm
 from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import LocalStore
 
-from kd_lib import files, store
+from kd_lib import cluster, files, store
 from kd_lib.occlusion import PRECISIONS, occluded_logits, windows
 
+if TYPE_CHECKING:
+    from distributed import Client
+
 BLOCK = 100  # images a chunk
+SETTINGS = ("patch", "stride", "baseline", "precision")  # of the occlusion
 METADATA_BYTES = 10_000  # of an empty store, roughly
 
 
@@ -230,6 +236,7 @@ def fill(
     recompute: bool = False,
     batch_size: int | None = None,
     progress: bool = True,
+    client: "Client | None" = None,
 ) -> int:
     """Compute what the store of occluded logits at `path` still lacks, block by block.
 
@@ -249,6 +256,9 @@ def fill(
         As for `occluded_logits`.
     progress : bool
         Whether to show a progress bar in maps (one an image and class).
+    client : distributed.Client, optional
+        Whose workers compute the blocks, see `cluster.connect`; they call `load_model` and must see `path`. This
+        process by default.
 
     Returns
     -------
@@ -263,26 +273,40 @@ def fill(
         If the device is full: the blocks written so far are kept, the one at hand is not.
     """
     group = open_group(path, mode="r+")
-    attributes = dict(group.attrs)
-    settings = {name: attributes[name] for name in ("patch", "stride", "baseline", "precision")}
-    stored = (group["logits"].shape[1], *attributes["image_size"])
+    stored = (group["logits"].shape[1], *group.attrs["image_size"])
     if (len(images), *images.shape[-2:]) != stored:
         raise ValueError(f"images have shape {tuple(images.shape)}: {path} was made for (N, H, W) = {stored}")
     if recompute:
         discard(group, damaged(group))
     todo = missing(group)
-    classes, rows = group["logits"].shape[-1], [rows_of(group, block) for _, block in todo]
-    total = sum(block.stop - block.start for block in rows) * classes
-    loaded = None
+    blocks = {block: images[rows_of(group, block)] for _, block in todo}
+    total = sum(len(blocks[block]) for _, block in todo) * group["logits"].shape[-1]
+    if client is None:
+        load_model = lru_cache(maxsize=1)(load_model)  # the blocks of a state come one after another
+        done = (_compute(path, load_model, batch_size, *unit, blocks[unit[1]]) for unit in todo)
+    else:
+        blocks = {block: cluster.hold(client, part) for block, part in blocks.items()}
+        done = cluster.completed(client, _compute, [(path, load_model, batch_size, *u, blocks[u[1]]) for u in todo])
     with tqdm(total=total, desc="occlusion", unit="map", unit_scale=True, disable=not progress) as bar:
-        for (state, block), images_of_block in zip(todo, rows, strict=True):
-            if state != loaded:
-                model = load_model(*states_of(group)[state])
-                loaded = state
-            logits = occluded_logits(model, images[images_of_block], batch_size=batch_size, **settings)
-            write_block(group, state, block, logits.numpy())
-            bar.update(len(logits) * classes)
+        for maps in done:
+            bar.update(maps)
     return len(todo)
+
+
+def _compute(
+    path: Path,
+    load_model: Callable[[str, int], nn.Module],
+    batch_size: int | None,
+    state: int,
+    block: int,
+    images: Tensor,
+) -> int:
+    """Compute one block and write it, here or on a worker; returns the number of maps."""
+    group = open_group(path, mode="r+")
+    settings = {name: group.attrs[name] for name in SETTINGS}
+    logits = occluded_logits(load_model(*states_of(group)[state]), images, batch_size=batch_size, **settings)
+    write_block(group, state, block, logits.numpy())
+    return len(logits) * logits.shape[-1]
 
 
 def _create(path: Path, attributes: dict, images: dict[str, np.ndarray], count: int, block: int) -> None:

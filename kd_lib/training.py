@@ -5,6 +5,7 @@ import hashlib
 import io
 import math
 import pickle
+import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -264,7 +265,7 @@ def train(
     history = stored["history"] if stored else []
     if len(history) > regime.epochs:
         if verbose:
-            print(f"{name}  trained already, accuracy {history[-1]['test_accuracy']:.1%}", flush=True)
+            _say(f"{name}  trained already, accuracy {history[-1]['test_accuracy']:.1%}")
         return pd.DataFrame(history)
 
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if where.type == "cuda" else []):
@@ -323,11 +324,10 @@ def train(
             commit(loss, train_accuracy, speed)
             if verbose:
                 left = (time.perf_counter() - begun) / (epoch - first + 1) * (regime.epochs - epoch)
-                print(
+                _say(
                     f"{name}  epoch {epoch}/{regime.epochs}  loss {loss:.4f}  "
                     f"accuracy {history[-1]['test_accuracy']:.1%}  {speed:,.0f} images/s  "
-                    f"ETA {timedelta(seconds=round(left))}",
-                    flush=True,
+                    f"ETA {timedelta(seconds=round(left))}"
                 )
     return pd.DataFrame(history)
 
@@ -357,6 +357,16 @@ def _epoch(model, dataset, regime, objective, optimiser, schedule, generator) ->
     mean_loss = total.item() / steps  # the epoch's first wait for the device
     seconds = time.perf_counter() - begun
     return mean_loss, right.item() / len(labels), len(labels) / seconds
+
+
+def _say(line: str) -> None:
+    """Print a line; from a worker, where it is read."""
+    if "distributed" in sys.modules:
+        from distributed import print as print_at_client
+
+        print_at_client(line, flush=True)  # elsewhere than in a worker it just prints
+    else:
+        print(line, flush=True)
 
 
 def _steps(images: int, batch_size: int) -> int:

@@ -26,12 +26,14 @@ every_epoch: int = 1  # components of which every epoch is explained (RQ1); of t
 example: int = 0  # probe image shown in the galleries
 device: str = "auto"  # auto | cpu | cuda
 precision: str = "float32"  # float32 | bfloat16
+executor: str = ""  # empty (this process) | local:N (worker processes) | a Dask scheduler's address (tcp://…)
 recompute: bool = False  # look for damaged parts of the store and compute them again
 
 # %% tags=["hide-input"]
 import time
+from functools import partial
 
-from kd_lib import attributions, charts, occlusion_store, parameters, store, study
+from kd_lib import attributions, charts, cluster, occlusion_store, parameters, store, study
 
 parameters.check(globals())
 
@@ -62,12 +64,10 @@ group = occlusion_store.create_or_open(
 
 # %%
 started = time.perf_counter()
-blocks = occlusion_store.fill(
-    place.occlusion,
-    lambda name, epoch: study.network(place, name, epoch, device=device),
-    images,
-    recompute=recompute,
-)
+with cluster.connect(executor) as client:
+    blocks = occlusion_store.fill(
+        place.occlusion, partial(study.network, place, device=device), images, recompute=recompute, client=client
+    )
 if blocks:
     place.record("seconds_occlusion", round(time.perf_counter() - started, 1))
 dict(occlusion_store.open_logits(place.occlusion).sizes)

@@ -40,6 +40,7 @@ hard_weight: float = 0.0  # weight of the true labels in the distillation loss
 seed: int = 0  # of the samples, and of the networks
 device: str = "auto"  # auto | cpu | cuda
 precision: str = "float32"  # float32 | bfloat16
+executor: str = ""  # empty (this process) | local:N (worker processes) | a Dask scheduler's address (tcp://…)
 recompute: bool = False  # train anew, whatever is stored
 
 # %% tags=["hide-input"]
@@ -47,7 +48,7 @@ import time
 
 import pandas as pd
 
-from kd_lib import charts, data, models, parameters, store, study, training
+from kd_lib import charts, cluster, data, models, parameters, store, study, training
 
 parameters.check(globals())
 
@@ -106,7 +107,9 @@ study.regime_table(regime, networks=components)
 
 # %%
 place = store.Run(run)
-decisive = {name: globals()[name] for name in __annotations__ if name not in ("run", "root", "device", "recompute")}
+decisive = {
+    name: globals()[name] for name in __annotations__ if name not in ("run", "root", "device", "executor", "recompute")
+}
 place.claim(decisive, dataset_fingerprint=dataset.fingerprint)
 place.record("class_names", list(dataset.class_names))
 place.record("root", root or None)
@@ -114,7 +117,9 @@ place.record("root", root or None)
 # %%
 started = time.perf_counter()
 options = {"run": place, "seed": seed, "device": device, "recompute": recompute}
-histories = [training.train(name, dataset, regime, **options) for name in names]
+with cluster.connect(executor) as client:
+    images = dataset if client is None else client.submit(study.load_data, place)  # each worker loads its own
+    histories = cluster.each(client, training.train, names, images, regime, **options)
 
 # %% [markdown]
 # The distilled network has the same architecture and a fresh seed. Its targets are the ensemble's outputs on the very

@@ -24,3 +24,13 @@ def network(arch: str, *, seed: int = 0, size: int = 32) -> nn.Module:
             module.weight.data.uniform_(0.5, 1.5)
             module.bias.data.normal_(std=0.1)
     return model.eval()
+
+
+def of_state(name: str, epoch: int) -> nn.Module:
+    """Give each state of a store a network of its own; here, so that workers can import it."""
+    return network("resnet18", seed=10 * epoch + ord(name))
+
+
+def refuse(name: str, epoch: int) -> nn.Module:
+    """Fail, as a loader without its checkpoint does."""
+    raise RuntimeError("no such network")

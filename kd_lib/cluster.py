@@ -1,0 +1,106 @@
+"""Where the work is done: in this process, by workers on this machine, or on any Dask cluster.
+
+A unit of work is one network to train, or one block of images to explain with one network. What it computes is written
+to the run folder, which every worker must see under the same path; so a unit that is lost with its worker is done again
+by another one, and a worker that joins late finds work.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+CONNECT_SECONDS = 20
+
+
+@contextmanager
+def connect(executor: str) -> Iterator["Client | None"]:
+    """Find the workers, and let them go afterwards.
+
+    Parameters
+    ----------
+    executor : str
+        '' for this process; 'local:N' for N worker processes on this machine, which share its cores; or the address
+        of a Dask scheduler, such as 'tcp://node7:8786', whose workers have one thread each
+        (``dask worker --nthreads 1``).
+
+    Yields
+    ------
+    distributed.Client or None
+        None for this process.
+
+    Raises
+    ------
+    ValueError
+        If the executor is none of the three, or workers have several threads, which would share one random generator.
+    OSError
+        If no scheduler answers at the address.
+    """
+    local = re.fullmatch(r"local:([1-9]\d*)", executor)
+    if not executor:
+        yield None
+        return
+    if not local and not re.fullmatch(r"(tcp|tls|ws|wss|ucx)://.+", executor):
+        raise ValueError(
+            f"executor {executor!r}: expected '' (this process), 'local:N' (N worker processes) or a scheduler's "
+            "address, such as 'tcp://node7:8786'"
+        )
+    from distributed import Client, LocalCluster  # takes a second, and most runs do without
+
+    if local:
+        workers = int(local[1])
+        threads = str(max(1, (os.cpu_count() or 1) // workers))
+        env = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        with (
+            LocalCluster(workers, threads_per_worker=1, dashboard_address=None, env=env) as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
+        return
+    try:
+        client = Client(executor, timeout=CONNECT_SECONDS)
+    except OSError as error:
+        raise OSError(f"no Dask scheduler answers at {executor} ({error}): start one with `dask scheduler`") from None
+    with client:
+        if busy := [address for address, threads in client.nthreads().items() if threads > 1]:
+            raise ValueError(f"worker {busy[0]} has several threads: start workers with `dask worker --nthreads 1`")
+        yield client
+
+
+def hold(client: "Client", value: Any) -> "Future":
+    """Put a value where tasks find it, even after the worker that held it has died."""
+    return client.submit(_same, value, pure=False)  # a task is done again, scattered data would be lost
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def completed(client: "Client", function: Callable, tasks: Iterable[tuple]) -> Iterator[Any]:
+    """Call ``function(*task)`` on the workers and give the results as they come.
+
+    An error in a task is raised here, and what is not begun then is cancelled. A task whose worker dies is done again.
+    """
+    from distributed import as_completed
+
+    futures = [client.submit(function, *task, pure=False) for task in tasks]
+    try:
+        for _, result in as_completed(futures, with_results=True):
+            yield result
+    finally:
+        client.cancel(futures)
+
+
+def each(client: "Client | None", function: Callable, items: Iterable, *arguments, **options) -> list:
+    """Call ``function(item, *arguments, **options)`` for every item, here or on the workers; results in order."""
+    if client is None:
+        return [function(item, *arguments, **options) for item in items]
+    futures = [client.submit(function, item, *arguments, pure=False, **options) for item in items]
+    try:
+        return client.gather(futures)
+    finally:
+        client.cancel(futures)
