@@ -7,8 +7,9 @@ by another one, and a worker that joins late finds work.
 
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -104,3 +105,16 @@ def each(client: "Client | None", function: Callable, items: Iterable, *argument
         return client.gather(futures)
     finally:
         client.cancel(futures)
+
+
+def say(line: str) -> None:
+    """Print a line where it is read: on a worker's client, else here."""
+    if "distributed" in sys.modules:  # else this is no worker
+        import distributed
+
+        with suppress(ValueError):  # this is no worker
+            distributed.get_worker()
+            with redirect_stdout(None):  # the worker's own output may end in the same notebook
+                distributed.print(line, flush=True)
+            return
+    print(line, flush=True)

@@ -5,7 +5,6 @@ import hashlib
 import io
 import math
 import pickle
-import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +17,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from kd_lib import files, models, rewrite, store
+from kd_lib import cluster, files, models, rewrite, store
 from kd_lib.data import Dataset, Split
 
 OPTIMISERS = ("sgd", "adam")
@@ -265,7 +264,7 @@ def train(
     history = stored["history"] if stored else []
     if len(history) > regime.epochs:
         if verbose:
-            _say(f"{name}  trained already, accuracy {history[-1]['test_accuracy']:.1%}")
+            cluster.say(f"{name}  trained already, accuracy {history[-1]['test_accuracy']:.1%}")
         return pd.DataFrame(history)
 
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if where.type == "cuda" else []):
@@ -324,7 +323,7 @@ def train(
             commit(loss, train_accuracy, speed)
             if verbose:
                 left = (time.perf_counter() - begun) / (epoch - first + 1) * (regime.epochs - epoch)
-                _say(
+                cluster.say(
                     f"{name}  epoch {epoch}/{regime.epochs}  loss {loss:.4f}  "
                     f"accuracy {history[-1]['test_accuracy']:.1%}  {speed:,.0f} images/s  "
                     f"ETA {timedelta(seconds=round(left))}"
@@ -357,16 +356,6 @@ def _epoch(model, dataset, regime, objective, optimiser, schedule, generator) ->
     mean_loss = total.item() / steps  # the epoch's first wait for the device
     seconds = time.perf_counter() - begun
     return mean_loss, right.item() / len(labels), len(labels) / seconds
-
-
-def _say(line: str) -> None:
-    """Print a line; from a worker, where it is read."""
-    if "distributed" in sys.modules:
-        from distributed import print as print_at_client
-
-        print_at_client(line, flush=True)  # elsewhere than in a worker it just prints
-    else:
-        print(line, flush=True)
 
 
 def _steps(images: int, batch_size: int) -> int:

@@ -133,21 +133,21 @@ def test_workers_with_several_threads_are_refused(scheduler, processes):
         pass
 
 
-def test_networks_trained_by_workers_are_those_trained_here(tmp_path, one_thread, capsys):
+def test_networks_trained_by_workers_are_those_trained_here(tmp_path, one_thread, capfd):
     def setting(folder):
         return {"run": store.Run(tmp_path / folder), "seed": 0, "device": "cpu"}
 
     draw = partial(data.load, "multiview", train_size=40, test_size=30, probe_per_class=1)
     regime = training.Regime(epochs=1, batch_size=20)
     here = cluster.each(None, training.train, "ab", draw(), regime, **setting("here"))
-    capsys.readouterr()
+    capfd.readouterr()
     with cluster.connect("local:2") as client:
         client.run(torch.set_num_threads, 1)
         there = cluster.each(client, training.train, "ab", client.submit(draw), regime, **setting("there"))
         deadline = time.monotonic() + 20
         printed = ""
         while printed.count("epoch 1/1") < 2 and time.monotonic() < deadline:  # the lines come on their own way
-            printed += capsys.readouterr().out
+            printed += capfd.readouterr().out
             time.sleep(0.1)
     assert printed.count("epoch 1/1") == 2
     for mine, theirs in zip(here, there, strict=True):
