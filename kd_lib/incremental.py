@@ -203,7 +203,10 @@ class Incremental(fx.Interpreter):
         return list(zip(*[(value, value) if isinstance(value, int) else value for value in settings], strict=True))
 
     def _is_pointwise(self, node: fx.Node) -> bool:
-        return type(self._module(node)) in POINTWISE_MODULES or node.target in POINTWISE_FUNCTIONS
+        module = self._module(node)
+        if isinstance(module, nn.BatchNorm2d) and module.running_mean is None:
+            return False  # it takes the statistics of the maps before it
+        return type(module) in POINTWISE_MODULES or node.target in POINTWISE_FUNCTIONS
 
     # ---- computing ---------------------------------------------------------------------------------------------------
 
@@ -224,8 +227,8 @@ class Incremental(fx.Interpreter):
             if len(node.all_input_nodes) == 1:
                 return super().run_node(node)
             parts = {source: self._cut(source, self.boxes[node], user=node) for source in node.all_input_nodes}
-            args = fx.node.map_arg(node.args, parts.get)
-            return node.target(*args, **node.kwargs)
+            args, kwargs = (fx.node.map_arg(given, parts.get) for given in (node.args, node.kwargs))
+            return node.target(*args, **kwargs)
         module, (source,) = self._module(node), node.all_input_nodes
         box = tuple(span.needed(*axis) for span, axis in zip(self.boxes[node], sliding, strict=True))
         if isinstance(module, nn.MaxPool2d):
