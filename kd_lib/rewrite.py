@@ -42,10 +42,12 @@ def for_inference(model: nn.Module, image: Tensor) -> fx.GraphModule:
     Raises
     ------
     CannotRewrite
-        If the network has hooks, which may do anything, or control flow that depends on the data, uses a layer
-        twice, or changes a tensor in place that is used again.
+        If the network has hooks, which may do anything, or control flow that depends on the data, more than one use
+        of a layer that a batch norm follows, or changes a tensor in place that is used again.
     """
-    traced = fuse(_trace(model))
+    traced = _trace(model)
+    check_folding(traced)
+    traced = fuse(traced)
     work_out_of_place(traced)
     shapes(traced, image)
     small_convolutions_as_products(traced, frozen=True)
@@ -85,11 +87,21 @@ def _trace(model: nn.Module) -> fx.GraphModule:
         traced = fx.symbolic_trace(model)
     except Exception as error:  # tracing runs the network's own code on proxies: anything may come back
         raise CannotRewrite(f"it cannot be traced: {' '.join(str(error).split())[:160]}") from error
-    calls = Counter(node.target for node in traced.graph.nodes if node.op == "call_module")
-    for target, count in calls.items():
-        if count > 1 and any(True for _ in traced.get_submodule(target).parameters()):
-            raise CannotRewrite(f"layer {target} is used {count} times")  # what is folded into it would be, too
     return traced
+
+
+def check_folding(traced: fx.GraphModule) -> None:
+    """Raise CannotRewrite if a layer before a batch norm is used elsewhere too, where nothing may be folded into it."""
+    layers = [node for node in traced.graph.nodes if node.op == "call_module"]
+    uses = Counter(node.target for node in layers)
+    for node in layers:
+        before = node.args[0] if node.args else None
+        if (
+            isinstance(traced.get_submodule(node.target), nn.BatchNorm2d)
+            and before in layers
+            and uses[before.target] > 1
+        ):
+            raise CannotRewrite(f"layer {before.target} before a batch norm is used {uses[before.target]} times")
 
 
 def work_out_of_place(traced: fx.GraphModule) -> None:

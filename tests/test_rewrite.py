@@ -130,7 +130,7 @@ class Repeats(nn.Module):
         (Overwrites(True), "overwrites a tensor in place"),
         (Overwrites(False), "overwrites a tensor in place"),
         (OneSize(), "does not run once traced"),
-        (Repeats(), "layer conv is used 2 times"),
+        (Repeats(), "layer conv before a batch norm is used 2 times"),
     ],
 )
 def test_what_cannot_be_rewritten_says_why(model, reason):
