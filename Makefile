@@ -59,7 +59,7 @@ $(RUN)/report/index.html: $(STUDY:%=$(DONE)/%.ipynb) $(BOOK) kd_lib/report.py | 
 test: .venv/ready
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	$(PY) -m pytest tests
+	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile tests
 	$(MAKE) report PROFILE=quick
 	$(PY) -m pytest --nbval-lax $(STUDY:%=notebooks/%.ipynb)
 
