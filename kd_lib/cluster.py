@@ -81,11 +81,14 @@ def _same(value: Any) -> Any:
     return value
 
 
-def completed(client: "Client", function: Callable, tasks: Iterable[tuple]) -> Iterator[Any]:
-    """Call ``function(*task)`` on the workers and give the results as they come.
+def completed(client: "Client | None", function: Callable, tasks: Iterable[tuple]) -> Iterator[Any]:
+    """Call ``function(*task)`` for every task, here or on the workers, and give the results as they come.
 
     An error in a task is raised here, and what is not begun then is cancelled. A task whose worker dies is done again.
     """
+    if client is None:
+        yield from (function(*task) for task in tasks)
+        return
     from distributed import as_completed
 
     futures = [client.submit(function, *task, pure=False) for task in tasks]

@@ -283,12 +283,11 @@ def fill(
     total = sum(len(blocks[block]) for _, block in todo) * group["logits"].shape[-1]
     if client is None:
         load_model = lru_cache(maxsize=1)(load_model)  # the blocks of a state come one after another
-        done = (_compute(path, load_model, batch_size, *unit, blocks[unit[1]]) for unit in todo)
     else:
         blocks = {block: cluster.hold(client, part) for block, part in blocks.items()}
-        done = cluster.completed(client, _compute, [(path, load_model, batch_size, *u, blocks[u[1]]) for u in todo])
+    tasks = [(path, load_model, batch_size, state, block, blocks[block]) for state, block in todo]
     with tqdm(total=total, desc="occlusion", unit="map", unit_scale=True, disable=not progress) as bar:
-        for maps in done:
+        for maps in cluster.completed(client, _compute, tasks):
             bar.update(maps)
     return len(todo)
 

@@ -50,8 +50,7 @@ def for_inference(model: nn.Module, image: Tensor) -> fx.GraphModule:
     traced = fuse(traced)
     work_out_of_place(traced)
     shapes(traced, image)
-    small_convolutions_as_products(traced, frozen=True)
-    shapes(traced, image)
+    small_convolutions_as_products(traced, frozen=True)  # the shapes stay
     return traced
 
 
