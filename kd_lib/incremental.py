@@ -98,30 +98,108 @@ class Lookup:
         )
 
 
+def plan(traced: fx.GraphModule, covered_rows: Tensor, covered_cols: Tensor) -> dict[fx.Node, Box]:
+    """Find where the part of each activation lies that hiding a patch may change.
+
+    Parameters
+    ----------
+    traced : fx.GraphModule
+        What `rewrite.for_inference` returned; one input.
+    covered_rows, covered_cols : Tensor of bool, shapes (R, H) and (Q, W)
+        Pixels that each row and column of windows hides, on the network's device.
+
+    Returns
+    -------
+    dict of fx.Node to (Span, Span)
+        Those nodes of which a part is worth keeping; the others are to be computed whole.
+    """
+    boxes: dict[fx.Node, Box] = {}
+    for node in traced.graph.nodes:
+        box = _box(node, module_of(traced, node), boxes, (covered_rows, covered_cols))
+        if box is not None and (node.op == "placeholder" or _share(box) <= WORTHWHILE):
+            boxes[node] = box
+    return boxes
+
+
+def module_of(traced: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+    """Find the module that a node calls; None if it calls none."""
+    return traced.get_submodule(node.target) if node.op == "call_module" else None
+
+
+def _box(node: fx.Node, module: nn.Module | None, boxes: dict[fx.Node, Box], covered: tuple[Tensor, Tensor]):
+    """Find where a node's part lies, or None where it has to be computed whole."""
+    shape = shape_of(node)
+    if shape is None or len(shape) != 4:
+        return None
+    if node.op == "placeholder":
+        return tuple(
+            Span(hidden.int().argmax(1).clamp(max=side - size), size, side)
+            for hidden, side in zip(covered, shape[2:], strict=True)
+            for size in [int(hidden.sum(1).max())]
+        )
+    inputs = node.all_input_nodes
+    if not inputs or any(source not in boxes for source in inputs):
+        return None
+    if (sliding := _sliding(module)) is not None:
+        spans = zip(boxes[inputs[0]], sliding, shape[2:], strict=True)
+        return tuple(span.reached(*axis, full) for span, axis, full in spans)
+    if any(shape_of(source)[2:] != shape[2:] for source in inputs):
+        return None
+    if not (_is_pointwise(node, module) or node.target in ARITHMETIC or _joins_channels(node)):
+        return None
+    rows, cols = boxes[inputs[0]]
+    for source in inputs[1:]:
+        rows, cols = rows.united(boxes[source][0]), cols.united(boxes[source][1])
+    return rows, cols
+
+
+def _sliding(module: nn.Module | None) -> list[tuple[int, int, int, int]] | None:
+    """Kernel, stride, padding and dilation along each axis, if the module slides a kernel over its input."""
+    plain = (
+        (type(module) is nn.Conv2d and has_zero_padding(module))
+        or (type(module) is nn.MaxPool2d and not module.ceil_mode and not module.return_indices)
+        or (type(module) is nn.AvgPool2d and not module.ceil_mode and module.padding in (0, (0, 0)))
+    )
+    if not plain:
+        return None
+    settings = [module.kernel_size, module.stride, module.padding, getattr(module, "dilation", 1)]
+    return list(zip(*[(value, value) if isinstance(value, int) else value for value in settings], strict=True))
+
+
+def _is_pointwise(node: fx.Node, module: nn.Module | None) -> bool:
+    if isinstance(module, nn.BatchNorm2d) and module.running_mean is None:
+        return False  # it takes the statistics of the maps before it
+    return type(module) in POINTWISE_MODULES or node.target in POINTWISE_FUNCTIONS
+
+
 class Incremental(fx.Interpreter):
     """A traced network that shares the clean image's activations among all windows of the image.
 
     Parameters
     ----------
     traced : fx.GraphModule
-        What `rewrite.for_inference` returned; one input, images of the size it was traced with.
+        What `rewrite.for_inference` returned, for images of the size it was traced with.
+    boxes : dict of fx.Node to (Span, Span)
+        What `plan` found for it.
     covered_rows, covered_cols : Tensor of bool, shapes (R, H) and (Q, W)
         Pixels that each row and column of windows hides, on the network's device.
     fill_in : Tensor, shape (C, 1, 1)
         What a hidden pixel becomes.
     """
 
-    def __init__(self, traced: fx.GraphModule, covered_rows: Tensor, covered_cols: Tensor, fill_in: Tensor):
+    def __init__(
+        self,
+        traced: fx.GraphModule,
+        boxes: dict[fx.Node, Box],
+        covered_rows: Tensor,
+        covered_cols: Tensor,
+        fill_in: Tensor,
+    ):
         super().__init__(traced)
-        self.covered, self.fill_in = (covered_rows, covered_cols), fill_in
-        self.boxes: dict[fx.Node, Box] = {}
-        for node in traced.graph.nodes:
-            box = self._box(node)
-            if box is not None and (node.op == "placeholder" or _share(box) <= WORTHWHILE):
-                self.boxes[node] = box
+        self.boxes, self.fill_in = boxes, fill_in
         self.hidden = [
             covered.gather(1, span.start[:, None] + torch.arange(span.size, device=span.start.device))
-            for covered, span in zip(self.covered, next(iter(self.boxes.values())), strict=True)
+            for covered, span in zip((covered_rows, covered_cols), next(iter(boxes.values())), strict=True)
         ]
         self.lookups: dict[tuple, tuple[Lookup | None, Lookup | None]] = {}
 
@@ -156,58 +234,6 @@ class Incremental(fx.Interpreter):
             return super().map_nodes_to_values(args, n)
         return fx.node.map_arg(args, lambda node: self._whole(node) if node in self.boxes else self.env[node])
 
-    # ---- planning ----------------------------------------------------------------------------------------------------
-
-    def _box(self, node: fx.Node) -> Box | None:
-        """Find where a node's part lies, or None where it has to be computed whole."""
-        shape = shape_of(node)
-        if shape is None or len(shape) != 4:
-            return None
-        if node.op == "placeholder":
-            return tuple(
-                Span(covered.int().argmax(1).clamp(max=side - size), size, side)
-                for covered, side in zip(self.covered, shape[2:], strict=True)
-                for size in [int(covered.sum(1).max())]
-            )
-        inputs = node.all_input_nodes
-        if not inputs or any(source not in self.boxes for source in inputs):
-            return None
-        boxes = [self.boxes[source] for source in inputs]
-        if (sliding := self._sliding(node)) is not None:
-            return tuple(
-                span.reached(*axis, full) for span, axis, full in zip(boxes[0], sliding, shape[2:], strict=True)
-            )
-        if any(shape_of(source)[2:] != shape[2:] for source in inputs):
-            return None
-        if not (self._is_pointwise(node) or node.target in ARITHMETIC or _joins_channels(node)):
-            return None
-        rows, cols = boxes[0]
-        for other_rows, other_cols in boxes[1:]:
-            rows, cols = rows.united(other_rows), cols.united(other_cols)
-        return rows, cols
-
-    def _module(self, node: fx.Node) -> nn.Module | None:
-        return self.fetch_attr(node.target) if node.op == "call_module" else None
-
-    def _sliding(self, node: fx.Node) -> list[tuple[int, int, int, int]] | None:
-        """Kernel, stride, padding and dilation along each axis, if the node slides a kernel over its input."""
-        module = self._module(node)
-        plain = (
-            (type(module) is nn.Conv2d and has_zero_padding(module))
-            or (type(module) is nn.MaxPool2d and not module.ceil_mode and not module.return_indices)
-            or (type(module) is nn.AvgPool2d and not module.ceil_mode and module.padding in (0, (0, 0)))
-        )
-        if not plain:
-            return None
-        settings = [module.kernel_size, module.stride, module.padding, getattr(module, "dilation", 1)]
-        return list(zip(*[(value, value) if isinstance(value, int) else value for value in settings], strict=True))
-
-    def _is_pointwise(self, node: fx.Node) -> bool:
-        module = self._module(node)
-        if isinstance(module, nn.BatchNorm2d) and module.running_mean is None:
-            return False  # it takes the statistics of the maps before it
-        return type(module) in POINTWISE_MODULES or node.target in POINTWISE_FUNCTIONS
-
     # ---- computing ---------------------------------------------------------------------------------------------------
 
     def _hidden(self, node: fx.Node) -> Tensor:
@@ -223,13 +249,14 @@ class Incremental(fx.Interpreter):
 
     def _part(self, node: fx.Node) -> Tensor:
         """Compute a node's part from the parts of its inputs."""
-        if (sliding := self._sliding(node)) is None:
+        module = module_of(self.module, node)
+        if (sliding := _sliding(module)) is None:
             if len(node.all_input_nodes) == 1:
                 return super().run_node(node)
             parts = {source: self._cut(source, self.boxes[node], user=node) for source in node.all_input_nodes}
             args, kwargs = (fx.node.map_arg(given, parts.get) for given in (node.args, node.kwargs))
             return node.target(*args, **kwargs)
-        module, (source,) = self._module(node), node.all_input_nodes
+        (source,) = node.all_input_nodes
         box = tuple(span.needed(*axis) for span, axis in zip(self.boxes[node], sliding, strict=True))
         if isinstance(module, nn.MaxPool2d):
             seen = self._cut(source, box, user=node, outside=-torch.inf)

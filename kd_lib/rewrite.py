@@ -4,8 +4,11 @@ Each pass takes a traced network and leaves out work that is provably not needed
 safe to rewrite, is left alone.
 """
 
+import itertools
 import operator
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +18,10 @@ from torch.fx.passes.shape_prop import ShapeProp
 
 from kd_lib import models
 
-DENSE_BYTES = 64 << 20  # of one convolution's weights as a matrix
+MOST_OUTPUTS = 9  # pixels of a map that is computed by products
+NEEDED = 0.7  # share of a convolution's products above which leaving out those with padding does not pay
+DENSE_BYTES = 64 << 20  # of one convolution's weights as matrices
+Rows = tuple[int, int]  # first one, and the one after the last
 _OUT_OF_PLACE = {operator.iadd: operator.add, operator.imul: operator.mul}
 
 
@@ -147,66 +153,137 @@ def shape_of(node: fx.Node) -> tuple[int, ...] | None:
 
 
 class Product(nn.Module):
-    """A convolution on maps of a few pixels as one matrix product, pixels and channels together.
+    """A convolution with few outputs as matrix products, one for all outputs that see the same pixels.
 
-    A 3 x 3 kernel on maps of 2 x 2 pixels multiplies more padding than pixels. The product is as exact, and it shares
-    the convolution's parameters, gradients included.
+    On maps of 2 x 2 pixels a 3 x 3 kernel multiplies more padding than pixels. The products leave the padding out; they
+    share the convolution's parameters, gradients included.
 
     Parameters
     ----------
     convolution : nn.Conv2d
         With zero padding, one group and no dilation.
-    size : (int, int)
-        Height and width of its input.
-    out_size : (int, int)
-        Height and width of its output.
+    size, out_size : (int, int)
+        Height and width of its input and its output.
     frozen : bool
-        Whether the matrix is computed once, for all evaluations, or at every pass.
+        Whether the matrices are computed once, for all evaluations, or at every pass.
     """
 
     def __init__(self, convolution: nn.Conv2d, size: tuple[int, int], out_size: tuple[int, int], *, frozen: bool):
         super().__init__()
-        self.convolution, self.size, self.out_size = convolution, size, out_size
-        self.frozen = self.matrix() if frozen else None
+        self.convolution, self.out_size = convolution, out_size
+        self.seen: dict[tuple[Rows, Rows], list[tuple[int, Rows, Rows]]] = defaultdict(list)
+        for place, (y, x) in enumerate(itertools.product(*_reaches(convolution, size, out_size))):
+            (rows, kernel_rows), (cols, kernel_cols) = y, x
+            self.seen[rows, cols].append((place, kernel_rows, kernel_cols))
+        with torch.no_grad():
+            self.frozen = self.matrices() if frozen else None
 
-    def matrix(self) -> tuple[Tensor, Tensor | None]:
-        """Weight (H' W' C', H W C) and bias (H' W' C') of the product."""
-        convolution, (height, width) = self.convolution, self.size
-        kernel_height, kernel_width = convolution.kernel_size
-        # For every output pixel the kernel is laid over the input: cropped where it overhangs, zero out of its reach.
-        corners = [
-            [place * stride - padding for place in range(side)]
-            for side, stride, padding in zip(self.out_size, convolution.stride, convolution.padding, strict=True)
-        ]
-        laid = [
-            F.pad(convolution.weight, (x, width - kernel_width - x, y, height - kernel_height - y))
-            for y in corners[0]
-            for x in corners[1]
-        ]
-        weight = torch.stack(laid).permute(0, 1, 3, 4, 2).flatten(2).flatten(0, 1)
-        return weight, None if convolution.bias is None else convolution.bias.repeat(len(laid))
+    def matrices(self) -> list[tuple[Tensor, Tensor | None]]:
+        """Weight (P C', h w C) and bias (P C') of each product, for P outputs that see the same h x w pixels."""
+        weight, bias = self.convolution.weight, self.convolution.bias
+        found = []
+        for outputs in self.seen.values():
+            own = torch.stack([weight[:, :, slice(*rows), slice(*cols)] for _, rows, cols in outputs])
+            own = own.permute(0, 1, 3, 4, 2).flatten(2).flatten(0, 1)
+            found.append((own, bias if bias is None else bias.repeat(len(outputs))))
+        return found
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Map (B, C, H, W) to (B, C', H', W'), without a copy where channels come last in memory."""
-        weight, bias = self.frozen or self.matrix()
-        out = F.linear(maps.permute(0, 2, 3, 1).flatten(1), weight, bias)
-        return out.view(len(maps), *self.out_size, -1).permute(0, 3, 1, 2)
+        """Map (B, C, H, W) to (B, C', H', W'), without a copy of `maps` where channels come last in memory."""
+        products = [partial(F.linear, weight=weight, bias=bias) for weight, bias in self.frozen or self.matrices()]
+        return self.through(products, maps)
+
+    def through(self, products: Sequence[Callable[[Tensor], Tensor]], maps: Tensor) -> Tensor:
+        """Let each product map its pixels (B, h w C) to its outputs (B, P C'), and lay these out as maps."""
+        maps = maps.permute(0, 2, 3, 1)
+        seen = [maps[:, slice(*rows), slice(*cols)].flatten(1) for rows, cols in self.seen]
+        found = [product(pixels) for product, pixels in zip(products, seen, strict=True)]
+        if len(found) > 1:
+            pieces = {}
+            for outputs, values in zip(self.seen.values(), found, strict=True):
+                values = values.unflatten(1, (len(outputs), -1))
+                pieces |= {place: values[:, i] for i, (place, *_) in enumerate(outputs)}
+            found = [torch.stack([pieces[place] for place in sorted(pieces)], 1)]
+        return found[0].view(len(maps), *self.out_size, -1).permute(0, 3, 1, 2)
 
 
 def small_convolutions_as_products(traced: fx.GraphModule, *, frozen: bool) -> None:
-    """Replace every convolution that costs no less than its matrix: a 3 x 3 kernel on maps of up to nine pixels."""
+    """Replace every convolution with few outputs of which padding makes up a good share."""
     modules = dict(traced.named_modules())
     for node in traced.graph.nodes:
         module = modules.get(node.target) if node.op == "call_module" else None
         if type(module) is not nn.Conv2d or module.groups != 1 or not has_zero_padding(module):
             continue
-        (*_, height, width), (_, outputs, *out_size) = shape_of(node.args[0]), shape_of(node)
-        taps = module.kernel_size[0] * module.kernel_size[1]
-        bytes_needed = out_size[0] * out_size[1] * outputs * height * width * module.in_channels * 4
-        if height * width > taps or module.dilation != (1, 1) or bytes_needed > DENSE_BYTES:
+        (*_, height, width), (_, _, *out_size) = shape_of(node.args[0]), shape_of(node)
+        places = out_size[0] * out_size[1]
+        if places > MOST_OUTPUTS or module.dilation != (1, 1):
+            continue
+        reaches = _reaches(module, (height, width), tuple(out_size))
+        rows, cols = (sum(stop - start for (start, stop), _ in axis) for axis in reaches)
+        taps = module.kernel_size[0] * module.kernel_size[1] * places
+        if rows * cols > NEEDED * taps or rows * cols * module.in_channels * module.out_channels * 4 > DENSE_BYTES:
             continue
         name = f"{node.name}_as_product"
         traced.add_submodule(name, Product(module, (height, width), tuple(out_size), frozen=frozen))
+        node.target = name
+    traced.recompile()
+
+
+def _reaches(convolution: nn.Conv2d, size: tuple[int, int], out_size: tuple[int, int]) -> list[list[tuple[Rows, Rows]]]:
+    """Which rows (columns) of the input each row (column) of the output sees, and through which of the kernel's."""
+    axes = zip(size, out_size, convolution.kernel_size, convolution.stride, convolution.padding, strict=True)
+    found = []
+    for side, outputs, kernel, stride, padding in axes:
+        axis = []
+        for corner in range(-padding, outputs * stride - padding, stride):
+            start, stop = max(0, corner), min(side, corner + kernel)
+            axis.append(((start, stop), (start - corner, stop - corner)))
+        found.append(axis)
+    return found
+
+
+class InFloat32(nn.Module):
+    """A layer that works in float32, whatever the others do."""
+
+    def __init__(self, layer: nn.Module):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Apply the layer to `values` in float32."""
+        with torch.autocast(values.device.type, enabled=False):
+            return self.layer(values.float())
+
+
+def products_in_bfloat16(traced: fx.GraphModule) -> None:
+    """Cast the weights of convolutions and linear layers to bfloat16, but for the last ones, which work in float32.
+
+    A logit has 8 bits in bfloat16, too few to take the difference of two; so the layers whose products reach the
+    output without another such layer keep float32. The network is to be run under autocast.
+    """
+    modules = dict(traced.named_modules())
+    layers = {
+        node: modules[node.target]
+        for node in traced.graph.nodes
+        if node.op == "call_module" and isinstance(modules[node.target], nn.Conv2d | nn.Linear | Product)
+    }
+    last, seen = set(), set()
+    left = [node for node in traced.graph.nodes if node.op == "output"]
+    while left:
+        node = left.pop()
+        if node in layers:
+            last.add(node)
+        elif node not in seen:
+            seen.add(node)
+            left.extend(node.all_input_nodes)
+    exact = {layers[node] for node in last}
+    for layer in set(layers.values()) - exact:
+        layer.to(torch.bfloat16)
+        if isinstance(layer, Product):
+            layer.frozen = layer.matrices()
+    for node in last:
+        name = f"{node.name}_in_float32"
+        traced.add_submodule(name, InFloat32(layers[node]))
         node.target = name
     traced.recompile()
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from kd_lib import cluster, files, models, rewrite, store
+from kd_lib import cluster, files, fusion, models, rewrite, store
 from kd_lib.data import Dataset, Split
 
 OPTIMISERS = ("sgd", "adam")
@@ -280,6 +280,8 @@ def train(
             _check_fit(teacher, dataset, "the teacher")
             with suppress(rewrite.CannotRewrite):
                 teacher = rewrite.for_inference(teacher, image)
+                if regime.precision == "float32" and fusion.available(where):
+                    fusion.fuse_pointwise(teacher, batch_size=regime.batch_size)
         optimiser, schedule = _optimiser(model, regime, steps * regime.epochs)
         generator = _default_generator(where)
         on_device = replace(

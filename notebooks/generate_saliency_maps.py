@@ -25,7 +25,7 @@ baseline: float = 0.0  # what hidden pixels become, after normalisation; 0 is th
 every_epoch: int = 1  # components of which every epoch is explained (RQ1); of the others the last one
 example: int = 0  # probe image shown in the galleries
 device: str = "auto"  # auto | cpu | cuda
-precision: str = "float32"  # float32 | bfloat16
+precision: str = "float32"  # float32 | bfloat16 | auto (bfloat16 where the hardware has it)
 executor: str = ""  # empty (this process) | local:N (worker processes) | a Dask scheduler's address (tcp://…)
 recompute: bool = False  # look for damaged parts of the store and compute them again
 
@@ -33,7 +33,7 @@ recompute: bool = False  # look for damaged parts of the store and compute them 
 import time
 from functools import partial
 
-from kd_lib import attributions, charts, cluster, occlusion_store, parameters, store, study
+from kd_lib import attributions, charts, cluster, occlusion, occlusion_store, parameters, store, study, training
 
 parameters.check(globals())
 
@@ -59,7 +59,7 @@ group = occlusion_store.create_or_open(
     patch=patch,
     stride=stride,
     baseline=baseline,
-    precision=precision,
+    precision=occlusion.pick_precision(precision, training.pick_device(device)),
 )
 
 # %%

@@ -6,14 +6,15 @@ from hypothesis import strategies as st
 from torch import nn
 
 from kd_lib import occlusion, rewrite
-from kd_lib.incremental import Incremental, Span
+from kd_lib.incremental import Incremental, Span, plan
 from tests.networks import NETWORKS, network
 
 
 def engine(model, images, *, patch, stride, fill_in=0.0):
     covered = occlusion._coverage(images.shape[-2:], patch, stride)
     fill_in = torch.full((images.shape[1], 1, 1), fill_in)
-    return Incremental(rewrite.for_inference(model.eval(), images[:1]), *covered, fill_in)
+    traced = rewrite.for_inference(model.eval(), images[:1])
+    return Incremental(traced, plan(traced, *covered), *covered, fill_in)
 
 
 def check(model, images, **where):

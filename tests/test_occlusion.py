@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -6,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from kd_lib import rewrite
-from kd_lib.occlusion import occluded_logits, saliency_maps, windows
+from kd_lib import data, models, rewrite, store, training
+from kd_lib.occlusion import occluded_logits, pick_precision, saliency_maps, windows
+from kd_lib.similarity import pearson
 from tests.networks import NETWORKS, network
 
 
@@ -199,6 +202,30 @@ def test_bfloat16_is_near_float32():
     exact, near = occluded_logits(model, images), occluded_logits(model, images, precision="bfloat16")
     assert near.dtype == torch.float32
     assert 0 < (near - exact).abs().max() < 0.02 * exact.abs().max()
+
+
+def test_auto_is_the_precision_of_the_hardware(monkeypatch):
+    model, images, cpu = tiny_net(3, 4, 0), torch.randn(2, 3, 8, 8), torch.device("cpu")
+    for supported, precision in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", partial(bool, supported))
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+        assert pick_precision("auto", cpu) == precision
+        expected = occluded_logits(model, images, precision=precision)
+        assert torch.equal(occluded_logits(model, images, precision="auto"), expected)
+
+
+def test_maps_in_bfloat16_are_those_in_float32(tmp_path):
+    dataset = data.load("multiview", train_size=1000, test_size=200, probe_per_class=3)
+    training.train("a", dataset, training.Regime(epochs=3), run=store.Run(tmp_path), seed=0, verbose=False)
+    model = store.load_checkpoint(store.Run(tmp_path).checkpoint_path("a", 3), models.build("resnet10", 10))
+    images = dataset.normalise(dataset.probe.images)
+    exact, near = (
+        saliency_maps(occluded_logits(model, images, stride=2, precision=precision), image_size=(32, 32), stride=2)
+        for precision in ("float32", "bfloat16")
+    )
+    similarity = pearson(exact, near)
+    assert np.median(similarity) >= 0.999
+    assert np.percentile(similarity, 1) >= 0.98
 
 
 @pytest.mark.parametrize(

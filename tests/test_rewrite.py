@@ -26,10 +26,9 @@ def test_what_the_rewrite_leaves_out():
     traced = rewrite.for_inference(network("resnet18"), torch.randn(1, 3, 32, 32))
     kinds = [type(traced.get_submodule(node.target)) for node in traced.graph.nodes if node.op == "call_module"]
     assert nn.BatchNorm2d not in kinds
-    # at 32 pixels the third stage works on 2 x 2 pixels and the fourth on one: 3 and 3 convolutions, 1 with stride 2,
-    # and the fourth's 1 x 1 convolution sees 4 pixels, which are more than its one tap
-    assert kinds.count(rewrite.Product) == 7
-    assert kinds.count(nn.Conv2d) == 20 - 7
+    # at 32 pixels the third stage gives 2 x 2 pixels and the fourth one: 4 and 4 convolutions with a kernel of 3 x 3
+    assert kinds.count(rewrite.Product) == 8
+    assert kinds.count(nn.Conv2d) == 20 - 8
 
 
 @st.composite
@@ -63,7 +62,7 @@ def test_learning_through_products_changes_the_network_itself():
     plain, model = network("resnet18").train(), network("resnet18").train()
     learner = rewrite.with_products(model, images[:1])
     assert learner is not model
-    assert sum(isinstance(module, rewrite.Product) for module in learner.modules()) == 7
+    assert sum(isinstance(module, rewrite.Product) for module in learner.modules()) == 8
     for net in (plain, learner):
         net(images).square().mean().backward()
     for (name, parameter), twin in zip(plain.named_parameters(), model.parameters(), strict=True):

@@ -1,0 +1,185 @@
+"""Fuse element-wise steps into the product before them, and pack its weights once, where oneDNN does the work.
+
+On a processor, a ReLU or a sum of two branches reads and writes a whole map to do next to nothing; oneDNN does both
+while the product's result is at hand. Its product of packed weights is also the fastest there is on many processors.
+The operations are those to which PyTorch's own compiler lowers a frozen network.
+"""
+
+import operator
+from collections.abc import Container
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+from kd_lib.rewrite import Product, has_zero_padding, shape_of
+
+_MODULES = {nn.ReLU: "relu", nn.Sigmoid: "sigmoid", nn.Tanh: "tanh", nn.Hardswish: "hardswish", nn.SiLU: "swish"}
+_FUNCTIONS = {
+    **dict.fromkeys((torch.relu, F.relu), "relu"),
+    **dict.fromkeys((torch.sigmoid, F.sigmoid), "sigmoid"),
+    **dict.fromkeys((torch.tanh, F.tanh), "tanh"),
+    F.hardswish: "hardswish",
+    F.silu: "swish",
+}
+_SUMS = (operator.add, torch.add)
+_OPERATIONS = ("_convolution_pointwise", "_linear_pointwise", "_reorder_convolution_weight", "_reorder_linear_weight")
+
+
+def available(device: torch.device) -> bool:
+    """Whether oneDNN does the products of this device, with the operations that are needed."""
+    return (
+        device.type == "cpu"
+        and torch.backends.mkldnn.is_available()
+        and all(hasattr(torch.ops.mkldnn, name) for name in _OPERATIONS)
+    )
+
+
+class FusedConvolution(nn.Module):
+    """A convolution with packed weights, which may add another map and then apply an element-wise function.
+
+    Parameters
+    ----------
+    convolution : nn.Conv2d
+        With zero padding, in float32 or bfloat16, to which its inputs are cast.
+    size : tuple of int
+        Shape of the input that the weights are packed for; other batch sizes give the same answer.
+
+    Attributes
+    ----------
+    function : str
+        oneDNN's name of the element-wise function, 'none' for none.
+    """
+
+    def __init__(self, convolution: nn.Conv2d, size: tuple[int, int, int, int]):
+        super().__init__()
+        places = [list(setting) for setting in (convolution.padding, convolution.stride, convolution.dilation)]
+        self.settings, self.bias, self.function = (*places, convolution.groups), convolution.bias, "none"
+        self.dtype = convolution.weight.dtype
+        self.weight = torch.ops.mkldnn._reorder_convolution_weight(convolution.weight.detach(), *self.settings, size)
+
+    def forward(self, maps: Tensor, other: Tensor | None = None) -> Tensor:
+        """Map (B, C, H, W) to (B, C', H', W'); `other`, of that shape, is added before the function."""
+        convolve = torch.ops.mkldnn._convolution_pointwise
+        if other is None:
+            return convolve(self._laid(maps), self.weight, self.bias, *self.settings, self.function, [], "")
+        function = None if self.function == "none" else self.function
+        given = (self._laid(maps), self._laid(other), self.weight, self.bias, *self.settings)
+        return convolve.binary(*given, "add", 1.0, function, [], None)
+
+    def _laid(self, maps: Tensor) -> Tensor:
+        return maps.to(self.dtype).contiguous(memory_format=torch.channels_last)
+
+
+class FusedLinear(nn.Module):
+    """Matrix products with packed weights, which may then apply an element-wise function.
+
+    Parameters
+    ----------
+    layer : nn.Linear, rewrite.Product or nn.Conv2d
+        In float32 or bfloat16, to which its input is cast; a convolution with a kernel of one pixel and no padding.
+    batch_size : int
+        Rows that the weights are packed for; other numbers give the same answer.
+
+    Attributes
+    ----------
+    function : str
+        As of `FusedConvolution`.
+    """
+
+    def __init__(self, layer: nn.Linear | Product | nn.Conv2d, batch_size: int):
+        super().__init__()
+        self.layer, self.function = layer, "none"
+        given = layer.frozen if isinstance(layer, Product) else [(layer.weight.flatten(1), layer.bias)]
+        pack = torch.ops.mkldnn._reorder_linear_weight
+        self.products = [(pack(weight.detach().contiguous(), batch_size), bias) for weight, bias in given]
+        self.dtype = given[0][0].dtype
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map what the layer maps."""
+        products = [partial(self._product, weight=weight, bias=bias) for weight, bias in self.products]
+        if isinstance(self.layer, Product):
+            return self.layer.through(products, values)
+        if isinstance(self.layer, nn.Linear):
+            return products[0](values)
+        rows, cols = self.layer.stride
+        return products[0](values.permute(0, 2, 3, 1)[:, ::rows, ::cols]).permute(0, 3, 1, 2)
+
+    def _product(self, rows: Tensor, *, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(rows.to(self.dtype), weight, bias, self.function, [], "")
+
+
+def fuse_pointwise(traced: fx.GraphModule, *, batch_size: int, keep: Container[fx.Node] = ()) -> None:
+    """Replace the products of a network, and fuse the sums and element-wise functions that follow them.
+
+    Parameters
+    ----------
+    traced : fx.GraphModule
+        What `rewrite.for_inference` returned, on a device for which oneDNN is `available`; changed in place.
+    batch_size : int
+        Images at a time that the weights are packed for.
+    keep : container of fx.Node
+        Nodes to leave alone.
+    """
+    nodes = [node for node in traced.graph.nodes if node not in keep]
+    fused = {node: layer for node in nodes if (layer := _fused(traced, node, batch_size)) is not None}
+    for node, layer in fused.items():
+        name = f"{node.name}_fused"
+        traced.add_submodule(name, layer)
+        node.target = name
+    for node in nodes:
+        if node.op == "call_function" and node.target in _SUMS and _sums_maps(node):
+            for before in node.args:
+                if (
+                    isinstance(fused.get(before), FusedConvolution)
+                    and len(before.args) == 1
+                    and _is_free(before, fused)
+                ):
+                    (other,) = set(node.args) - {before}
+                    node.prepend(before)  # here both are known
+                    before.args = (*before.args, other)
+                    _replace(traced, node, before)
+                    break
+        elif (function := _function(traced, node)) and _is_free(before := node.args[0], fused):
+            fused[before].function = function
+            _replace(traced, node, before)
+    traced.delete_all_unused_submodules()
+    traced.recompile()
+
+
+def _fused(traced: fx.GraphModule, node: fx.Node, batch_size: int) -> nn.Module | None:
+    """Pack the layer that a node calls; None if it is none of those that oneDNN does."""
+    layer = traced.get_submodule(node.target) if node.op == "call_module" else None
+    if type(layer) is nn.Conv2d and has_zero_padding(layer):
+        if layer.kernel_size == (1, 1) and layer.padding == (0, 0) and layer.groups == 1:
+            return FusedLinear(layer, batch_size)
+        return FusedConvolution(layer, (batch_size, *shape_of(node.args[0])[1:]))
+    return FusedLinear(layer, batch_size) if type(layer) in (nn.Linear, Product) else None
+
+
+def _sums_maps(node: fx.Node) -> bool:
+    """Whether a node adds two different maps of the same shape, and nothing else."""
+    if len(node.args) != 2 or node.kwargs or not all(isinstance(arg, fx.Node) for arg in node.args):
+        return False
+    first, second = node.args
+    return first is not second and shape_of(first) is not None and shape_of(first) == shape_of(second)
+
+
+def _function(traced: fx.GraphModule, node: fx.Node) -> str | None:
+    """Name the element-wise function that a node applies to another; None if it does something else."""
+    if len(node.args) != 1 or set(node.kwargs) - {"inplace"}:
+        return None
+    if node.op == "call_module":
+        return _MODULES.get(type(traced.get_submodule(node.target)))
+    return _FUNCTIONS.get(node.target)
+
+
+def _is_free(node: fx.Node, fused: dict[fx.Node, nn.Module]) -> bool:
+    """Whether a fused layer's result goes nowhere else, and no function is applied to it yet."""
+    return node in fused and len(node.users) == 1 and fused[node].function == "none"
+
+
+def _replace(traced: fx.GraphModule, node: fx.Node, before: fx.Node) -> None:
+    node.replace_all_uses_with(before)
+    traced.graph.erase_node(node)
