@@ -13,7 +13,7 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, WorkerPlugin
 
 CONNECT_SECONDS = 20
 
@@ -25,9 +25,9 @@ def connect(executor: str) -> Iterator["Client | None"]:
     Parameters
     ----------
     executor : str
-        '' for this process; 'local:N' for N worker processes on this machine, which share its cores; or the address
-        of a Dask scheduler, such as 'tcp://node7:8786', whose workers have one thread each
-        (``dask worker --nthreads 1``).
+        '' for this process; 'local:N' for N worker processes on this machine, which share its cores and take one of
+        its GPUs each, in turn; or the address of a Dask scheduler, such as 'tcp://node7:8786', whose workers have one
+        thread each (``dask worker --nthreads 1``) and see one GPU each (``CUDA_VISIBLE_DEVICES``).
 
     Yields
     ------
@@ -50,18 +50,12 @@ def connect(executor: str) -> Iterator["Client | None"]:
             f"executor {executor!r}: expected '' (this process), 'local:N' (N worker processes) or a scheduler's "
             "address, such as 'tcp://node7:8786'"
         )
-    from distributed import Client, LocalCluster  # takes a second, and most runs do without
-
     if local:
-        workers = int(local[1])
-        threads = str(max(1, (os.cpu_count() or 1) // workers))
-        env = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-        with (
-            LocalCluster(workers, threads_per_worker=1, dashboard_address=None, env=env) as cluster,
-            Client(cluster) as client,
-        ):
+        with local_workers(int(local[1])) as client:
             yield client
         return
+    from distributed import Client  # takes a second, and most runs do without
+
     try:
         client = Client(executor, timeout=CONNECT_SECONDS)
     except OSError as error:
@@ -70,6 +64,54 @@ def connect(executor: str) -> Iterator["Client | None"]:
         if busy := [address for address, threads in client.nthreads().items() if threads > 1]:
             raise ValueError(f"worker {busy[0]} has several threads: start workers with `dask worker --nthreads 1`")
         yield client
+
+
+@contextmanager
+def local_workers(count: int, *, threads: int | None = None) -> Iterator["Client"]:
+    """Start worker processes on this machine, with one of its GPUs to each in turn, and stop them afterwards.
+
+    Parameters
+    ----------
+    count : int
+    threads : int, optional
+        Of PyTorch in each worker; by default the workers share the machine's cores.
+
+    Yields
+    ------
+    distributed.Client
+    """
+    from distributed import Client, LocalCluster
+
+    threads = str(threads or max(1, (os.cpu_count() or 1) // count))
+    env = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    with (
+        LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None, env=env) as cluster,
+        Client(cluster) as client,
+    ):
+        if gpus := _gpus():
+            client.register_plugin(_one_gpu_each(gpus))
+        yield client
+
+
+def _gpus() -> list[str]:
+    """Names of the GPUs that this process sees, as CUDA_VISIBLE_DEVICES has them."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is None:
+        import torch  # takes seconds
+
+        return [str(number) for number in range(torch.cuda.device_count())]
+    return [name.strip() for name in given.split(",") if name.strip()]
+
+
+def _one_gpu_each(gpus: list[str]) -> "WorkerPlugin":
+    """Let each worker see one GPU, by its number; also a worker that takes the place of one that died."""
+    from distributed import WorkerPlugin
+
+    class OneGpuEach(WorkerPlugin):
+        def setup(self, worker):
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpus[worker.name % len(gpus)]
+
+    return OneGpuEach()
 
 
 def hold(client: "Client", value: Any) -> "Future":

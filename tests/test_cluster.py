@@ -52,7 +52,7 @@ def scheduler(processes, tmp_path):
         "distributed.cli.dask_scheduler", "--host=127.0.0.1", "--port=0", "--no-dashboard", f"--scheduler-file={file}"
     )
     deadline = time.monotonic() + 60
-    while not file.exists():
+    while not (file.exists() and file.read_text()):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     return file
@@ -155,6 +155,19 @@ def test_networks_trained_by_workers_are_those_trained_here(tmp_path, one_thread
     for name in "ab":
         path = [store.Run(tmp_path / folder).checkpoint_path(name, 1).read_bytes() for folder in ("here", "there")]
         assert path[0] == path[1]
+
+
+def test_each_local_worker_sees_one_gpu_even_after_a_restart(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-5")
+
+    def seen(dask_worker):
+        return dask_worker.name, os.environ["CUDA_VISIBLE_DEVICES"]
+
+    with cluster.connect("local:3") as client:
+        expected = {(0, "3"), (1, "GPU-5"), (2, "3")}
+        assert set(client.run(seen).values()) == expected
+        client.restart()
+        assert set(client.run(seen).values()) == expected
 
 
 def test_an_error_on_a_worker_is_raised_here(tmp_path):
