@@ -27,20 +27,20 @@ SETTINGS = {
 IMAGES = torch.randn(10, 2, 6, 7, generator=torch.Generator().manual_seed(0))
 WINDOWS = 1 + 3 * 3
 
-# A child process that fills a store with slow networks, to be killed on the way.
+# A child process that fills a store slowly, to be killed on the way.
 SLOW = """
 import pathlib, sys, time
 import test_occlusion_store as t
 from kd_lib import occlusion_store
 
-def slow(model, epoch):
-    net = t.network(model, epoch)
-    net.register_forward_hook(lambda *_: time.sleep(0.02))
-    return net
+def slow(*arguments, **settings):
+    time.sleep(0.4)
+    return t.occluded_logits(*arguments, **settings)
 
 path = pathlib.Path(sys.argv[1])
 occlusion_store.create_or_open(path, states=t.STATES, **t.SETTINGS)
-occlusion_store.fill(path, slow, t.IMAGES, batch_size=2, progress=False)
+occlusion_store.occluded_logits = slow
+occlusion_store.fill(path, t.network, t.IMAGES, batch_size=2, progress=False)
 """
 
 # Peak memory in MB that a store of 55 MB adds, after a small one has warmed everything up.
@@ -138,7 +138,7 @@ def test_states_are_added_and_nothing_is_computed_twice(filled):
     assert occlusion_store.open_logits(filled).sizes["state"] == 4
 
 
-def test_a_killed_fill_goes_on_where_it_was(path, tmp_path):
+def test_a_killed_fill_goes_on_where_it_was(path, tmp_path, monkeypatch):
     process = child(SLOW, path)
     deadline = time.monotonic() + 60
     while len(chunks(path)) < 4 and time.monotonic() < deadline:
@@ -150,15 +150,15 @@ def test_a_killed_fill_goes_on_where_it_was(path, tmp_path):
     todo = occlusion_store.missing(group)
     assert 0 < len(todo) < 9
     assert occlusion_store.damaged(group) == []
-    rows = []
+    explained = []
 
-    def counting(model, epoch):
-        net = network(model, epoch)
-        net.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
-        return net
+    def counting(net, images, **settings):
+        explained.append(len(images))
+        return occluded_logits(net, images, **settings)
 
-    assert occlusion_store.fill(path, counting, IMAGES, batch_size=2, progress=False) == len(todo)
-    assert sum(rows) == WINDOWS * sum(min(4, 10 - 4 * block) for _, block in todo)
+    monkeypatch.setattr(occlusion_store, "occluded_logits", counting)
+    assert occlusion_store.fill(path, network, IMAGES, batch_size=2, progress=False) == len(todo)
+    assert explained == [min(4, 10 - 4 * block) for _, block in todo]
     whole = tmp_path / "whole.zarr"
     occlusion_store.create_or_open(whole, states=STATES, **SETTINGS)
     refill(whole, batch_size=2)
