@@ -69,7 +69,7 @@ site: .venv/ready
 	@echo "site: _build/site/index.html"
 
 bench: .venv/ready
-	$(PY) -m tests.bench
+	$(PY) -m bench
 
 # Renew what is committed of the quick study: outputs of notebooks/NAME.ipynb, the README's table and picture.
 notebooks: report

@@ -1,0 +1,1 @@
+"""`make bench`: the occlusion engine and the trainer beside their peers."""

@@ -1,0 +1,50 @@
+"""Measure, print, and write `book/speed.json` and the page of the book that is made of it, `book/speed.md`."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from bench import occlusion, page, peers, training
+from bench.timing import ROUNDS
+from kd_lib import data, files, store
+
+BOOK = Path(__file__).resolve().parent.parent / "book"
+ARCHS = ("resnet10", "resnet18")  # trained
+
+
+def measure(device: torch.device) -> dict:
+    """All figures of one device, printed as they come."""
+    dataset = data.load("multiview", train_size=2500, test_size=500, probe_per_class=5)
+    classes = len(dataset.class_names)
+    model = occlusion.trained(dataset, device)
+    images = dataset.normalise(dataset.probe.images[: occlusion.IMAGES]).to(device)
+    found = {}
+
+    def show(name: str, value) -> None:
+        found[name] = value.to_dict("records") if hasattr(value, "to_dict") else value
+        print(f"\n{device.type}: {name}\n{value}", flush=True)
+
+    frame = occlusion.beside_peers(model, images, classes)
+    show("occlusion", frame)
+    show("share of peak", occlusion.share_of_peak(model, images, frame, classes))
+    show("growth", occlusion.growth(model, images))
+    if device.type == "cpu":
+        show("two workers", occlusion.workers(model, images))
+        show("memory", occlusion.memory())
+    show("training", training.beside_a_loader(dataset, device, ARCHS))
+    return found
+
+
+def main() -> None:
+    """Measure every device there is."""
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    figures = {"made by": store.surroundings(), "peers": peers.versions(), "rounds": ROUNDS}
+    figures |= {device: measure(torch.device(device)) for device in devices}
+    files.write_text(BOOK / "speed.json", json.dumps(figures, indent=1) + "\n")
+    files.write_text(BOOK / "speed.md", page.render(figures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

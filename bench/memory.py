@@ -1,0 +1,25 @@
+"""Print how many MB a run takes at most above the interpreter and torch: python -m bench.memory IMAGES STATES."""
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+
+def peak() -> float:
+    """Most memory of this process that was resident so far, in MB; what getrusage tells starts at its parent's."""
+    return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1000
+
+
+if __name__ == "__main__":
+    before = peak()
+    from bench import occlusion
+    from kd_lib import models
+
+    images, states = map(int, sys.argv[1:])
+    with tempfile.TemporaryDirectory() as folder:
+        weights = occlusion.write_weights(folder, models.build(occlusion.ARCH, 10))
+        occlusion.fill(weights, torch.randn(images, 3, 32, 32), states, stride=4, block=100)
+    print(round(peak() - before))

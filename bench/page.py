@@ -1,0 +1,99 @@
+"""The page of the book that tells what `make bench` measured."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from bench import occlusion
+from bench.training import BATCH, WORKERS
+
+DEVICES = {"cpu": "On the processor", "cuda": "On the GPU"}
+
+
+def render(figures: Mapping) -> str:
+    """Write the page from the content of `speed.json`."""
+    made = figures["made by"]
+    hardware, versions = made["hardware"], made["versions"]
+    machine = f"{hardware['cpu']}, {made['threads']} threads" + (f"; {hardware['gpu']}" if hardware["gpu"] else "")
+    peers = ", ".join(f"{name} {version}" for name, version in figures["peers"].items())
+    parts = [
+        "# How fast it is",
+        f"Made by `make bench` on {made['created'][:10]}, commit {(made['commit'] or 'unknown')[:10]}: {machine}; "
+        f"Python {versions['python']}, torch {versions['torch']}, {peers}. What is compared ran in turn in one "
+        f"process, and a time is the median of {figures['rounds']}. Times are a machine's; the ratios are what to look "
+        "at.",
+    ]
+    for device, title in DEVICES.items():
+        if device in figures:
+            parts += [f"## {title}", *_device(figures[device])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _device(found: Mapping) -> Iterable[str]:
+    yield (
+        f"Maps of {occlusion.IMAGES} images of 32 x 32 pixels for 10 classes, explained with one trained "
+        f"{occlusion.ARCH}: patch {occlusion.PATCH}, stride {occlusion.STRIDE}. All ways in float32 but for *auto*, "
+        f"which is {found['share of peak'][1]['in']} here. Of a library that explains one class at a time a single "
+        f"call was timed and counted for every class; Quantus and Xplique, where they were installed, explained "
+        f"{occlusion.FEW} images, Xplique with its own weighting of overlapping windows."
+    )
+    yield _table(
+        ["", "maps a second", "slower than float32", "slower than auto"],
+        (
+            [
+                row["way"],
+                f"{row['maps a second']:,.0f}",
+                f"{row['times slower than float32']:.2f} x",
+                f"{row['times slower than auto']:.2f} x",
+            ]
+            for row in found["occlusion"]
+        ),
+    )
+    yield (
+        "The engine is ahead for two reasons. It does less: what a patch cannot reach is taken from the clean image, "
+        "and products with padding are left out. And it does the rest at a higher share of what the hardware can do; "
+        "the peak is the fastest product of two square matrices that was found here."
+    )
+    yield _table(
+        ["", "multiply-adds an occluded image, nominal", "done", "occluded images a second", "share of peak"],
+        (
+            [
+                f"{row['precision']} ({row['in']})",
+                f"{row['nominal multiply-adds'] / 1e6:.1f} M",
+                f"{row['done'] / 1e6:.1f} M",
+                f"{row['occluded images a second']:,.0f}",
+                f"{row['share of peak']:.0%} of {row['peak'] / 1e9:,.0f} G/s",
+            ]
+            for row in found["share of peak"]
+        ),
+    )
+    growth = [[name, f"{ratio:.2f} x the time"] for name, ratio in found["growth"].items()]
+    if "two workers" in found:
+        growth.append(["two workers of one thread instead of one", f"{found['two workers']:.2f} x the speed"])
+    for row in found.get("memory", []):
+        growth.append(
+            [
+                f"memory above the interpreter and torch: {row['images']} images, {row['states']} states",
+                f"{row['MB above torch']:,.0f} MB",
+            ]
+        )
+    yield "How the cost grows:"
+    yield _table(["", ""], growth)
+    yield (
+        f"The trainer, one epoch with its test and its checkpoints, beside a `DataLoader` loop with transforms of PIL "
+        f"images and {WORKERS} workers that only trains; batches of {BATCH}, mirrored and cropped:"
+    )
+    yield _table(
+        ["network", "trainer, float32", "trainer, bfloat16", "DataLoader loop", "ratio of the best"],
+        (
+            [
+                row["network"],
+                *(f"{row[way]:,.0f} images/s" for way in ("float32", "bfloat16", "loader")),
+                f"{row['ratio']:.2f}",
+            ]
+            for row in found["training"]
+        ),
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

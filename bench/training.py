@@ -1,0 +1,74 @@
+"""The trainer beside a plain torchvision `DataLoader` loop on the same network."""
+
+import tempfile
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+from torchvision.transforms import v2
+
+from bench.timing import medians
+from kd_lib import models, store, training
+from kd_lib.data import Dataset
+
+BATCH, WORKERS = 128, 2
+
+
+class Pictures(TorchDataset):
+    """Labelled PIL images, each transformed when it is asked for, as torchvision's data sets are."""
+
+    def __init__(self, dataset: Dataset):
+        pixels = dataset.train.images.permute(0, 2, 3, 1).numpy()
+        self.pictures, self.labels = [Image.fromarray(image) for image in pixels], dataset.train.labels.tolist()
+        self.transform = v2.Compose(
+            [
+                v2.RandomCrop(dataset.train.images.shape[-1], padding=4),
+                v2.RandomHorizontalFlip(),
+                v2.ToImage(),
+                v2.ToDtype(torch.float32, scale=True),
+                v2.Normalize(dataset.mean.flatten().tolist(), dataset.std.flatten().tolist()),
+            ]
+        )
+
+    def __len__(self):  # noqa: D105
+        return len(self.labels)
+
+    def __getitem__(self, item: int):  # noqa: D105
+        return self.transform(self.pictures[item]), self.labels[item]
+
+
+def loop(dataset: Dataset, arch: str, device: torch.device) -> None:
+    """One epoch as it is usually written."""
+    model = models.build(arch, len(dataset.class_names)).to(device)
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    batches = DataLoader(Pictures(dataset), BATCH, shuffle=True, num_workers=WORKERS, pin_memory=device.type == "cuda")
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 0.05, total_steps=len(batches))
+    for images, labels in batches:
+        loss = nn.functional.cross_entropy(model(images.to(device)), labels.to(device))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+
+
+def beside_a_loader(dataset: Dataset, device: torch.device, archs: tuple[str, ...]) -> list[dict]:
+    """Images a second of one epoch, checkpoints and tests included for the trainer; a row a network."""
+
+    def ours(arch: str, precision: str) -> None:
+        regime = training.Regime(
+            arch=arch, epochs=1, batch_size=BATCH, max_lr=0.05, flip=True, crop_padding=4, precision=precision
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            run = store.Run(Path(folder))
+            training.train("a", dataset, regime, run=run, seed=0, device=device.type, verbose=False)
+
+    rows = []
+    for arch in archs:
+        ways = {precision: (lambda p=precision, a=arch: ours(a, p)) for precision in training.PRECISIONS}
+        taken = medians(ways | {"loader": lambda a=arch: loop(dataset, a, device)})
+        rates = {name: len(dataset.train) / time for name, time in taken.items()}
+        rows.append({"network": arch} | rates | {"ratio": max(rates.values()) / rates["loader"]})
+    return rows
