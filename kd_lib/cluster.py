@@ -10,12 +10,14 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distributed import Client, Future, WorkerPlugin
 
 CONNECT_SECONDS = 20
+IN_FLIGHT = 1000
 
 
 @contextmanager
@@ -85,7 +87,7 @@ def local_workers(count: int, *, threads: int | None = None) -> Iterator["Client
     threads = str(threads or max(1, (os.cpu_count() or 1) // count))
     env = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     with (
-        LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None, env=env) as cluster,
+        LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address="127.0.0.1:0", env=env) as cluster,
         Client(cluster) as client,
     ):
         if gpus := _gpus():
@@ -127,18 +129,25 @@ def completed(client: "Client | None", function: Callable, tasks: Iterable[tuple
     """Call ``function(*task)`` for every task, here or on the workers, and give the results as they come.
 
     An error in a task is raised here, and what is not begun then is cancelled. A task whose worker dies is done again.
+    The scheduler is told of `IN_FLIGHT` tasks at a time, so that there may be any number.
     """
     if client is None:
         yield from (function(*task) for task in tasks)
         return
     from distributed import as_completed
 
-    futures = [client.submit(function, *task, pure=False) for task in tasks]
+    coming = (client.submit(function, *task, pure=False) for task in tasks)
+    begun = set(islice(coming, IN_FLIGHT))
+    running = as_completed(begun, with_results=True)
     try:
-        for _, result in as_completed(futures, with_results=True):
+        for future, result in running:
+            begun.remove(future)
+            for another in islice(coming, 1):
+                begun.add(another)
+                running.add(another)
             yield result
     finally:
-        client.cancel(futures)
+        client.cancel(list(begun))
 
 
 def each(client: "Client | None", function: Callable, items: Iterable, *arguments, **options) -> list:

@@ -170,6 +170,23 @@ def test_each_local_worker_sees_one_gpu_even_after_a_restart(monkeypatch):
         assert set(client.run(seen).values()) == expected
 
 
+def test_no_more_tasks_than_the_limit_are_under_way(monkeypatch):
+    monkeypatch.setattr(cluster, "IN_FLIGHT", 3)
+    taken = []
+
+    def tasks():
+        for number in range(8):
+            taken.append(number)
+            yield (number,)
+
+    with cluster.connect("local:1") as client:
+        found = cluster.completed(client, abs, tasks())
+        results = [next(found)]
+        assert len(taken) == 4
+        results += found
+    assert sorted(results) == list(range(8))
+
+
 def test_an_error_on_a_worker_is_raised_here(tmp_path):
     path = make_store(tmp_path)
 
