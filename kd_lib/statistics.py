@@ -1,4 +1,4 @@
-"""Uncertainty of a mean over rows that come in clusters.
+"""Uncertainty of a mean over rows that come in clusters, and whether it differs from zero.
 
 The maps of one image are not independent of one another, so the bootstrap draws whole images.
 """
@@ -9,8 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
+from scipy.stats import permutation_test
+from statsmodels.stats.multitest import multipletests
 
 RESAMPLES = 1000
+PERMUTATIONS = 9999
 
 
 class Interval(NamedTuple):
@@ -130,6 +133,68 @@ def bootstrap_weights(clusters: int, *, resamples: int = RESAMPLES, seed: int = 
     """
     draws = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
     return draws.astype(np.float64)
+
+
+def sign_flip_test(differences: ArrayLike, *, seed: int = 0) -> float:
+    """Two-sided p-value of paired differences having mean zero, by a permutation test that swaps within pairs.
+
+    Parameters
+    ----------
+    differences : array_like, shape (n,)
+        One a pair (an image). Under the null hypothesis the two of a pair may be swapped: the sign is arbitrary.
+    seed : int
+        Seed of the permutations, where there are too many to try all of them (more than `PERMUTATIONS`).
+
+    Returns
+    -------
+    float
+        NaN for fewer than two differences.
+
+    References
+    ----------
+    Good (2005), Permutation, Parametric and Bootstrap Tests of Hypotheses, section 3.2.
+    """
+    differences = np.asarray(differences, dtype=np.float64)
+    if len(differences) < 2:
+        return float("nan")
+    found = permutation_test(
+        (differences,),
+        np.mean,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=PERMUTATIONS,
+        rng=np.random.default_rng(seed),
+    )
+    return float(found.pvalue)
+
+
+def holm(p_values: ArrayLike) -> np.ndarray:
+    """Adjust p-values (n,) for their number by Holm's step-down method; a NaN counts for none and stays NaN.
+
+    References
+    ----------
+    Holm (1979), "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6(2).
+    """
+    adjusted = np.asarray(p_values, dtype=np.float64).copy()
+    known = ~np.isnan(adjusted)
+    if known.any():
+        adjusted[known] = multipletests(adjusted[known], method="holm")[1]
+    return adjusted
+
+
+def standardised(differences: ArrayLike) -> float:
+    """Effect size of paired differences (n,): their mean in units of their standard deviation (Cohen's d_z).
+
+    NaN where there are fewer than two or they do not vary.
+
+    References
+    ----------
+    Lakens (2013), "Calculating and reporting effect sizes", Frontiers in Psychology 4:863, equation 6.
+    """
+    differences = np.asarray(differences, dtype=np.float64)
+    if len(differences) < 2 or np.ptp(differences) == 0:
+        return float("nan")
+    return float(differences.mean() / differences.std(ddof=1))
 
 
 def quantiles(frame: pd.DataFrame, value: str, *, by: list[str]) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from kd_lib.similarity import check_threshold, compare
-from kd_lib.statistics import interval
+from kd_lib.statistics import holm, interval, sign_flip_test, standardised
 
 
 def leave_one_out(logits: ArrayLike) -> np.ndarray:
@@ -143,27 +143,40 @@ def shares(
     return pd.DataFrame(rows)
 
 
-def gain(frame: pd.DataFrame, *, similarity: str = "pearson") -> pd.DataFrame:
+def gain(
+    frame: pd.DataFrame, *, by: Sequence[str] = ("target",), similarity: str = "pearson", seed: int = 0
+) -> pd.DataFrame:
     """How much closer the distilled network is to the ensemble than components are, image by image.
 
     Parameters
     ----------
     frame : DataFrame
-        What `to_ensemble` returned, with a column target that tells groups of maps apart.
+        What `to_ensemble` returned, with the columns of `by`.
+    by : sequence of str
+        Columns that tell groups of maps apart.
     similarity : {'pearson', 'cosine'}
         Which similarity.
+    seed : int
+        Of the bootstrap and the permutations.
 
     Returns
     -------
     DataFrame
-        One row an opponent ('component', 'leave-one-out') and target: the mean over images of the distilled network's
-        similarity less the components' mean, with a 95 % bootstrap interval over images, and the number of images.
+        One row an opponent ('component', 'leave-one-out') and group: the mean over images of the distilled network's
+        similarity less the components' mean, its 95 % bootstrap interval over images (low, high), its effect size
+        (`statistics.standardised`), the p-value of the paired permutation test and that value after Holm's correction
+        for the number of rows, and the number of images.
     """
-    means = frame.pivot_table(index=["target", "image"], columns="kind", values=similarity).dropna()
+    by = list(by)
+    means = frame.pivot_table(index=[*by, "image"], columns="kind", values=similarity).dropna()
     rows = []
     for opponent in ("component", "leave-one-out"):
-        for target, paired in means.groupby(level="target", sort=False):
-            difference, low, high = interval(paired["distilled"] - paired[opponent])
-            row = {"distilled less": opponent, "target": target, "difference": difference, "low": low, "high": high}
-            rows.append(row | {"images": len(paired)})
-    return pd.DataFrame(rows)
+        for key, paired in means.groupby(level=by, sort=False):
+            differences = paired["distilled"] - paired[opponent]
+            difference, low, high = interval(differences, seed=seed)
+            tested = {"effect size": standardised(differences), "p": sign_flip_test(differences, seed=seed)}
+            row = {"distilled less": opponent} | dict(zip(by, key, strict=True)) | {"difference": difference}
+            rows.append(row | {"low": low, "high": high} | tested | {"images": len(paired)})
+    found = pd.DataFrame(rows)
+    found.insert(found.columns.get_loc("p") + 1, "p (Holm)", holm(found["p"]))
+    return found

@@ -148,5 +148,7 @@ def test_gain_by_hand():
     assert found.difference.to_dict() == pytest.approx({"component": 0.3, "leave-one-out": 0.5})
     assert found.low.to_numpy() == pytest.approx([0.3, 0.5])  # the same difference in both images
     assert found.images.tolist() == [2, 2]
+    assert found["p"].tolist() == [1 / 2, 1 / 2]  # two images: both differences up, or both down, of four ways
+    assert found["p (Holm)"].tolist() == [1, 1]
     undefined = frame.assign(pearson=frame.pearson.where((frame.kind != "distilled") | (frame.image == 0)))
     assert gain(undefined).images.tolist() == [1, 1]
