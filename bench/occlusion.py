@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench import peers
 from bench.timing import matrix_peak, medians, seconds
-from kd_lib import cluster, fusion, models, occlusion, occlusion_store, store, training
+from kd_lib import cluster, explaining, fusion, models, occlusion, occlusion_store, store, training
 from kd_lib.data import Dataset
 
 ARCH, PATCH, STRIDE = "resnet18", 4, 1
@@ -157,7 +157,7 @@ def fill(weights: Path, images: Tensor, states: int, *, stride: int = 2, block: 
             stride=stride,
             block=block,
         )
-        occlusion_store.fill(path, partial(_restore, weights, images.device), images, progress=False, client=client)
+        explaining.fill(path, partial(_restore, weights, images.device), images, progress=False, client=client)
 
 
 def _restore(weights: Path, device: torch.device, name: str, epoch: int) -> nn.Module:

@@ -33,7 +33,18 @@ recompute: bool = False  # look for damaged parts of the store and compute them 
 import time
 from functools import partial
 
-from kd_lib import attributions, charts, cluster, occlusion, occlusion_store, parameters, store, study, training
+from kd_lib import (
+    attributions,
+    charts,
+    cluster,
+    explaining,
+    occlusion,
+    occlusion_store,
+    parameters,
+    store,
+    study,
+    training,
+)
 
 parameters.check(globals())
 
@@ -65,7 +76,7 @@ group = occlusion_store.create_or_open(
 # %%
 started = time.perf_counter()
 with cluster.connect(executor) as client:
-    blocks = occlusion_store.fill(
+    blocks = explaining.fill(
         place.occlusion, partial(study.network, place, device=device), images, recompute=recompute, client=client
     )
 if blocks:

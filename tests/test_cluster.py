@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from kd_lib import cluster, data, occlusion_store, store, training
+from kd_lib import cluster, data, explaining, occlusion_store, store, training
 from tests.networks import of_state, refuse
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -91,7 +91,7 @@ def test_a_killed_worker_and_a_late_one_leave_the_store_as_one_process_does(
     tmp_path, scheduler, processes, one_thread, monkeypatch
 ):
     alone, together = make_store(tmp_path / "alone"), make_store(tmp_path / "together")
-    occlusion_store.fill(alone, of_state, images(), progress=False)
+    explaining.fill(alone, of_state, images(), progress=False)
     victim = worker(processes, scheduler)
     joined = []
 
@@ -114,9 +114,9 @@ def test_a_killed_worker_and_a_late_one_leave_the_store_as_one_process_does(
                 victim.wait()
                 joined.append(worker(processes, scheduler))
 
-    monkeypatch.setattr(occlusion_store, "tqdm", Bar)
+    monkeypatch.setattr(explaining, "tqdm", Bar)
     with cluster.connect(address_of(scheduler)) as client:
-        occlusion_store.fill(together, of_state, images(), client=client)
+        explaining.fill(together, of_state, images(), client=client)
     assert joined
     assert chunks(together) == chunks(alone)
     assert not occlusion_store.damaged(occlusion_store.open_group(together))
@@ -191,7 +191,7 @@ def test_an_error_on_a_worker_is_raised_here(tmp_path):
     path = make_store(tmp_path)
 
     with cluster.connect("local:1") as client, pytest.raises(RuntimeError, match="no such network"):
-        occlusion_store.fill(path, refuse, images(), client=client, progress=False)
+        explaining.fill(path, refuse, images(), client=client, progress=False)
     assert len(occlusion_store.missing(occlusion_store.open_group(path))) == len(STATES) * IMAGES // BLOCK
 
 

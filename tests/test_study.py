@@ -6,7 +6,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from kd_lib import data, features, occlusion_store, store, study, training
+from kd_lib import data, explaining, features, occlusion_store, store, study, training
 
 SETTINGS = {
     "data_set": "multiview",
@@ -45,7 +45,7 @@ def run(tmp_path_factory):
         stride=8,
     )
     images = dataset.normalise(probe.images)
-    occlusion_store.fill(run.occlusion, lambda *state: study.network(run, *state), images, progress=False)
+    explaining.fill(run.occlusion, lambda *state: study.network(run, *state), images, progress=False)
     nets = {name: study.network(run, name) for name in NAMES}
     study.save_view_logits(run, {name: study.view_logits(net, dataset) for name, net in nets.items()})
     return run

@@ -1,0 +1,99 @@
+"""Explain every network of a run: fill the store of occluded logits, block by block."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from kd_lib import cluster, occlusion_store
+from kd_lib.occlusion import occluded_logits
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+SETTINGS = ("patch", "stride", "baseline", "precision")  # of the occlusion
+
+
+def fill(
+    path: Path,
+    load_model: Callable[[str, int], nn.Module],
+    images: Tensor,
+    *,
+    recompute: bool = False,
+    batch_size: int | None = None,
+    progress: bool = True,
+    client: "Client | None" = None,
+) -> int:
+    """Compute what the store of occluded logits at `path` still lacks, block by block.
+
+    May be killed at any time; the next call goes on from the last whole block. Memory is that of one block.
+
+    Parameters
+    ----------
+    path : Path
+        A store made by `occlusion_store.create_or_open`, which fixes patch, stride, baseline and precision.
+    load_model : callable
+        Gives the network of a (model, epoch), on the device to compute on; called once a state that lacks something.
+    images : Tensor, float, shape (N, C, H, W)
+        The normalised images the store was made for, in its order.
+    recompute : bool
+        Whether to read every stored block first and compute the damaged ones again.
+    batch_size : int, optional
+        As for `occluded_logits`.
+    progress : bool
+        Whether to show a progress bar in maps (one an image and class).
+    client : distributed.Client, optional
+        Whose workers compute the blocks, see `cluster.connect`; they call `load_model` and must see `path`. This
+        process by default.
+
+    Returns
+    -------
+    int
+        Number of blocks computed.
+
+    Raises
+    ------
+    ValueError
+        If `images` are not as many or not of the size the store was made for.
+    OSError
+        If the device is full: the blocks written so far are kept, the one at hand is not.
+    """
+    group = occlusion_store.open_group(path, mode="r+")
+    stored = (group["logits"].shape[1], *group.attrs["image_size"])
+    if (len(images), *images.shape[-2:]) != stored:
+        raise ValueError(f"images have shape {tuple(images.shape)}: {path} was made for (N, H, W) = {stored}")
+    if recompute:
+        occlusion_store.discard(group, occlusion_store.damaged(group))
+    todo = occlusion_store.missing(group)
+    blocks = {block: images[occlusion_store.rows_of(group, block)] for _, block in todo}
+    total = sum(len(blocks[block]) for _, block in todo) * group["logits"].shape[-1]
+    if client is None:
+        load_model = lru_cache(maxsize=1)(load_model)  # the blocks of a state come one after another
+    else:
+        blocks = {block: cluster.hold(client, part) for block, part in blocks.items()}
+    tasks = [(path, load_model, batch_size, state, block, blocks[block]) for state, block in todo]
+    with tqdm(total=total, desc="occlusion", unit="map", unit_scale=True, disable=not progress) as bar:
+        for maps in cluster.completed(client, _compute, tasks):
+            bar.update(maps)
+    return len(todo)
+
+
+def _compute(
+    path: Path,
+    load_model: Callable[[str, int], nn.Module],
+    batch_size: int | None,
+    state: int,
+    block: int,
+    images: Tensor,
+) -> int:
+    """Compute one block and write it, here or on a worker; returns the number of maps."""
+    group = occlusion_store.open_group(path, mode="r+")
+    settings = {name: group.attrs[name] for name in SETTINGS}
+    logits = occluded_logits(
+        load_model(*occlusion_store.states_of(group)[state]), images, batch_size=batch_size, **settings
+    )
+    occlusion_store.write_block(group, state, block, logits.numpy())
+    return len(logits) * logits.shape[-1]
