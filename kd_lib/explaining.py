@@ -22,14 +22,14 @@ def fill(
     load_model: Callable[[str, int], nn.Module],
     images: Tensor,
     *,
-    recompute: bool = False,
     batch_size: int | None = None,
     progress: bool = True,
     client: "Client | None" = None,
 ) -> int:
     """Compute what the store of occluded logits at `path` still lacks, block by block.
 
-    May be killed at any time; the next call goes on from the last whole block. Memory is that of one block.
+    May be killed at any time; the next call goes on from the last whole block. Every block that is found is read first,
+    and counts as lacking unless it matches its checksum. Memory is that of one block.
 
     Parameters
     ----------
@@ -39,15 +39,14 @@ def fill(
         Gives the network of a (model, epoch), on the device to compute on; called once a state that lacks something.
     images : Tensor, float, shape (N, C, H, W)
         The normalised images the store was made for, in its order.
-    recompute : bool
-        Whether to read every stored block first and compute the damaged ones again.
     batch_size : int, optional
         As for `occluded_logits`.
     progress : bool
-        Whether to show a progress bar in maps (one an image and class).
+        Whether to show progress: in blocks while they are checked, then in maps (one an image and class) a second,
+        with the time left.
     client : distributed.Client, optional
-        Whose workers compute the blocks, see `cluster.connect`; they call `load_model` and must see `path`. This
-        process by default.
+        Whose workers check and compute the blocks, see `cluster.connect`; they call `load_model` and must see `path`.
+        This process by default.
 
     Returns
     -------
@@ -65,8 +64,10 @@ def fill(
     stored = (group["logits"].shape[1], *group.attrs["image_size"])
     if (len(images), *images.shape[-2:]) != stored:
         raise ValueError(f"images have shape {tuple(images.shape)}: {path} was made for (N, H, W) = {stored}")
-    if recompute:
-        occlusion_store.discard(group, occlusion_store.damaged(group))
+    found = occlusion_store.stored(group)
+    with tqdm(total=len(found), desc="checking", unit="block", disable=not (progress and found)) as bar:
+        for checked in cluster.completed(client, _check, [(path, *chunk) for chunk in found]):
+            bar.update(checked)
     todo = occlusion_store.missing(group)
     blocks = {block: images[occlusion_store.rows_of(group, block)] for _, block in todo}
     total = sum(len(blocks[block]) for _, block in todo) * group["logits"].shape[-1]
@@ -79,6 +80,14 @@ def fill(
         for maps in cluster.completed(client, _compute, tasks):
             bar.update(maps)
     return len(todo)
+
+
+def _check(path: Path, state: int, block: int) -> int:
+    """Remove a block that is damaged; returns the number of blocks."""
+    group = occlusion_store.open_group(path, mode="r+")
+    if not occlusion_store.is_sound(group, state, block):
+        occlusion_store.discard(group, state, block)
+    return 1
 
 
 def _compute(

@@ -4,6 +4,7 @@
 checksum. A chunk's file is there whole or not at all, so what is missing is what has no file.
 """
 
+import itertools
 import math
 import os
 import shutil
@@ -164,32 +165,34 @@ def epochs_of(path: Path, model: str) -> list[int]:
 
 def missing(group: zarr.Group) -> list[tuple[int, int]]:
     """List the (state, block) of every chunk that is not stored, ordered by state."""
-    return [
-        (state, block)
-        for state in range(len(states_of(group)))
-        for block in range(_blocks(group))
-        if not _file(group, state, block).is_file()
-    ]
+    there = set(stored(group))
+    every = itertools.product(range(len(states_of(group))), range(_blocks(group)))
+    return [chunk for chunk in every if chunk not in there]
+
+
+def stored(group: zarr.Group) -> list[tuple[int, int]]:
+    """List the (state, block) of every chunk that is stored, damaged or not, ordered by state."""
+    every = itertools.product(range(len(states_of(group))), range(_blocks(group)))
+    return [chunk for chunk in every if _file(group, *chunk).is_file()]
 
 
 def damaged(group: zarr.Group) -> list[tuple[int, int]]:
     """(state, block) of every stored chunk whose content does not match its checksum; reads the whole store."""
-    absent = set(missing(group))
-    found = []
-    for state in range(len(states_of(group))):
-        for block in range(_blocks(group)):
-            if (state, block) not in absent:
-                try:
-                    _read(group, state, block)
-                except ValueError:
-                    found.append((state, block))
-    return found
+    return [chunk for chunk in stored(group) if not is_sound(group, *chunk)]
 
 
-def discard(group: zarr.Group, chunks: Sequence[tuple[int, int]]) -> None:
-    """Remove chunks, so that they count as missing."""
-    for state, block in chunks:
-        _file(group, state, block).unlink()
+def is_sound(group: zarr.Group, state: int, block: int) -> bool:
+    """Read a stored chunk, and say whether its content matches its checksum."""
+    try:
+        _read(group, state, block)
+    except ValueError:
+        return False
+    return True
+
+
+def discard(group: zarr.Group, state: int, block: int) -> None:
+    """Remove a chunk, so that it counts as missing."""
+    _file(group, state, block).unlink(missing_ok=True)
 
 
 def states_of(group: zarr.Group) -> list[tuple[str, int]]:
@@ -289,7 +292,7 @@ def _read(group: zarr.Group, state: int, block: int) -> np.ndarray:
     except (ValueError, RuntimeError) as error:  # of the checksum, of zstd
         reason = str(error).partition("\n")[0].partition(". ")[0]
         raise ValueError(
-            f"{_name(group, state, block)} is damaged ({reason}): run generate_saliency_maps with recompute=True"
+            f"{_name(group, state, block)} is damaged ({reason}): run generate_saliency_maps again"
         ) from None
 
 

@@ -27,7 +27,6 @@ example: int = 0  # probe image shown in the galleries
 device: str = "auto"  # auto | cpu | cuda
 precision: str = "float32"  # float32 | bfloat16 | auto (bfloat16 where the hardware has it)
 executor: str = ""  # empty (this process) | local:N (worker processes) | a Dask scheduler's address (tcp://…)
-recompute: bool = False  # look for damaged parts of the store and compute them again
 
 # %% tags=["hide-input"]
 import time
@@ -52,7 +51,7 @@ parameters.check(globals())
 # ## Occluded logits
 #
 # One row of the store is a *state*: a network after some number of epochs. A run that was interrupted goes on here
-# with what is missing.
+# with what is missing or damaged.
 
 # %%
 place = store.Run(run)
@@ -76,9 +75,7 @@ group = occlusion_store.create_or_open(
 # %%
 started = time.perf_counter()
 with cluster.connect(executor) as client:
-    blocks = explaining.fill(
-        place.occlusion, partial(study.network, place, device=device), images, recompute=recompute, client=client
-    )
+    blocks = explaining.fill(place.occlusion, partial(study.network, place, device=device), images, client=client)
 if blocks:
     place.record("seconds_occlusion", round(time.perf_counter() - started, 1))
 dict(occlusion_store.open_logits(place.occlusion).sizes)

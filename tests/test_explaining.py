@@ -1,5 +1,6 @@
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -47,7 +48,9 @@ def fill(name, count, states):
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 small = fill("small", 20, [("a", 0)])
-print(fill("large", 200, [("a", epoch) for epoch in range(4)]) - small)
+states = [("a", epoch) for epoch in range(4)]
+fill("large", 200, states)
+print(fill("large", 200, states) - small)  # checked, too
 """
 
 
@@ -135,19 +138,29 @@ def flip(data):
 
 
 @pytest.mark.parametrize("damage", [flip, lambda data: data[:-5], lambda data: data[:2], lambda data: b""])
-def test_a_damaged_chunk_is_named_and_computed_again_on_request(filled, damage):
+def test_a_damaged_block_is_named_and_computed_again(filled, damage):
     before = occlusion_store.logits_of(filled, "a", 1)
     victim = stores.chunks(filled)[5]
     victim.write_bytes(damage(victim.read_bytes()))
-    with pytest.raises(ValueError, match=r"model 'a', epoch 1, images 8 to 9\b.* damaged .*recompute=True") as error:
+    with pytest.raises(
+        ValueError, match=r"model 'a', epoch 1, images 8 to 9\b.* damaged .*: run generate_saliency_maps again"
+    ) as error:
         occlusion_store.logits_of(filled, "a", 1)
     assert "\n" not in str(error.value)
     assert str(victim) in str(error.value)
     assert occlusion_store.logits_of(filled, "a", 0).shape == (10, WINDOWS, 3)  # the others can be read
     assert occlusion_store.damaged(occlusion_store.open_group(filled)) == [(1, 2)]
-    assert stores.fill(filled) == 0  # reading everything is for the asking
-    assert stores.fill(filled, recompute=True) == 1
+    assert stores.fill(filled) == 1
     np.testing.assert_allclose(occlusion_store.logits_of(filled, "a", 1), before, rtol=0, atol=1e-6)
+
+
+def test_progress_is_in_maps_a_second_with_the_time_left(path, capfd):
+    stores.create(path)
+    explaining.fill(path, stores.network, IMAGES)
+    last = capfd.readouterr().err.split("\r")[-1]
+    assert re.search(r"occlusion: 100%.*90\.0/90\.0 \[\d\d:\d\d<\d\d:\d\d, .*map/s\]", last)
+    explaining.fill(path, stores.network, IMAGES)
+    assert re.search(r"checking: 100%.*9/9 ", capfd.readouterr().err)
 
 
 def test_a_network_that_diverged_is_stored_too(path):
