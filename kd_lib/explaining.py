@@ -1,10 +1,14 @@
 """Explain every network of a run: fill the store of occluded logits, block by block."""
 
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import zarr
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -29,7 +33,8 @@ def fill(
     """Compute what the store of occluded logits at `path` still lacks, block by block.
 
     May be killed at any time; the next call goes on from the last whole block. Every block that is found is read first,
-    and counts as lacking unless it matches its checksum. Memory is that of one block.
+    and counts as lacking unless it matches its checksum. In
+    memory are one block, and the one before while it is written.
 
     Parameters
     ----------
@@ -72,12 +77,13 @@ def fill(
     blocks = {block: images[occlusion_store.rows_of(group, block)] for _, block in todo}
     total = sum(len(blocks[block]) for _, block in todo) * group["logits"].shape[-1]
     if client is None:
-        load_model = lru_cache(maxsize=1)(load_model)  # the blocks of a state come one after another
+        done = _here(path, load_model, batch_size, todo, blocks)
     else:
-        blocks = {block: cluster.hold(client, part) for block, part in blocks.items()}
-    tasks = [(path, load_model, batch_size, state, block, blocks[block]) for state, block in todo]
+        held = {block: cluster.hold(client, part) for block, part in blocks.items()}
+        tasks = [(path, load_model, batch_size, *chunk, held[chunk[1]]) for chunk in todo]
+        done = cluster.completed(client, _compute, tasks)
     with tqdm(total=total, desc="occlusion", unit="map", unit_scale=True, disable=not progress) as bar:
-        for maps in cluster.completed(client, _compute, tasks):
+        for maps in done:
             bar.update(maps)
     return len(todo)
 
@@ -90,6 +96,45 @@ def _check(path: Path, state: int, block: int) -> int:
     return 1
 
 
+def _here(
+    path: Path,
+    load_model: Callable[[str, int], nn.Module],
+    batch_size: int | None,
+    todo: Iterable[tuple[int, int]],
+    blocks: Mapping[int, Tensor],
+) -> Iterator[int]:
+    """Compute blocks in this process; gives the number of maps of each one that is written.
+
+    Meanwhile one thread reads the next network, and another one writes the last block. That is waited for before the
+    next write: a kill costs the block at hand and at most one that is done.
+    """
+    group = occlusion_store.open_group(path, mode="r+")
+    names = occlusion_store.states_of(group)
+    by_state = {state: [block for _, block in chunks] for state, chunks in groupby(todo, key=itemgetter(0))}
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        models = _ahead(reader, load_model, [names[state] for state in by_state])
+        written = None
+        for (state, numbers), model in zip(by_state.items(), models, strict=True):
+            for block in numbers:
+                logits = _explain(group, model, blocks[block], batch_size)
+                if written:
+                    yield written.result()
+                written = writer.submit(_write, group, state, block, logits)
+        if written:
+            yield written.result()
+
+
+def _ahead(pool: Executor, function: Callable, items: Iterable[tuple]) -> Iterator:
+    """Call ``function(*item)`` for every item in order; the pool has the next one at hand while one is used."""
+    coming = None
+    for item in items:
+        coming, ready = pool.submit(function, *item), coming
+        if ready:
+            yield ready.result()
+    if coming:
+        yield coming.result()
+
+
 def _compute(
     path: Path,
     load_model: Callable[[str, int], nn.Module],
@@ -98,11 +143,17 @@ def _compute(
     block: int,
     images: Tensor,
 ) -> int:
-    """Compute one block and write it, here or on a worker; returns the number of maps."""
+    """Compute one block and write it, on a worker; returns the number of maps."""
     group = occlusion_store.open_group(path, mode="r+")
+    model = load_model(*occlusion_store.states_of(group)[state])
+    return _write(group, state, block, _explain(group, model, images, batch_size))
+
+
+def _explain(group: zarr.Group, model: nn.Module, images: Tensor, batch_size: int | None) -> np.ndarray:
     settings = {name: group.attrs[name] for name in SETTINGS}
-    logits = occluded_logits(
-        load_model(*occlusion_store.states_of(group)[state]), images, batch_size=batch_size, **settings
-    )
-    occlusion_store.write_block(group, state, block, logits.numpy())
+    return occluded_logits(model, images, batch_size=batch_size, **settings).numpy()
+
+
+def _write(group: zarr.Group, state: int, block: int, logits: np.ndarray) -> int:
+    occlusion_store.write_block(group, state, block, logits)
     return len(logits) * logits.shape[-1]

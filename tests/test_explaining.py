@@ -1,9 +1,12 @@
 import errno
+import itertools
 import os
+import random
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -19,16 +22,23 @@ from tests.stores import IMAGES, STATES, WINDOWS
 SLOW = """
 import pathlib, sys, time
 from tests import stores
-from kd_lib import explaining
+from kd_lib import explaining, occlusion_store
 from kd_lib.occlusion import occluded_logits
 
 def slow(*arguments, **settings):
-    time.sleep(0.4)
-    return occluded_logits(*arguments, **settings)
+    time.sleep(0.2)
+    logits = occluded_logits(*arguments, **settings)
+    print("computed", flush=True)
+    return logits
+
+def slow_write(*arguments):
+    time.sleep(0.15)
+    write_block(*arguments)
 
 path = pathlib.Path(sys.argv[1])
 stores.create(path)
 explaining.occluded_logits = slow
+write_block, occlusion_store.write_block = occlusion_store.write_block, slow_write
 stores.fill(path, batch_size=2)
 """
 
@@ -97,12 +107,14 @@ def test_a_killed_fill_goes_on_where_it_was(path, tmp_path, monkeypatch):
     deadline = time.monotonic() + 60
     while len(stores.chunks(path)) < 4 and time.monotonic() < deadline:
         time.sleep(0.01)
+    time.sleep(random.uniform(0, 0.25))  # another moment every time
     process.send_signal(signal.SIGKILL)
-    process.communicate()
+    output, _ = process.communicate()
     assert process.returncode == -signal.SIGKILL
     group = stores.create(path)
     todo = occlusion_store.missing(group)
     assert 0 < len(todo) < 9
+    assert output.count("computed") - (9 - len(todo)) <= 1  # no more than one finished block is lost
     assert occlusion_store.damaged(group) == []
     explained = []
 
@@ -118,6 +130,51 @@ def test_a_killed_fill_goes_on_where_it_was(path, tmp_path, monkeypatch):
     stores.fill(whole, batch_size=2)
     for state in STATES:
         np.testing.assert_array_equal(occlusion_store.logits_of(path, *state), occlusion_store.logits_of(whole, *state))
+
+
+def test_networks_are_read_and_blocks_written_while_others_are_computed(path, monkeypatch):
+    read, begun, computed = threading.Semaphore(0), threading.Semaphore(0), threading.Semaphore(0)
+    writes, write_block = itertools.count(), occlusion_store.write_block
+
+    def wait(semaphore, times):
+        assert all(semaphore.acquire(timeout=60) for _ in range(times))
+
+    def load(*state):
+        read.release()
+        wait(begun, 0 if state == STATES[0] else 1)  # the last state is at hand meanwhile
+        return stores.network(*state)
+
+    def compute(net, images, **settings):
+        computed.release()
+        if len(explained) % 3 == 0:  # the first block of a state: the next one is read meanwhile
+            begun.release()
+            wait(read, {0: 2, 3: 1, 6: 0}[len(explained)])
+        explained.append(len(images))
+        return occluded_logits(net, images, **settings)
+
+    def write(*arguments):
+        wait(computed, {0: 2, 8: 0}.get(next(writes), 1))  # the next block is at hand meanwhile
+        write_block(*arguments)
+
+    explained = []
+    monkeypatch.setattr(explaining, "occluded_logits", compute)
+    monkeypatch.setattr(occlusion_store, "write_block", write)
+    stores.create(path)
+    assert stores.fill(path, load) == 9
+    assert explained == [4, 4, 2] * 3
+
+
+def test_a_network_that_cannot_be_read_is_told_and_the_others_are_kept(path):
+    def load(*state):
+        if state == STATES[1]:
+            raise ValueError("checkpoint epoch-001 is damaged")
+        return stores.network(*state)
+
+    stores.create(path)
+    with pytest.raises(ValueError, match="checkpoint epoch-001 is damaged"):
+        stores.fill(path, load)
+    assert len(stores.chunks(path)) == 3
+    assert stores.fill(path) == 6
 
 
 def test_a_half_written_file_does_not_count(filled):
