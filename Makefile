@@ -12,6 +12,8 @@ UV         = 0.13.9
 # Threads that wait without spinning: on a busy machine a spinning one takes the core that the other needs.
 export OMP_WAIT_POLICY = passive
 
+$(if $(findstring ://,$(RUN)),$(error RUN=$(RUN) is no folder: give one, or run the notebooks with papermill -p run $(RUN)))
+
 PY      = .venv/bin/python
 REPORT  = $(PY) -m kd_lib.report
 STUDY   = train_models generate_saliency_maps threshold_determination rq1 rq2 rq3

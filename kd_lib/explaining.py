@@ -11,6 +11,7 @@ import numpy as np
 import zarr
 from torch import Tensor, nn
 from tqdm import tqdm
+from upath import UPath
 
 from kd_lib import cluster, occlusion_store
 from kd_lib.occlusion import occluded_logits
@@ -22,7 +23,7 @@ SETTINGS = ("patch", "stride", "baseline", "precision")  # of the occlusion
 
 
 def fill(
-    path: Path,
+    path: Path | UPath,
     load_model: Callable[[str, int], nn.Module],
     images: Tensor,
     *,
@@ -38,7 +39,7 @@ def fill(
 
     Parameters
     ----------
-    path : Path
+    path : Path or UPath
         A store made by `occlusion_store.create_or_open`, which fixes patch, stride, baseline and precision.
     load_model : callable
         Gives the network of a (model, epoch), on the device to compute on; called once a state that lacks something.
@@ -74,7 +75,7 @@ def fill(
         for checked in cluster.completed(client, _check, [(path, *chunk) for chunk in found]):
             bar.update(checked)
     todo = occlusion_store.missing(group)
-    blocks = {block: images[occlusion_store.rows_of(group, block)] for _, block in todo}
+    blocks = {block: images[occlusion_store.rows_of(group, block)] for block in {block for _, block in todo}}
     total = sum(len(blocks[block]) for _, block in todo) * group["logits"].shape[-1]
     if client is None:
         done = _here(path, load_model, batch_size, todo, blocks)
@@ -88,7 +89,7 @@ def fill(
     return len(todo)
 
 
-def _check(path: Path, state: int, block: int) -> int:
+def _check(path: Path | UPath, state: int, block: int) -> int:
     """Remove a block that is damaged; returns the number of blocks."""
     group = occlusion_store.open_group(path, mode="r+")
     if not occlusion_store.is_sound(group, state, block):
@@ -97,7 +98,7 @@ def _check(path: Path, state: int, block: int) -> int:
 
 
 def _here(
-    path: Path,
+    path: Path | UPath,
     load_model: Callable[[str, int], nn.Module],
     batch_size: int | None,
     todo: Iterable[tuple[int, int]],
@@ -136,7 +137,7 @@ def _ahead(pool: Executor, function: Callable, items: Iterable[tuple]) -> Iterat
 
 
 def _compute(
-    path: Path,
+    path: Path | UPath,
     load_model: Callable[[str, int], nn.Module],
     batch_size: int | None,
     state: int,

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.metrics.pairwise import cosine_similarity
+from upath import UPath
 
 from kd_lib.similarity import compare
 from kd_lib.tables import check_unique, coded, read_table, whole_numbers
@@ -59,12 +60,12 @@ def pairs_of_components(
     )
 
 
-def read_utilisation(folder: str | Path, animals: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def read_utilisation(folder: str | Path | UPath, animals: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read which features people saw in the maps, and in the images.
 
     Parameters
     ----------
-    folder : str or Path
+    folder : str, Path or UPath
         Folder with ``rq2 - ANIMALS.csv`` (columns image, model and one a feature: 1 where the map shows it, else 0) and
         ``rq2 - ANIMALS - visible.csv`` (columns image and one a feature: 1 where the image shows it, else 0).
     animals : {'dogs', 'frogs'}
@@ -87,8 +88,9 @@ def read_utilisation(folder: str | Path, animals: str) -> tuple[pd.DataFrame, pd
     if animals not in features:
         raise ValueError(f"animals {animals!r}: expected {' or '.join(features)}")
     names = features[animals]
-    shown_path = Path(folder) / f"rq2 - {animals}.csv"
-    visible_path = Path(folder) / f"rq2 - {animals} - visible.csv"
+    folder = Path(folder) if isinstance(folder, str) else folder
+    shown_path = folder / f"rq2 - {animals}.csv"
+    visible_path = folder / f"rq2 - {animals} - visible.csv"
     shown = _read_ticks(shown_path, ("image", "model"), names)
     visible = _read_ticks(visible_path, ("image",), names)
     unseen = shown.image[~shown.image.isin(visible.image)]
@@ -285,7 +287,7 @@ def used(importance: ArrayLike, *, share: float = USED) -> np.ndarray:
     return (np.sign(importance) * strong).astype(np.int8)
 
 
-def _read_ticks(path: Path, ids: tuple[str, ...], names: tuple[str, ...]) -> pd.DataFrame:
+def _read_ticks(path: Path | UPath, ids: tuple[str, ...], names: tuple[str, ...]) -> pd.DataFrame:
     table = read_table(path, (*ids, *names))
     table["image"] = whole_numbers(table, "image", path)
     for name in names:

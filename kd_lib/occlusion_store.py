@@ -1,32 +1,33 @@
 """The one heavy artefact: occluded logits of every stored network, in one zarr group that xarray opens.
 
 `logits[state, image, window, class]` is float32; a chunk is one block of images of one state, compressed, with a
-checksum. A chunk's file is there whole or not at all, so what is missing is what has no file.
+checksum. A chunk's file is there whole or not at all, so what is missing is what has no file. The group is a folder, or
+lies in an object store.
 """
 
 import itertools
 import math
-import os
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 import zarr
+from upath import UPath
 from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
-from zarr.storage import LocalStore
+from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
 from kd_lib import files, store
 from kd_lib.occlusion import PRECISIONS, windows
 
 BLOCK = 100  # images a chunk
 METADATA_BYTES = 10_000  # of an empty store, roughly
+ROOT = "zarr.json"  # metadata of the group
 
 
 def create_or_open(
-    path: Path,
+    path: Path | UPath,
     *,
     states: Sequence[tuple[str, int]],
     labels: np.ndarray,
@@ -43,8 +44,8 @@ def create_or_open(
 
     Parameters
     ----------
-    path : Path
-        Folder of the zarr group.
+    path : Path or UPath
+        Folder of the zarr group, here or in an object store.
     states : sequence of (model, epoch)
         What is to be stored; states that the store holds and are not named stay.
     labels, index : array of int, shape (N,)
@@ -86,7 +87,7 @@ def create_or_open(
         "image_size": list(image_size),
         "class_names": list(class_names),
     }
-    if not path.exists():
+    if not _exists(path):
         _create(path, attributes, images, 1 + len(rows) * len(cols), block)
     group = open_group(path, mode="r+")
     different = store.differences({key: group.attrs[key] for key in attributes}, attributes)
@@ -100,19 +101,19 @@ def create_or_open(
     return group
 
 
-def open_group(path: Path, *, mode: str = "r") -> zarr.Group:
+def open_group(path: Path | UPath, *, mode: str = "r") -> zarr.Group:
     """Open the store; FileNotFoundError if there is none, ValueError if something else is in its place."""
-    if not Path(path).exists():
+    if not _exists(path):
         raise FileNotFoundError(f"{path} is missing: run generate_saliency_maps first")
     try:
-        group = zarr.open_group(LocalStore(path), mode=mode)
+        group = zarr.open_group(_zarr_store(path), mode=mode)
         group["logits"]
     except (FileNotFoundError, KeyError, ValueError):
         raise ValueError(f"{path} is no store of occluded logits: delete it, run generate_saliency_maps") from None
     return group
 
 
-def open_logits(path: Path) -> xr.DataArray:
+def open_logits(path: Path | UPath) -> xr.DataArray:
     """Open the occluded logits, lazily.
 
     Returns
@@ -122,16 +123,16 @@ def open_logits(path: Path) -> xr.DataArray:
         are its attributes.
     """
     open_group(path)
-    data = xr.open_zarr(str(path), consolidated=False, chunks=None)
+    data = xr.open_zarr(_zarr_store(path, read_only=True), consolidated=False, chunks=None)
     return data["logits"].assign_attrs(data.attrs)
 
 
-def logits_of(path: Path, model: str, epoch: int | None = None) -> np.ndarray:
+def logits_of(path: Path | UPath, model: str, epoch: int | None = None) -> np.ndarray:
     """Read the occluded logits of one state.
 
     Parameters
     ----------
-    path : Path
+    path : Path or UPath
         The store.
     model : str
     epoch : int, optional
@@ -153,12 +154,12 @@ def logits_of(path: Path, model: str, epoch: int | None = None) -> np.ndarray:
         raise ValueError(f"{path} holds no occluded logits of {model!r} at epoch {epoch}: run generate_saliency_maps")
     state = states_of(group).index((model, epoch))
     for block in range(_blocks(group)):
-        if not _file(group, state, block).is_file():
+        if not files.is_there(_file(group, state, block)):
             raise ValueError(f"{_name(group, state, block)} is not computed yet: run generate_saliency_maps")
     return np.concatenate([_read(group, state, block) for block in range(_blocks(group))])
 
 
-def epochs_of(path: Path, model: str) -> list[int]:
+def epochs_of(path: Path | UPath, model: str) -> list[int]:
     """Epochs of a model that the store has room for, in order."""
     return sorted(epoch for name, epoch in states_of(open_group(path)) if name == model)
 
@@ -166,14 +167,14 @@ def epochs_of(path: Path, model: str) -> list[int]:
 def missing(group: zarr.Group) -> list[tuple[int, int]]:
     """List the (state, block) of every chunk that is not stored, ordered by state."""
     there = set(stored(group))
-    every = itertools.product(range(len(states_of(group))), range(_blocks(group)))
-    return [chunk for chunk in every if chunk not in there]
+    return [chunk for chunk in _every(group) if chunk not in there]
 
 
 def stored(group: zarr.Group) -> list[tuple[int, int]]:
     """List the (state, block) of every chunk that is stored, damaged or not, ordered by state."""
-    every = itertools.product(range(len(states_of(group))), range(_blocks(group)))
-    return [chunk for chunk in every if _file(group, *chunk).is_file()]
+    there = set(files.names_in(_place(group) / "logits"))
+    key = group["logits"].metadata.encode_chunk_key
+    return [chunk for chunk in _every(group) if key((*chunk, 0, 0)) in there]
 
 
 def damaged(group: zarr.Group) -> list[tuple[int, int]]:
@@ -192,7 +193,7 @@ def is_sound(group: zarr.Group, state: int, block: int) -> bool:
 
 def discard(group: zarr.Group, state: int, block: int) -> None:
     """Remove a chunk, so that it counts as missing."""
-    _file(group, state, block).unlink(missing_ok=True)
+    files.delete(_file(group, state, block))
 
 
 def states_of(group: zarr.Group) -> list[tuple[str, int]]:
@@ -223,32 +224,27 @@ def write_block(group: zarr.Group, state: int, block: int, logits: np.ndarray) -
         array[state, rows_of(group, block)] = logits
 
 
-def _create(path: Path, attributes: dict, images: dict[str, np.ndarray], count: int, block: int) -> None:
-    """Make an empty store under another name, then rename it: a store that can be seen is complete."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    number, classes = len(images["index"]), len(attributes["class_names"])
-    try:
-        with _space_for(path, METADATA_BYTES):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            group = zarr.open_group(LocalStore(partial), mode="w", attributes=attributes)
-            group.create_array(
-                "logits",
-                shape=(0, number, count, classes),
-                chunks=(1, min(block, number), count, classes),
-                dtype="float32",
-                fill_value=math.nan,
-                serializer=BytesCodec(),
-                compressors=[ZstdCodec(level=1), Crc32cCodec()],
-                dimension_names=("state", "image", "window", "class"),
-                attributes={"coordinates": "model epoch label index"},  # where xarray looks for them
-            )
-            for name, values in images.items():
-                group.create_array(name, data=values, chunks=values.shape, dimension_names=("image",))
-            for name, kind in {"model": str, "epoch": "int64"}.items():
-                group.create_array(name, shape=(0,), chunks=(4096,), dtype=kind, dimension_names=("state",))
-            os.replace(partial, path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+def _create(path: Path | UPath, attributes: dict, images: dict[str, np.ndarray], count: int, block: int) -> None:
+    """Make an empty store in memory, then write it: a store that can be seen is complete."""
+    contents, number, classes = {}, len(images["index"]), len(attributes["class_names"])
+    group = zarr.open_group(MemoryStore(contents), mode="w", attributes=attributes)
+    group.create_array(
+        "logits",
+        shape=(0, number, count, classes),
+        chunks=(1, min(block, number), count, classes),
+        dtype="float32",
+        fill_value=math.nan,
+        serializer=BytesCodec(),
+        compressors=[ZstdCodec(level=1), Crc32cCodec()],
+        dimension_names=("state", "image", "window", "class"),
+        attributes={"coordinates": "model epoch label index"},  # where xarray looks for them
+    )
+    for name, values in images.items():
+        group.create_array(name, data=values, chunks=values.shape, dimension_names=("image",))
+    for name, kind in {"model": str, "epoch": "int64"}.items():
+        group.create_array(name, shape=(0,), chunks=(4096,), dtype=kind, dimension_names=("state",))
+    last = [name for name in contents if name != ROOT] + [ROOT]  # what makes it a store
+    files.write_folder(path, {name: contents[name].to_bytes() for name in last})
 
 
 def _append(group: zarr.Group, wanted: Sequence[tuple[str, int]]) -> None:
@@ -258,17 +254,16 @@ def _append(group: zarr.Group, wanted: Sequence[tuple[str, int]]) -> None:
     if every == known and group["model"].shape == group["epoch"].shape == (len(known),):
         return
     models, epochs = zip(*every, strict=True)
-    array = group["logits"]
-    with _space_for(Path(array.store.root), METADATA_BYTES):
+    with _space_for(_place(group), METADATA_BYTES):
         for name, values in {"model": np.array(models, dtype=object), "epoch": np.array(epochs)}.items():
             coordinate = group[name]
             coordinate.resize(values.shape)
             coordinate[:] = values
-        array.resize((len(every), *array.shape[1:]))
+        group["logits"].resize((len(every), *group["logits"].shape[1:]))
 
 
 @contextmanager
-def _space_for(path: Path, needed: int):
+def _space_for(path: Path | UPath, needed: int):
     """Make the error of a full device name `path` and the bytes needed."""
     try:
         yield
@@ -280,9 +275,32 @@ def _blocks(group: zarr.Group) -> int:
     return math.ceil(group["logits"].shape[1] / group["logits"].chunks[1])
 
 
-def _file(group: zarr.Group, state: int, block: int) -> Path:
-    array = group["logits"]
-    return Path(array.store.root) / array.path / array.metadata.encode_chunk_key((state, block, 0, 0))
+def _every(group: zarr.Group) -> Iterator[tuple[int, int]]:
+    """(state, block) of every chunk, stored or not, ordered by state."""
+    return itertools.product(range(len(states_of(group))), range(_blocks(group)))
+
+
+def _exists(path: Path | UPath) -> bool:
+    """Say whether something is at the store's place: here any folder, in an object store what is written last."""
+    return files.is_there(path / ROOT) if files.is_remote(path) else path.exists()
+
+
+def _zarr_store(path: Path | UPath, **options) -> LocalStore | FsspecStore:
+    if files.is_remote(path):
+        return FsspecStore.from_url(str(path), storage_options=dict(path.storage_options), **options)
+    return LocalStore(path, **options)
+
+
+def _place(group: zarr.Group) -> Path | UPath:
+    """Where a group lies."""
+    held = group.store
+    if isinstance(held, LocalStore):
+        return held.root
+    return UPath(held.fs.unstrip_protocol(held.path), **held.fs.storage_options | {"asynchronous": False})
+
+
+def _file(group: zarr.Group, state: int, block: int) -> Path | UPath:
+    return _place(group) / "logits" / group["logits"].metadata.encode_chunk_key((state, block, 0, 0))
 
 
 def _read(group: zarr.Group, state: int, block: int) -> np.ndarray:

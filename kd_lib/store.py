@@ -1,9 +1,14 @@
-"""The run folder: parameters, checkpoints, results. One folder holds everything one run of the study made."""
+"""The run folder: parameters, checkpoints, results. One folder holds everything one run of the study made.
+
+It may lie in an object store, under a URL such as s3://bucket/quick.
+"""
 
 import importlib.metadata
+import io
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +20,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import nn
+from upath import UPath
 
 from kd_lib import files
 
@@ -27,14 +33,24 @@ class Run:
 
     Parameters
     ----------
-    folder : str or Path
+    folder : str, Path or UPath
         A relative folder is taken from the current folder, or from the project's folder when the current one is the
-        project's `notebooks/`, so that a notebook finds the same run however it is started.
+        project's `notebooks/`, so that a notebook finds the same run however it is started. A URL (s3://bucket/quick)
+        is opened by fsspec, whose own configuration says with which credentials.
+
+    Raises
+    ------
+    ValueError
+        If the folder is a file, or no file system known to fsspec opens the URL.
+    ImportError
+        If the package that opens such URLs is missing; names it.
     """
 
-    folder: Path
+    folder: Path | UPath
 
     def __post_init__(self):  # noqa: D105
+        if "://" in str(self.folder):
+            return object.__setattr__(self, "folder", _at(str(self.folder)))
         folder = Path(self.folder).expanduser()
         here = Path.cwd()
         if here.name == "notebooks" and (here.parent / "pyproject.toml").is_file():
@@ -44,32 +60,32 @@ class Run:
             raise ValueError(f"run folder {self.folder} is a file: give a folder, or a new name")
 
     @property
-    def checkpoints(self) -> Path:
+    def checkpoints(self) -> Path | UPath:
         """Folder of the checkpoints, one folder a model."""
         return self.folder / "checkpoints"
 
     @property
-    def occlusion(self) -> Path:
+    def occlusion(self) -> Path | UPath:
         """The zarr group of occluded logits."""
         return self.folder / "occlusion.zarr"
 
     @property
-    def annotations(self) -> Path:
+    def annotations(self) -> Path | UPath:
         """Folder of the labels that people gave."""
         return self.folder / "annotations"
 
     @property
-    def results(self) -> Path:
+    def results(self) -> Path | UPath:
         """Folder of the result tables."""
         return self.folder / "results"
 
     @property
-    def notebooks(self) -> Path:
+    def notebooks(self) -> Path | UPath:
         """Folder of the executed notebooks."""
         return self.folder / "notebooks"
 
     @property
-    def report(self) -> Path:
+    def report(self) -> Path | UPath:
         """Folder of the rendered book."""
         return self.folder / "report"
 
@@ -92,7 +108,7 @@ class Run:
         """
         parameters = json.loads(json.dumps(dict(parameters)))  # as they will be read back: tuples become lists
         claimed = parameters | {"data fingerprint": dataset_fingerprint}
-        if not self._json.is_file():
+        if not files.is_there(self._json):
             entries = {"parameters": parameters, "dataset_fingerprint": dataset_fingerprint}
             return files.write_json(self._json, entries | surroundings())
         known = self._entries()
@@ -116,13 +132,14 @@ class Run:
         """Add one JSON-able entry, such as seconds per step, to `run.json`."""
         files.write_json(self._json, self._entries() | {key: value})
 
-    def checkpoint_path(self, model: str, epoch: int) -> Path:
+    def checkpoint_path(self, model: str, epoch: int) -> Path | UPath:
         """Where the weights of `model` after `epoch` epochs are kept (0: as initialised)."""
         return self.checkpoints / model / f"epoch-{epoch:03d}.safetensors"
 
     def epochs(self, model: str) -> list[int]:
         """Epochs of `model` that are stored, in order; empty if there are none."""
-        return sorted(int(file.stem.split("-")[1]) for file in (self.checkpoints / model).glob("epoch-*.safetensors"))
+        matches = [re.fullmatch(r"epoch-(\d+)\.safetensors", name) for name in files.names_in(self.checkpoints / model)]
+        return sorted(int(match[1]) for match in matches if match)
 
     def last_epoch(self, model: str) -> int:
         """Last stored epoch of `model`; FileNotFoundError if there is none."""
@@ -137,32 +154,44 @@ class Run:
     def read_csv(self, name: str, *, made_by: str = "the notebook that makes it") -> pd.DataFrame:
         """Read `results/NAME.csv`; `made_by` names the notebook to run if it is missing (FileNotFoundError)."""
         file = self.results / f"{name}.csv"
-        if not file.is_file():
+        if (data := files.read_bytes(file)) is None:
             raise FileNotFoundError(f"{file} is missing: run {made_by} first")
-        return pd.read_csv(file)
+        return pd.read_csv(io.BytesIO(data))
 
     @property
-    def _json(self) -> Path:
+    def _json(self) -> Path | UPath:
         return self.folder / "run.json"
 
     def _entries(self) -> dict:
+        if (data := files.read_bytes(self._json)) is None:
+            raise FileNotFoundError(f"{self._json} is missing: run train_models first")
         try:
-            return json.loads(self._json.read_text())
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{self._json} is missing: run train_models first") from None
+            return json.loads(data)
         except ValueError as error:
             raise ValueError(
                 f"{self._json} is not valid JSON ({error}): delete the run folder and start again"
             ) from None
 
 
-def save_checkpoint(path: Path, module: nn.Module) -> None:
+def _at(url: str) -> Path | UPath:
+    """Open the place that a URL names; one of this machine is an ordinary folder."""
+    try:
+        place = UPath(url, use_listings_cache=False)  # other processes write there too
+        _ = place.fs
+    except ImportError as error:
+        raise ImportError(f"run folder {url} needs a package more: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"run folder {url}: {error}; expected a folder, or a URL such as s3://bucket/quick") from None
+    return Path(place.path) if place.protocol in ("file", "local") else place
+
+
+def save_checkpoint(path: Path | UPath, module: nn.Module) -> None:
     """Write the parameters and buffers of `module` to `path` as safetensors, atomically."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
     files.write_bytes(path, safetensors.torch.save(tensors))
 
 
-def load_checkpoint(path: Path, module: nn.Module) -> nn.Module:
+def load_checkpoint(path: Path | UPath, module: nn.Module) -> nn.Module:
     """Fill `module` with the weights at `path`, on the device it is on, and return it.
 
     Raises
@@ -172,10 +201,10 @@ def load_checkpoint(path: Path, module: nn.Module) -> nn.Module:
     ValueError
         If the file is truncated, is no safetensors file, or holds another architecture.
     """
-    if not Path(path).is_file():
+    if (data := files.read_bytes(path)) is None:
         raise FileNotFoundError(f"checkpoint {path} is missing: run train_models first")
     try:
-        module.load_state_dict(safetensors.torch.load_file(path))
+        module.load_state_dict(safetensors.torch.load(data))
     except SafetensorError as error:
         raise ValueError(f"checkpoint {path} is damaged ({error}): train again with recompute=True") from None
     except RuntimeError as error:

@@ -124,9 +124,9 @@ def save_view_logits(run: store.Run, answers: dict[str, np.ndarray]) -> None:
 def read_view_logits(run: store.Run) -> dict[str, np.ndarray]:
     """Read what `save_view_logits` kept."""
     path = run.results / "view_logits.npz"
-    if not path.is_file():
+    if (data := files.read_bytes(path)) is None:
         raise FileNotFoundError(f"{path} is missing: run generate_saliency_maps first")
-    with np.load(path, allow_pickle=False) as file:
+    with np.load(io.BytesIO(data), allow_pickle=False) as file:
         return dict(file)
 
 
@@ -198,7 +198,7 @@ def labelled_pairs(run: store.Run, pairs: pd.DataFrame, *, view_share: float) ->
     without either the frame is None.
     """
     path = run.annotations / "pairs.csv"
-    if path.is_file():
+    if files.is_there(path):
         people = thresholds.read_pairs(path)
         found = thresholds.merge_labels(pairs, people)
         return found, f"{people['annotator'].nunique()} people, {len(found)} pairs (annotations/pairs.csv)"
@@ -215,7 +215,7 @@ def labelled_pairs(run: store.Run, pairs: pd.DataFrame, *, view_share: float) ->
 
 def utilisation(run: store.Run, names: list[str]) -> tuple[dict[str, pd.DataFrame], str]:
     """Utilisation (models by features) of each class for which it is known, and where it is known from."""
-    ticked = [animals for animals in ("dogs", "frogs") if (run.annotations / f"rq2 - {animals}.csv").is_file()]
+    ticked = [animals for animals in ("dogs", "frogs") if files.is_there(run.annotations / f"rq2 - {animals}.csv")]
     if ticked:
         tables = {animals: features.read_utilisation(run.annotations, animals) for animals in ticked}
         return {animals: features.utilisation(*both) for animals, both in tables.items()}, "ticked by people"

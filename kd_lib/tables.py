@@ -1,14 +1,18 @@
 """Tables that people fill in by hand, read with the line of every mistake."""
 
 import csv
+import io
 from pathlib import Path
 
 import pandas as pd
+from upath import UPath
+
+from kd_lib import files
 
 LINE = "line"
 
 
-def read_table(path: str | Path, columns: tuple[str, ...]) -> pd.DataFrame:
+def read_table(path: str | Path | UPath, columns: tuple[str, ...]) -> pd.DataFrame:
     """Read a CSV of filled cells.
 
     A byte-order mark, Windows line ends, blanks around a cell and wholly blank rows, as spreadsheets leave them,
@@ -16,7 +20,7 @@ def read_table(path: str | Path, columns: tuple[str, ...]) -> pd.DataFrame:
 
     Parameters
     ----------
-    path : str or Path
+    path : str, Path or UPath
         File to read, UTF-8, cells separated by commas, names in the first line.
     columns : tuple of str
         The columns expected, in any order.
@@ -33,13 +37,12 @@ def read_table(path: str | Path, columns: tuple[str, ...]) -> pd.DataFrame:
     ValueError
         If the file is not UTF-8 text, holds no rows, lacks a column or has one more, or a cell is empty or too many.
     """
-    path = Path(path)
-    if not path.is_file():
+    path = Path(path) if isinstance(path, str) else path
+    if (data := files.read_bytes(path)) is None:
         raise FileNotFoundError(f"{path}: no such file; expected a CSV with the columns {', '.join(columns)}")
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+        lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except UnicodeDecodeError:
         raise ValueError(f"{path}: not UTF-8 text; save it from the spreadsheet as 'CSV UTF-8'") from None
     except csv.Error as error:
@@ -62,7 +65,7 @@ def read_table(path: str | Path, columns: tuple[str, ...]) -> pd.DataFrame:
     return pd.DataFrame(list(rows.values()), columns=header, index=index, dtype=str)[list(columns)]
 
 
-def whole_numbers(table: pd.DataFrame, column: str, path: str | Path) -> pd.Series:
+def whole_numbers(table: pd.DataFrame, column: str, path: str | Path | UPath) -> pd.Series:
     """Convert a column of a table to whole numbers.
 
     Parameters
@@ -71,7 +74,7 @@ def whole_numbers(table: pd.DataFrame, column: str, path: str | Path) -> pd.Seri
         What `read_table` returned.
     column : str
         Its column to convert.
-    path : str or Path
+    path : str, Path or UPath
         The file, for the message.
 
     Returns
@@ -89,7 +92,7 @@ def whole_numbers(table: pd.DataFrame, column: str, path: str | Path) -> pd.Seri
     return table[column].astype("int64")
 
 
-def coded(table: pd.DataFrame, column: str, codes: dict[str, bool], path: str | Path) -> pd.Series:
+def coded(table: pd.DataFrame, column: str, codes: dict[str, bool], path: str | Path | UPath) -> pd.Series:
     """Convert a column of a table to booleans.
 
     Parameters
@@ -100,7 +103,7 @@ def coded(table: pd.DataFrame, column: str, codes: dict[str, bool], path: str | 
         Its column to convert.
     codes : dict of str to bool
         What a cell may hold, in lower case.
-    path : str or Path
+    path : str, Path or UPath
         The file, for the message.
 
     Returns
@@ -120,14 +123,14 @@ def coded(table: pd.DataFrame, column: str, codes: dict[str, bool], path: str | 
     return values.astype(bool)
 
 
-def check_unique(key: pd.DataFrame, path: str | Path) -> None:
+def check_unique(key: pd.DataFrame, path: str | Path | UPath) -> None:
     """Refuse a second row about the same thing.
 
     Parameters
     ----------
     key : DataFrame
         The columns that tell rows apart, indexed by line.
-    path : str or Path
+    path : str, Path or UPath
         The file, for the message.
 
     Raises
@@ -151,7 +154,7 @@ def _trimmed(row: list[str], width: int) -> list[str]:
     return row
 
 
-def _check_header(path: Path, header: list[str], columns: tuple[str, ...]) -> None:
+def _check_header(path: Path | UPath, header: list[str], columns: tuple[str, ...]) -> None:
     missing = [name for name in columns if name not in header]
     if missing:
         raise ValueError(f"{path}, line 1: missing columns {', '.join(missing)}; found {', '.join(header)}")

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import least_squares
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
+from upath import UPath
 
 from kd_lib.statistics import bootstrap_weights, cluster_of
 from kd_lib.tables import check_unique, coded, read_table, whole_numbers
@@ -253,12 +254,12 @@ def merge_labels(pairs: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:
     return found.drop(columns="_merge").dropna(subset=["pearson", "cosine"])
 
 
-def read_pairs(path: str | Path) -> pd.DataFrame:
+def read_pairs(path: str | Path | UPath) -> pd.DataFrame:
     """Read pairs of maps that people labelled as showing the same features or different ones.
 
     Parameters
     ----------
-    path : str or Path
+    path : str, Path or UPath
         CSV with the columns image (number of the probe image), target (number of the class), model_a, model_b (names
         of two models), same (1 or 0, true or false) and annotator (who labelled it).
 

@@ -1,6 +1,7 @@
 """Train a network, alone or to mimic a teacher: one checkpoint an epoch, resumable to the same bits."""
 
 import copy
+import fnmatch
 import hashlib
 import io
 import math
@@ -9,7 +10,6 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
-from pathlib import Path
 
 import pandas as pd
 import torch
@@ -306,8 +306,9 @@ def train(
             state |= {"rng": generator.get_state(), "device": where.type, "setting": setting, "history": history}
             _save(run, model, state)
 
-        for partial in run.checkpoint_path(name, 0).parent.glob(".*.partial"):  # of a training killed while it wrote
-            partial.unlink()
+        folder = run.checkpoint_path(name, 0).parent
+        for partial in fnmatch.filter(files.names_in(folder), ".*.partial"):  # of a training killed while it wrote
+            files.delete(folder / partial)
         if stored:
             store.load_checkpoint(run.checkpoint_path(name, history[-1]["epoch"]), model)
             optimiser.load_state_dict(stored["optimiser"])
@@ -426,7 +427,7 @@ def _check_fit(model: nn.Module, dataset: Dataset, what: str) -> None:
         )
 
 
-def _files(run: store.Run, name: str) -> tuple[Path, Path]:
+def _files(run: store.Run, name: str) -> tuple:
     folder = run.checkpoint_path(name, 0).parent
     return folder / "resume.pt", folder / "history.csv"
 
@@ -446,12 +447,13 @@ def _stored(run: store.Run, name: str, setting: dict, device: torch.device, epoc
     """Read the state after the last full epoch, if there is one that this training can go on from."""
     resume, _ = _files(run, name)
     mend = "train again with recompute=True"
-    if not resume.exists():
+    data = files.read_bytes(resume)
+    if data is None:
         if any(run.epochs(name)):  # epoch 0 alone is a training killed in its first write
             raise ValueError(f"{resume.parent} has checkpoints but no {resume.name} to go on from: {mend}")
         return None
     try:
-        state = torch.load(resume, map_location="cpu", weights_only=True)
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise ValueError(f"{resume} is damaged ({str(error).splitlines()[0]}): {mend}") from None
     if differing := store.differences(state["setting"], setting):
@@ -460,10 +462,12 @@ def _stored(run: store.Run, name: str, setting: dict, device: torch.device, epoc
         raise ValueError(f"training of {name!r} stopped on {state['device']!r}: go on there, or {mend}")
     for row in state["history"]:
         path = run.checkpoint_path(name, row["epoch"])
+        if not files.is_there(path):
+            raise ValueError(f"checkpoint {path} is missing: {mend}")
+        if files.is_remote(path):  # and whole, as objects are
+            continue
         try:
             safe_open(path, "pt").keys()  # a truncated file does not open
-        except FileNotFoundError:
-            raise ValueError(f"checkpoint {path} is missing: {mend}") from None
         except SafetensorError as error:
             raise ValueError(f"checkpoint {path} is damaged ({error}): {mend}") from None
     return state
@@ -473,4 +477,4 @@ def _clear(run: store.Run, name: str) -> None:
     """Delete what an earlier training left, `resume.pt` last so that a half-deleted one is not taken for a new one."""
     resume, csv = _files(run, name)
     for file in (*[run.checkpoint_path(name, epoch) for epoch in run.epochs(name)], csv, resume):
-        file.unlink(missing_ok=True)
+        files.delete(file)

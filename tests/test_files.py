@@ -18,6 +18,36 @@ def test_what_is_written_is_there_folders_included(tmp_path):
     assert json.loads((tmp_path / "json").read_text()) == {"n": 1}
 
 
+def test_what_is_not_there_is_none_and_what_cannot_be_read_an_error(tmp_path):
+    assert files.read_bytes(tmp_path / "none") is None
+    assert not files.is_there(tmp_path / "none")
+    assert files.names_in(tmp_path / "none") == []
+    files.delete(tmp_path / "none")
+    with pytest.raises(IsADirectoryError):
+        files.read_bytes(tmp_path)
+    files.write_bytes(tmp_path / "a" / "b", b"abc")
+    assert files.read_bytes(tmp_path / "a" / "b") == b"abc"
+    assert files.names_in(tmp_path) == ["a/b"]
+    files.delete(tmp_path / "a" / "b")
+    assert files.names_in(tmp_path) == []
+
+
+def test_a_folder_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
+    files.write_folder(tmp_path / "whole", {"a/b": b"1", "c": b"2"})
+    assert files.names_in(tmp_path / "whole") == ["a/b", "c"]
+    write_bytes = files.write_bytes
+
+    def full_at_c(path, data):
+        if path.name == "c":
+            raise OSError(errno.ENOSPC, "full")
+        write_bytes(path, data)
+
+    monkeypatch.setattr(files, "write_bytes", full_at_c)
+    with pytest.raises(OSError, match=r"no space left to write .*half \(0.0 MB needed\)"):
+        files.write_folder(tmp_path / "half", {"a/b": b"1", "c": b"2"})
+    assert files.names_in(tmp_path) == ["whole/a/b", "whole/c"]
+
+
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_device_is_named_and_the_old_file_stays(tmp_path, monkeypatch, step, code):

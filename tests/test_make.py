@@ -104,3 +104,9 @@ def test_an_unknown_profile_is_refused_and_nothing_written(tmp_path):
     assert failed.returncode != 0
     assert "error: unknown profile 'papre'; the profiles are: cifar10, paper, quick, smoke" in failed.stderr
     assert not (tmp_path / "x").exists()
+
+
+def test_a_run_in_an_object_store_is_for_papermill():
+    result = make("s3://bucket/quick")
+    assert result.returncode != 0
+    assert "RUN=s3://bucket/quick is no folder: give one, or run the notebooks with papermill" in result.stderr
