@@ -1,82 +1,23 @@
 """Train a network, alone or to mimic a teacher: one checkpoint an epoch, resumable to the same bits."""
 
 import copy
-import fnmatch
 import hashlib
-import io
 import math
-import pickle
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from kd_lib import cluster, files, fusion, models, rewrite, store
+from kd_lib import cluster, fusion, models, resume, rewrite, store
 from kd_lib.data import Dataset, Split
+from kd_lib.regime import Regime, check_number, count_steps
 
-OPTIMISERS = ("sgd", "adam")
-PRECISIONS = ("float32", "bfloat16")
 DEVICES = ("auto", "cpu", "cuda")
-
-
-@dataclass(frozen=True)
-class Regime:
-    """How every network of a run is trained; raises a ValueError that names a field out of its range.
-
-    Attributes
-    ----------
-    arch : str
-        Architecture, see `models.build`.
-    epochs : int
-        Passes over the training images, at least 1.
-    batch_size : int
-        Images per step, at least 2. An epoch is split into ``ceil(n / batch_size)`` batches that differ by one image
-        at most, so no image is left out and no step rests on a small last batch.
-    optimiser : {'sgd', 'adam'}
-        SGD with Nesterov momentum, or Adam.
-    max_lr : float
-        Peak of the one-cycle learning rate, which rises over the first 30 % of the steps and falls, both linearly.
-    momentum : float
-        Momentum of SGD, beta_1 of Adam; in [0, 1) and constant over the cycle.
-    weight_decay : float
-        L2 penalty.
-    flip : bool
-        Mirror images left to right with probability 1/2.
-    crop_padding : int
-        Pixels of mean colour around an image from which a random crop of its own size is taken; 0 for none.
-    precision : {'float32', 'bfloat16'}
-        'bfloat16' trains under autocast: float32 weights, bfloat16 products.
-    """
-
-    arch: str = "resnet10"
-    epochs: int = 8
-    batch_size: int = 128
-    optimiser: str = "sgd"
-    max_lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    flip: bool = False
-    crop_padding: int = 2
-    precision: str = "float32"
-
-    def __post_init__(self):  # noqa: D105
-        models.check_arch(self.arch)
-        for field, least in {"epochs": 1, "batch_size": 2, "crop_padding": 0}.items():
-            value = getattr(self, field)
-            if type(value) is not int or value < least:
-                raise ValueError(f"{field} is {value!r}: expected a whole number, at least {least}")
-        for field, valid in {"optimiser": OPTIMISERS, "precision": PRECISIONS, "flip": (True, False)}.items():
-            if (value := getattr(self, field)) not in valid:
-                raise ValueError(f"unknown {field} {value!r}: expected {' or '.join(map(repr, valid))}")
-        _check_number("max_lr", self.max_lr, above=0)
-        _check_number("momentum", self.momentum, least=0, below=1)
-        _check_number("weight_decay", self.weight_decay, least=0)
 
 
 def pick_device(device: str) -> torch.device:
@@ -254,13 +195,13 @@ def train(
         damaged or missing, or the loss stops being finite.
     """
     where = pick_device(device)
-    steps = _steps(len(dataset.train), regime.batch_size)
+    steps = count_steps(len(dataset.train), regime.batch_size)
     setting = asdict(regime) | {"seed": seed, "data": dataset.fingerprint}
     if teacher is not None:
-        _check_number("temperature", temperature, above=0)
-        _check_number("hard_weight", hard_weight, least=0, most=1)
+        check_number("temperature", temperature, above=0)
+        check_number("hard_weight", hard_weight, least=0, most=1)
         setting |= {"teacher": _digest(teacher), "temperature": temperature, "hard_weight": hard_weight}
-    stored = None if recompute else _stored(run, name, setting, where, regime.epochs)
+    stored = None if recompute else resume.load(run, name, setting, where, regime.epochs)
     history = stored["history"] if stored else []
     if len(history) > regime.epochs:
         if verbose:
@@ -304,18 +245,16 @@ def train(
             history.append(row | {"test_accuracy": test_accuracy, "images_per_second": images_per_second})
             state = {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
             state |= {"rng": generator.get_state(), "device": where.type, "setting": setting, "history": history}
-            _save(run, model, state)
+            resume.save(run, model, state)
 
-        folder = run.checkpoint_path(name, 0).parent
-        for partial in fnmatch.filter(files.names_in(folder), ".*.partial"):  # of a training killed while it wrote
-            files.delete(folder / partial)
+        resume.clear_partial(run, name)
         if stored:
             store.load_checkpoint(run.checkpoint_path(name, history[-1]["epoch"]), model)
             optimiser.load_state_dict(stored["optimiser"])
             schedule.load_state_dict(stored["schedule"])
             generator.set_state(stored["rng"])
         else:
-            _clear(run, name)
+            resume.clear(run, name)
             commit()
 
         begun, first = time.perf_counter(), len(history)
@@ -337,7 +276,7 @@ def train(
 def _epoch(model, dataset, regime, objective, optimiser, schedule, generator) -> tuple[float, float, float]:
     """Learn every training image once: mean loss of the steps, accuracy, images a second."""
     images, labels = dataset.train.images, dataset.train.labels
-    steps = _steps(len(labels), regime.batch_size)
+    steps = count_steps(len(labels), regime.batch_size)
     total = torch.zeros((), dtype=torch.float64, device=images.device)
     right = torch.zeros((), dtype=torch.int64, device=images.device)
     model.train()
@@ -359,17 +298,6 @@ def _epoch(model, dataset, regime, objective, optimiser, schedule, generator) ->
     mean_loss = total.item() / steps  # the epoch's first wait for the device
     seconds = time.perf_counter() - begun
     return mean_loss, right.item() / len(labels), len(labels) / seconds
-
-
-def _steps(images: int, batch_size: int) -> int:
-    """Count the batches of an epoch; a ValueError if one of them would hold fewer than two images."""
-    steps = math.ceil(images / batch_size)
-    if images < max(2 * steps, 2):
-        raise ValueError(
-            f"{images} training images in batches of {batch_size} leave a batch of less than 2, which batch "
-            "normalisation cannot take: use more images or another batch_size"
-        )
-    return steps
 
 
 def _optimiser(model: nn.Module, regime: Regime, steps: int):
@@ -405,13 +333,6 @@ def _digest(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _check_number(what: str, value: float, *, least=-math.inf, most=math.inf, above=-math.inf, below=math.inf) -> None:
-    if type(value) not in (int, float) or not (least <= value <= most and above < value < below):
-        limits = {"at least": least, "at most": most, "above": above, "below": below}
-        wanted = " and ".join(f"{word} {limit}" for word, limit in limits.items() if math.isfinite(limit))
-        raise ValueError(f"{what} is {value!r}: expected a finite number {wanted}")
-
-
 def _check_fit(model: nn.Module, dataset: Dataset, what: str) -> None:
     """Raise a ValueError unless the network maps the data set's images to its classes."""
     pair = dataset.train.select(slice(2))
@@ -425,56 +346,3 @@ def _check_fit(model: nn.Module, dataset: Dataset, what: str) -> None:
         raise ValueError(
             f"{what} returns {tuple(logits.shape[1:])} outputs an image: expected ({classes},), the classes"
         )
-
-
-def _files(run: store.Run, name: str) -> tuple:
-    folder = run.checkpoint_path(name, 0).parent
-    return folder / "resume.pt", folder / "history.csv"
-
-
-def _save(run: store.Run, model: nn.Module, state: dict) -> None:
-    """Write the last epoch of a history; `resume.pt` comes last and makes it count."""
-    last = state["history"][-1]
-    resume, csv = _files(run, last["model"])
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    store.save_checkpoint(run.checkpoint_path(last["model"], last["epoch"]), model)
-    files.write_bytes(csv, pd.DataFrame(state["history"]).to_csv(index=False).encode())
-    files.write_bytes(resume, buffer.getvalue())
-
-
-def _stored(run: store.Run, name: str, setting: dict, device: torch.device, epochs: int) -> dict | None:
-    """Read the state after the last full epoch, if there is one that this training can go on from."""
-    resume, _ = _files(run, name)
-    mend = "train again with recompute=True"
-    data = files.read_bytes(resume)
-    if data is None:
-        if any(run.epochs(name)):  # epoch 0 alone is a training killed in its first write
-            raise ValueError(f"{resume.parent} has checkpoints but no {resume.name} to go on from: {mend}")
-        return None
-    try:
-        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{resume} is damaged ({str(error).splitlines()[0]}): {mend}") from None
-    if differing := store.differences(state["setting"], setting):
-        raise ValueError(f"{name!r} was trained in another way ({'; '.join(differing)}): {mend}")
-    if len(state["history"]) <= epochs and state["device"] != device.type:
-        raise ValueError(f"training of {name!r} stopped on {state['device']!r}: go on there, or {mend}")
-    for row in state["history"]:
-        path = run.checkpoint_path(name, row["epoch"])
-        if not files.is_there(path):
-            raise ValueError(f"checkpoint {path} is missing: {mend}")
-        if files.is_remote(path):  # and whole, as objects are
-            continue
-        try:
-            safe_open(path, "pt").keys()  # a truncated file does not open
-        except SafetensorError as error:
-            raise ValueError(f"checkpoint {path} is damaged ({error}): {mend}") from None
-    return state
-
-
-def _clear(run: store.Run, name: str) -> None:
-    """Delete what an earlier training left, `resume.pt` last so that a half-deleted one is not taken for a new one."""
-    resume, csv = _files(run, name)
-    for file in (*[run.checkpoint_path(name, epoch) for epoch in run.epochs(name)], csv, resume):
-        files.delete(file)

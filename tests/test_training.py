@@ -1,8 +1,4 @@
 import math
-import multiprocessing
-import random
-import signal
-import time
 
 import pandas as pd
 import pytest
@@ -11,52 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.transforms.v2 import functional as transforms
 
-from kd_lib import files, models, store, training
-from kd_lib.data import Dataset, Split
-
-SMALL = "shufflenet_v2_x0_5"  # 0.3 million weights, batch normalisation
-DROPOUT = "mobilenet_v3_small"  # draws random numbers in its forward pass
-CLASSES = ("red", "green", "blue")
-
-
-def coloured(n=48, size=32, seed=0):
-    """A data set that any network learns: class k is bright in channel k."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def split(count):
-        labels = torch.arange(count) % 3
-        images = torch.randint(0, 120, (count, 3, size, size), dtype=torch.uint8, generator=generator)
-        images[torch.arange(count), labels] += 100
-        return Split(images, labels, torch.arange(count))
-
-    train = split(n)
-    pixels = train.images.float().transpose(0, 1).flatten(1) / 255
-    return Dataset("coloured", CLASSES, train, split(12), split(6), pixels.mean(1), pixels.std(1))
-
-
-def regime(**changes):
-    return training.Regime(**{"arch": SMALL, "epochs": 2, "batch_size": 16, "max_lr": 0.01} | changes)
-
-
-def net(seed=0, arch=SMALL):
-    torch.manual_seed(seed)
-    return models.build(arch, 3)
-
-
-def train(folder, name="a", data=None, *, seed=0, verbose=False, **options):
-    changes = {key: options.pop(key) for key in training.Regime.__dataclass_fields__ if key in options}
-    run = store.Run(folder)
-    data = coloured() if data is None else data
-    return training.train(name, data, regime(**changes), run=run, seed=seed, verbose=verbose, device="cpu", **options)
-
-
-def checkpoints(folder, name="a"):
-    return {file.name: file.read_bytes() for file in sorted((folder / "checkpoints" / name).glob("*.safetensors"))}
-
-
-def files_in(folder):
-    return [file for file in folder.rglob("*") if file.is_file()]
-
+from kd_lib import models, store, training
+from tests.trainings import DROPOUT, SMALL, checkpoints, coloured, files_in, net, regime, train
 
 # Augmentation
 
@@ -150,14 +102,6 @@ def test_predict_leaves_the_network_as_found():
 
 def test_accuracy_by_hand():
     assert training.accuracy(torch.tensor([[1.0, 2], [3, 0], [0, 1]]), torch.tensor([1, 0, 0])) == pytest.approx(2 / 3)
-
-
-@pytest.mark.parametrize(
-    ("images", "batch_size", "sizes"), [(48, 16, [16] * 3), (50, 16, [13, 13, 12, 12]), (3, 8, [3])]
-)
-def test_an_epoch_leaves_no_image_out(images, batch_size, sizes):
-    steps = training._steps(images, batch_size)
-    assert [len(rows) for rows in torch.arange(images).tensor_split(steps)] == sizes
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adam"])
@@ -292,180 +236,7 @@ def test_global_random_state_is_left_alone_and_without_effect(tmp_path):
     assert checkpoints(tmp_path / "one") == checkpoints(tmp_path / "two")
 
 
-def test_a_trained_network_is_only_read(tmp_path, capsys):
-    first = train(tmp_path)
-    times = {file: file.stat().st_mtime_ns for file in files_in(tmp_path)}
-    capsys.readouterr()
-    again = train(tmp_path, verbose=True)
-    pd.testing.assert_frame_equal(again, first)
-    assert {file: file.stat().st_mtime_ns for file in files_in(tmp_path)} == times
-    assert "trained already" in capsys.readouterr().out
-
-
-# Interrupted
-
-
-@pytest.mark.parametrize("write", ["epoch-002.safetensors", "history.csv", "resume.pt"])
-def test_stopped_between_two_writes_ends_in_the_same_bits(tmp_path, monkeypatch, write):
-    data, options = coloured(n=32), {"arch": DROPOUT, "epochs": 3, "flip": True, "optimiser": "adam", "max_lr": 0.01}
-    whole = train(tmp_path / "whole", data=data, **options)
-    write_bytes = files.write_bytes
-
-    def stop_in_epoch_2(path, content):
-        if path.name == write and (path.parent / "epoch-001.safetensors").exists() and len(written) >= 6:
-            raise KeyboardInterrupt
-        written.append(path.name)
-        write_bytes(path, content)
-
-    written = []
-    with monkeypatch.context() as patch:
-        patch.setattr(files, "write_bytes", stop_in_epoch_2)
-        with pytest.raises(KeyboardInterrupt):
-            train(tmp_path / "stopped", data=data, **options)
-    leftover = tmp_path / "stopped" / "checkpoints" / "a" / ".epoch-002.safetensors.1.partial"
-    leftover.write_bytes(b"half")
-    resumed = train(tmp_path / "stopped", data=data, **options)
-    assert checkpoints(tmp_path / "stopped") == checkpoints(tmp_path / "whole")
-    pd.testing.assert_frame_equal(resumed.drop(columns="images_per_second"), whole.drop(columns="images_per_second"))
-    assert not leftover.exists()
-
-
-EPOCHS = 6
-KILLED = {
-    "component": {"name": "a", "optimiser": "sgd"},
-    "distilled": {"name": "distilled", "optimiser": "adam", "max_lr": 0.005},
-}
-
-
-def train_in_child(folder, case):
-    torch.set_num_threads(1)
-    options = dict(KILLED[case])
-    teacher = models.Ensemble([net(1), net(2)]) if case == "distilled" else None
-    train(folder, data=coloured(n=64), teacher=teacher, arch=DROPOUT, epochs=EPOCHS, flip=True, **options)
-
-
-@pytest.fixture(scope="module")
-def start_child():
-    context = multiprocessing.get_context("forkserver")  # imports once, forks before torch has started a thread
-    context.set_forkserver_preload(["kd_lib.training"])
-
-    def start(*arguments):
-        child = context.Process(target=train_in_child, args=arguments)
-        child.start()
-        return child
-
-    return start
-
-
-@pytest.mark.parametrize("case", KILLED)
-def test_killed_training_ends_in_the_same_bits(tmp_path, start_child, case):
-    name = KILLED[case]["name"]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    child = start_child(whole, case)
-    child.join()
-    assert child.exitcode == 0
-    history = pd.read_csv(whole / "checkpoints" / name / "history.csv")
-    epoch_seconds = (64 / history["images_per_second"]).median()
-
-    run, moments = store.Run(killed), random.Random()  # other moments every time
-    for stored in (0, 1, 3, 4):
-        child = start_child(killed, case)
-        while not run.checkpoint_path(name, stored).exists():
-            assert child.is_alive()
-            time.sleep(0.001)
-        time.sleep(moments.random() * epoch_seconds)
-        child.kill()
-        child.join()
-        assert child.exitcode == -signal.SIGKILL
-        assert run.epochs(name)[-1] < EPOCHS
-    child = start_child(killed, case)
-    child.join()
-    assert child.exitcode == 0
-
-    assert len(checkpoints(whole, name)) == EPOCHS + 1
-    assert checkpoints(killed, name) == checkpoints(whole, name)
-    resumed = pd.read_csv(killed / "checkpoints" / name / "history.csv")
-    pd.testing.assert_frame_equal(resumed.drop(columns="images_per_second"), history.drop(columns="images_per_second"))
-
-
 # Bad input
-
-
-@pytest.mark.parametrize("name", ["epoch-001.safetensors", "resume.pt"])
-@pytest.mark.parametrize("damage", ["truncated", "missing"])
-def test_a_damaged_file_is_named_and_recomputed_on_request(tmp_path, name, damage):
-    train(tmp_path)
-    before = checkpoints(tmp_path)
-    file = tmp_path / "checkpoints" / "a" / name
-    if damage == "truncated":
-        file.write_bytes(file.read_bytes()[:-100])
-    else:
-        file.unlink()
-    with pytest.raises(ValueError, match=rf"{name}.*recompute=True") as error:
-        train(tmp_path)
-    assert "\n" not in str(error.value)
-    train(tmp_path, recompute=True)
-    assert checkpoints(tmp_path) == before
-
-
-def test_recompute_deletes_the_epochs_of_a_longer_training(tmp_path):
-    train(tmp_path, epochs=2)
-    history = train(tmp_path, epochs=1, recompute=True)
-    assert len(history) == 2
-    assert store.Run(tmp_path).epochs("a") == [0, 1]
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"epochs": 3}, "epochs: 2 there, 3 given"),
-        ({"seed": 1}, "seed: 0 there, 1 given"),
-        ({"data": coloured(seed=1)}, "data: "),
-        ({"teacher": net(1)}, "teacher: absent there"),
-    ],
-)
-def test_a_network_trained_in_another_way_is_refused(tmp_path, changes, message):
-    train(tmp_path)
-    before = {file: file.read_bytes() for file in files_in(tmp_path)}
-    with pytest.raises(ValueError, match=message):
-        train(tmp_path, **changes)
-    assert {file: file.read_bytes() for file in files_in(tmp_path)} == before
-
-
-def test_another_teacher_is_refused(tmp_path):
-    members = [net(1), net(2)]
-    train(tmp_path, "distilled", teacher=models.Ensemble(members), epochs=1)
-    train(tmp_path, "distilled", teacher=models.Ensemble(members), epochs=1)
-    for other in (models.Ensemble(members, output="probs"), models.Ensemble([net(1), net(3)])):
-        with pytest.raises(ValueError, match="teacher: .* there, .* given"):
-            train(tmp_path, "distilled", teacher=other, epochs=1)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"arch": "resnet1"},
-        {"optimiser": "lion"},
-        {"precision": "float16"},
-        {"epochs": 0},
-        {"epochs": 2.5},
-        {"batch_size": 1},
-        {"crop_padding": -1},
-        {"max_lr": 0.0},
-        {"max_lr": math.nan},
-        {"max_lr": "0.1"},
-        {"momentum": 1.0},
-        {"weight_decay": -1e-4},
-        {"flip": "yes"},
-    ],
-    ids=str,
-)
-def test_regime_names_the_bad_value(change):
-    (value,) = change.values()
-    with pytest.raises(ValueError, match="expected") as error:
-        regime(**change)
-    assert repr(value) in str(error.value)
-    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

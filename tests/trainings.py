@@ -1,0 +1,49 @@
+"""A data set that any network learns, and trainings on it."""
+
+import torch
+
+from kd_lib import models, store, training
+from kd_lib.data import Dataset, Split
+
+SMALL = "shufflenet_v2_x0_5"  # 0.3 million weights, batch normalisation
+DROPOUT = "mobilenet_v3_small"  # draws random numbers in its forward pass
+CLASSES = ("red", "green", "blue")
+
+
+def coloured(n=48, size=32, seed=0):
+    """A data set that any network learns: class k is bright in channel k."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def split(count):
+        labels = torch.arange(count) % 3
+        images = torch.randint(0, 120, (count, 3, size, size), dtype=torch.uint8, generator=generator)
+        images[torch.arange(count), labels] += 100
+        return Split(images, labels, torch.arange(count))
+
+    train = split(n)
+    pixels = train.images.float().transpose(0, 1).flatten(1) / 255
+    return Dataset("coloured", CLASSES, train, split(12), split(6), pixels.mean(1), pixels.std(1))
+
+
+def regime(**changes):
+    return training.Regime(**{"arch": SMALL, "epochs": 2, "batch_size": 16, "max_lr": 0.01} | changes)
+
+
+def net(seed=0, arch=SMALL):
+    torch.manual_seed(seed)
+    return models.build(arch, 3)
+
+
+def train(folder, name="a", data=None, *, seed=0, verbose=False, **options):
+    changes = {key: options.pop(key) for key in training.Regime.__dataclass_fields__ if key in options}
+    run = store.Run(folder)
+    data = coloured() if data is None else data
+    return training.train(name, data, regime(**changes), run=run, seed=seed, verbose=verbose, device="cpu", **options)
+
+
+def checkpoints(folder, name="a"):
+    return {file.name: file.read_bytes() for file in sorted((folder / "checkpoints" / name).glob("*.safetensors"))}
+
+
+def files_in(folder):
+    return [file for file in folder.rglob("*") if file.is_file()]
