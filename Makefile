@@ -1,11 +1,14 @@
-# make report [PROFILE=quick|cifar10|paper|smoke] [ROOT=folder of images] [THRESHOLD=t] [EXECUTOR=local:N] [RUN=folder]
+# make report [PROFILE=quick|cifar10|paper|smoke] [ROOT=folder of images] [MODELS=file.yaml] [THRESHOLD=t]
+#             [EXECUTOR=local:N] [RUN=folder] [SET="parameter=value …"]
 # README.md tells the rest.
 
 PROFILE   ?= quick
 RUN       ?= runs/$(PROFILE)
 ROOT      ?=
+MODELS    ?=
 THRESHOLD ?=
 EXECUTOR  ?=
+SET       ?=
 PYTHON    ?= python3
 UV         = 0.13.9
 
@@ -20,7 +23,8 @@ STUDY   = train_models generate_saliency_maps threshold_determination rq1 rq2 rq
 DONE    = $(RUN)/notebooks
 NEEDS   = $(RUN)/parameters
 OVERRIDES = run=$(RUN) $(if $(ROOT),data_set=imagefolder 'root=$(abspath $(ROOT))') $(if $(THRESHOLD),threshold=$(THRESHOLD)) \
-            $(if $(EXECUTOR),executor=$(EXECUTOR))
+            $(if $(MODELS),models=$(abspath $(MODELS))) \
+            $(if $(EXECUTOR),executor=$(EXECUTOR)) $(SET)
 
 .PHONY: report parameters test site bench notebooks lock clean
 .DELETE_ON_ERROR:

@@ -12,13 +12,14 @@ from kd_lib import occlusion
 GRID = 4  # places a side that a layer must tell apart for GradCAM to be a map
 
 
-def occlusion_map(model: nn.Module, image: Tensor, target: int, *, patch: int) -> np.ndarray:
-    """Occlusion map (H, W) of one image (1, C, H, W) for one class, stride 1."""
-    logits = occlusion.occluded_logits(model, image, patch=patch, stride=1)
-    return occlusion.saliency_maps(logits, image_size=tuple(image.shape[-2:]), patch=patch)[0, target].numpy()
+def occlusion_map(model: nn.Module, image: Tensor, target: int, *, patch: int, stride: int = 1) -> np.ndarray:
+    """Occlusion map (H, W) of one image (1, C, H, W) for one class."""
+    windows = {"patch": patch, "stride": stride}
+    logits = occlusion.occluded_logits(model, image, **windows)
+    return occlusion.saliency_maps(logits, image_size=tuple(image.shape[-2:]), **windows)[0, target].numpy()
 
 
-def methods(model: nn.Module, image: Tensor, target: int, *, patch: int = 4) -> dict[str, np.ndarray]:
+def methods(model: nn.Module, image: Tensor, target: int, *, patch: int = 4, stride: int = 1) -> dict[str, np.ndarray]:
     """Explain one image with four methods.
 
     Parameters
@@ -29,19 +30,15 @@ def methods(model: nn.Module, image: Tensor, target: int, *, patch: int = 4) -> 
         Normalised.
     target : int
         The class to explain.
-    patch : int
-        Side of Occlusion's square in pixels.
+    patch, stride : int
+        Side of Occlusion's square and its step, in pixels.
 
     Returns
     -------
     dict of str to ndarray (H, W)
         Occlusion; Saliency (largest absolute gradient over channels); Deconvolution (sum over channels); GradCAM of
-        the last convolution that still tells places apart (on at least `GRID` x `GRID`), resized to the image.
-
-    Raises
-    ------
-    ValueError
-        If the network has no such convolution.
+        the last convolution that still tells places apart (on at least `GRID` x `GRID`), resized to the image; not
+        there if the network has no such convolution.
 
     References
     ----------
@@ -53,19 +50,20 @@ def methods(model: nn.Module, image: Tensor, target: int, *, patch: int = 4) -> 
         if isinstance(module, nn.ReLU):
             module.inplace = False  # Captum's hooks cannot follow in-place activations
     image = image.to(next(model.parameters()).device)
-    cam = LayerGradCam(model, _last_spatial_convolution(model, image)).attribute(image, target=target)
     maps = {
         "Saliency": Saliency(model).attribute(image.clone().requires_grad_(), target=target).amax(1),
         "Deconvolution": Deconvolution(model).attribute(image.clone().requires_grad_(), target=target).sum(1),
-        "GradCAM": LayerAttribution.interpolate(cam, tuple(image.shape[-2:])).sum(1),
     }
+    if (layer := _last_spatial_convolution(model, image)) is not None:
+        cam = LayerGradCam(model, layer).attribute(image, target=target)
+        maps["GradCAM"] = LayerAttribution.interpolate(cam, tuple(image.shape[-2:])).sum(1)
     with torch.no_grad():
         explained = {name: value[0].detach().cpu().numpy() for name, value in maps.items()}
-    return {"Occlusion": occlusion_map(model, image, target, patch=patch)} | explained
+    return {"Occlusion": occlusion_map(model, image, target, patch=patch, stride=stride)} | explained
 
 
 @torch.no_grad()
-def _last_spatial_convolution(model: nn.Module, image: Tensor) -> nn.Module:
+def _last_spatial_convolution(model: nn.Module, image: Tensor) -> nn.Module | None:
     found = []
 
     def note(module, _, output):
@@ -80,8 +78,4 @@ def _last_spatial_convolution(model: nn.Module, image: Tensor) -> nn.Module:
     finally:
         for hook in hooks:
             hook.remove()
-    if not found:
-        raise ValueError(
-            f"{type(model).__name__} has no convolution with an output of {GRID}x{GRID} or more: no GradCAM"
-        )
-    return found[-1]
+    return found[-1] if found else None

@@ -9,6 +9,7 @@ import html
 import io
 import re
 from collections.abc import Sequence
+from functools import wraps
 
 import altair as alt
 import numpy as np
@@ -22,6 +23,7 @@ COLOURS = {
     "leave-one-out": "#56B4E9",
     "distilled": "#D55E00",
     "ensemble": "#009E73",
+    "other": "#CC79A7",
     "on target": "#0072B2",
     "off target": "#E69F00",
 }
@@ -132,9 +134,22 @@ def map_grid(
 # ---- tidy frames -----------------------------------------------------------------------------------------------------
 
 
+def _unless_empty(draw):
+    """Let a chart say so where its frame has no rows."""
+
+    @wraps(draw)
+    def drawn(frame: pd.DataFrame, *more, **options):
+        if len(frame):
+            return draw(frame, *more, **options)
+        return HTML(f"<p>Nothing to draw for “{html.escape(options['title'])}”: this run has none of it.</p>")
+
+    return drawn
+
+
+@_unless_empty
 def training_curves(history: pd.DataFrame, *, title: str, description: str) -> alt.HConcatChart:
-    """Training loss and held-out accuracy by epoch, a line a network (columns model, kind, epoch, loss, accuracy)."""
-    kinds = [k for k in ("component", "distilled") if k in set(history["kind"])]
+    """Training loss, where known, and held-out accuracy by epoch (columns model, kind, epoch, loss, accuracy)."""
+    kinds = [k for k in COLOURS if k in set(history["kind"])]
     base = (
         alt.Chart(history)
         .mark_line(strokeWidth=1.5)
@@ -145,11 +160,14 @@ def training_curves(history: pd.DataFrame, *, title: str, description: str) -> a
         )
         .properties(width=WIDTH // 2 - 40, height=200)
     )
-    loss = base.transform_filter("datum.epoch > 0").encode(y=alt.Y("loss:Q", title="training loss (nats)"))
-    accuracy = base.encode(y=alt.Y("accuracy:Q", title="test accuracy (%)", scale=alt.Scale(zero=False)))
-    return alt.hconcat(loss, accuracy, title=title, description=description)
+    panels = [base.encode(y=alt.Y("accuracy:Q", title="test accuracy (%)", scale=alt.Scale(zero=False)))]
+    if "loss" in history:
+        loss = base.transform_filter("datum.epoch > 0").encode(y=alt.Y("loss:Q", title="training loss (nats)"))
+        panels.insert(0, loss)
+    return alt.hconcat(*panels, title=title, description=description)
 
 
+@_unless_empty
 def response_curves(
     binned: pd.DataFrame, curves: pd.DataFrame, thresholds: pd.DataFrame, *, title: str, description: str
 ) -> alt.FacetChart:
@@ -179,6 +197,7 @@ def response_curves(
     return layers.facet(column=alt.Column("measure:N", title=None), title=title).properties(description=description)
 
 
+@_unless_empty
 def cumulative_share(shares: pd.DataFrame, *, title: str, description: str) -> alt.LayerChart:
     """Share of maps that have reached the threshold, by epoch (columns model, epoch, target, share).
 
@@ -194,6 +213,7 @@ def cumulative_share(shares: pd.DataFrame, *, title: str, description: str) -> a
     return alt.layer(single, mean, title=title, description=description).properties(width=WIDTH, height=260)
 
 
+@_unless_empty
 def cumulative_by_class(shares: pd.DataFrame, onsets: pd.DataFrame, *, title: str, description: str) -> alt.FacetChart:
     """Draw a panel a class (columns class, target, epoch, share) and mark bends (columns class, target, onset)."""
     every = pd.concat([shares.assign(layer="share"), onsets.assign(layer="onset")])
@@ -214,6 +234,7 @@ def cumulative_by_class(shares: pd.DataFrame, onsets: pd.DataFrame, *, title: st
     )
 
 
+@_unless_empty
 def boxes(
     numbers: pd.DataFrame,
     *,
@@ -240,6 +261,7 @@ def boxes(
     ).properties(description=description)
 
 
+@_unless_empty
 def intervals(
     shares: pd.DataFrame,
     *,
@@ -267,6 +289,7 @@ def intervals(
     ).properties(description=description)
 
 
+@_unless_empty
 def heat_map(
     cells: pd.DataFrame,
     *,

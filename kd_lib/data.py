@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from tqdm import tqdm
 from kd_lib import multiview
 
 NAMES = ("multiview", "cifar10", "imagefolder:PATH")
-SIZE = 32  # pixels a side of an image read from a folder
+SIZE = 32  # pixels a side of an image
 CACHE = Path("~/.cache/kd_lib")
 DECODE_BLOCK = 250  # images a thread decodes at a time
 
@@ -63,7 +63,7 @@ class Dataset:
         In label order.
     train, test, probe : Split
     mean, std : Tensor (C,), float32
-        Of each channel of the training images, intensities from 0 to 1.
+        Of each channel, by which images are normalised; intensities from 0 to 1.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Dataset:
     std: Tensor
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Scale images to zero mean and unit variance of the training images' channels.
+        """Scale images by the mean and standard deviation of each channel.
 
         Parameters
         ----------
@@ -84,7 +84,7 @@ class Dataset:
         Returns
         -------
         Tensor (N, C, H, W), float32
-            On the device of `images`; 0 is the training images' mean colour.
+            On the device of `images`; 0 is the mean colour.
         """
         mean, std = (t.to(images.device).view(-1, 1, 1) for t in (self.mean, self.std))
         return (images.float() / 255 - mean) / std
@@ -110,6 +110,9 @@ def load(
     train_size: int | None = None,
     test_size: int | None = None,
     probe_per_class: int = 100,
+    image_size: int | tuple[int, int] = SIZE,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     seed: int = 0,
 ) -> Dataset:
     """Load a data set.
@@ -118,7 +121,7 @@ def load(
     ----------
     name : str
         'multiview' (drawn here), 'cifar10' (downloaded on first use) or 'imagefolder:PATH', a folder that holds train/
-        and test/, each with one folder of images a class; they are converted to colour and resized to 32x32 pixels.
+        and test/, each with one folder of images a class; they are converted to colour and resized.
     root : path, optional
         Where 'cifar10' is stored (~/.cache/kd_lib by default), or the folder of 'imagefolder' where `name` gives none.
     train_size, test_size : int, optional
@@ -126,6 +129,11 @@ def load(
         class. By default all there are; of 'multiview', 4,000 and 2,000.
     probe_per_class : int
         Number of test images of each class that are set aside as the probe. Accuracy is never measured on these.
+    image_size : int or (int, int)
+        Side, or height and width, in pixels to which the images of a folder are resized. The others have 32x32 pixels.
+    mean, std : sequence of 3 floats, optional
+        By which each channel is normalised, intensities from 0 to 1, as a network that is there already expects; by
+        default those of the training images.
     seed : int
         Seed of the samples, and of the images of 'multiview'.
 
@@ -143,7 +151,10 @@ def load(
         If CIFAR-10 can be neither read nor downloaded.
     """
     _check_integers(train_size=train_size, test_size=test_size, probe_per_class=probe_per_class, seed=seed)
+    size = _check_image_size(image_size)
     source, _, path = name.partition(":")
+    if source != "imagefolder" and size != (SIZE, SIZE):
+        raise ValueError(f"image_size={image_size!r}: the images of {name!r} have {SIZE}x{SIZE} pixels; leave it out")
     if source == "multiview" and not path:
         if root:
             raise ValueError(f"root={str(root)!r}: 'multiview' is drawn, not read; leave root out")
@@ -154,7 +165,7 @@ def load(
     elif source == "imagefolder":
         if bool(path) == bool(root):
             raise ValueError(f"name={name!r}, root={root!r}: give the folder once, as 'imagefolder:PATH' or as root")
-        names, sources = _imagefolder(Path(path or root).expanduser())
+        names, sources = _imagefolder(Path(path or root).expanduser(), size)
     else:
         raise ValueError(f"unknown data set {name!r}: expected one of {', '.join(NAMES)}")
 
@@ -162,7 +173,7 @@ def load(
     train_rows = _sample(train_labels, train_size, names, "train", probe_per_class=0, seed=seed)
     test_rows = _sample(test_labels, test_size, names, "test", probe_per_class=probe_per_class, seed=seed)
     train, held_out = read_train(train_rows), read_test(test_rows)  # slow, so only once all sizes are known to fit
-    mean, std = _colour(train.images)
+    mean, std = _colour(train.images, mean, std)
     chosen = _take(held_out.labels, torch.full((len(names),), probe_per_class), seed)
     rest = torch.ones(len(held_out), dtype=torch.bool).index_fill_(0, chosen, False)
     return Dataset(name, names, train, held_out.select(rest), held_out.select(chosen), mean, std)
@@ -253,7 +264,7 @@ def _cifar10(root: Path) -> tuple[tuple[str, ...], list[Source]]:
     return tuple(parts[0].classes), [source(part) for part in parts]
 
 
-def _imagefolder(root: Path) -> tuple[tuple[str, ...], list[Source]]:
+def _imagefolder(root: Path, size: tuple[int, int]) -> tuple[tuple[str, ...], list[Source]]:
     parts = [_list_images(root, what) for what in ("train", "test")]
     train, test = (part.classes for part in parts)
     if train != test:
@@ -262,7 +273,7 @@ def _imagefolder(root: Path) -> tuple[tuple[str, ...], list[Source]]:
 
     def source(part) -> Source:
         labels = torch.tensor(part.targets)
-        return labels, lambda rows: Split(_decode([part.samples[row][0] for row in rows]), labels[rows], rows)
+        return labels, lambda rows: Split(_decode([part.samples[row][0] for row in rows], size), labels[rows], rows)
 
     return tuple(train), [source(part) for part in parts]
 
@@ -287,13 +298,13 @@ def _list_images(root: Path, what: str):
     return listing
 
 
-def _decode(paths: Sequence[str]) -> Tensor:
-    """Decode image files in parallel: uint8 (N, 3, 32, 32)."""
-    images = np.empty((len(paths), SIZE, SIZE, 3), np.uint8)
+def _decode(paths: Sequence[str], size: tuple[int, int]) -> Tensor:
+    """Decode image files in parallel: uint8 (N, 3, *size)."""
+    images = np.empty((len(paths), *size, 3), np.uint8)
 
     def decode_block(start):
         for row, path in enumerate(paths[start : start + DECODE_BLOCK], start):
-            images[row] = _read(path)
+            images[row] = _read(path, size)
         return row - start + 1
 
     with (
@@ -305,8 +316,8 @@ def _decode(paths: Sequence[str]) -> Tensor:
     return _channels_first(images)
 
 
-def _read(path: str) -> Image.Image:
-    """Read a colour image of 32x32 pixels."""
+def _read(path: str, size: tuple[int, int]) -> Image.Image:
+    """Read a colour image of some height and width."""
     try:
         with Image.open(path) as image:
             image.load()
@@ -315,23 +326,41 @@ def _read(path: str) -> Image.Image:
             image = image.convert("RGB")
     except Exception as error:  # decoders raise whatever they like on damaged files
         raise ValueError(f"cannot read image {path} ({error}): replace or remove the file") from error
-    return image if image.size == (SIZE, SIZE) else image.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+    return image if image.size == size[::-1] else image.resize(size[::-1], Image.Resampling.BILINEAR)
 
 
 def _channels_first(images: np.ndarray) -> Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
 
-def _colour(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel, from exact counts of the 256 levels: float32 (C,), 0 to 1."""
+def _colour(
+    images: Tensor, given_mean: Sequence[float] | None, given_std: Sequence[float] | None
+) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel as given, or from exact counts of the 256 levels: float32 (C,)."""
+    for name, given in (("mean", given_mean), ("std", given_std)):
+        if given is None:
+            continue
+        least = 0 if name == "mean" else 1e-6
+        numbers = all(isinstance(value, Real) and not isinstance(value, bool) for value in given)
+        if not numbers or len(given) != images.shape[1] or not all(least <= value <= 1 for value in given):
+            raise ValueError(f"{name}={list(given)}: expected {images.shape[1]} intensities from 0 to 1, one a channel")
     counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)])
     share = counts / counts.sum(1, keepdim=True).double()
     level = torch.arange(256).double() / 255
     mean = share @ level
     std = (share * (level - mean[:, None]).square()).sum(1).sqrt()
-    if not std.all():
+    if given_std is None and not std.all():
         raise ValueError("the training images have a channel of one single level: expected photographs or drawings")
+    mean = mean if given_mean is None else torch.tensor(given_mean)
+    std = std if given_std is None else torch.tensor(given_std)
     return mean.float(), std.float()
+
+
+def _check_image_size(size: int | Sequence[int]) -> tuple[int, int]:
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    if len(sides) != 2 or not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides):
+        raise ValueError(f"image_size={size!r}: expected a side in pixels, or height and width")
+    return sides
 
 
 def _check_integers(*, probe_per_class, seed, **sizes) -> None:

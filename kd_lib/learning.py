@@ -1,5 +1,7 @@
 """RQ1: when, in training, a saliency map comes to look as it will in the end."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pandas as pd
 import pwlf
@@ -119,6 +121,30 @@ def curves(
             points = {"epoch": np.arange(epochs), "share": share, "low": low, "high": high, "maps": len(image)}
             frames.append(pd.DataFrame(ids | points))
     return pd.concat(frames, ignore_index=True)
+
+
+def curves_of(
+    similarity: Mapping[str, ArrayLike], labels: ArrayLike, threshold: float, *, per_class: bool = False
+) -> pd.DataFrame:
+    """Give the `curves` of several networks, by name, in one frame; no rows for no networks."""
+    found = [curves(values, labels, threshold, model=name, per_class=per_class) for name, values in similarity.items()]
+    columns = ["model", *(["target"] if per_class else []), "on_target", "epoch", "share", "low", "high", "maps"]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
+
+
+def transitions_by(curves: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Find the `transitions` of every group of a frame of curves.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `transitions` and `by`, and transition: its number in its group, from 1.
+    """
+    by = list(by)
+    found = [transitions(group["share"]).assign(**dict(zip(by, key, strict=True))) for key, group in curves.groupby(by)]
+    columns = ["onset", "proportion_memorised", "slope_before", "slope_after", *by]
+    frame = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
+    return frame.assign(transition=frame.groupby(by).cumcount() + 1)
 
 
 def transitions(curve: ArrayLike, epochs: ArrayLike | None = None) -> pd.DataFrame:

@@ -214,6 +214,8 @@ def quantiles(frame: pd.DataFrame, value: str, *, by: list[str]) -> pd.DataFrame
         One row a group: the columns of `by`, then q05, q25, q50, q75, q95.
     """
     levels = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
+    if frame.empty:
+        return pd.DataFrame(columns=[*by, *levels])
     found = frame.groupby(by, sort=False)[value].quantile(list(levels.values())).unstack()
     return found.set_axis(list(levels), axis=1).reset_index()
 

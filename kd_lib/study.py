@@ -1,6 +1,7 @@
 """What the notebooks read from a run: its data set, networks and maps, its labels, features and threshold."""
 
 import io
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,11 +9,25 @@ import pandas as pd
 import torch
 from torch import nn
 
-from kd_lib import data, features, files, models, multiview, occlusion, occlusion_store, similarity, store, training
+from kd_lib import (
+    data,
+    features,
+    files,
+    given,
+    models,
+    multiview,
+    occlusion,
+    occlusion_store,
+    similarity,
+    store,
+    training,
+    transfer,
+)
 from kd_lib import threshold as thresholds
 from kd_lib.data import Dataset
 
-DATA = ("train_size", "test_size", "probe_per_class", "seed")
+INDIFFERENT = ("run", "root", "models", "device", "executor", "recompute")  # to what a run computes
+DATA = ("train_size", "test_size", "probe_per_class", "image_size", "mean", "std", "seed")
 
 
 def load_data(run: store.Run) -> Dataset:
@@ -24,8 +39,7 @@ def load_data(run: store.Run) -> Dataset:
         If the images are no longer the ones that the networks were trained on.
     """
     settings = run.parameters
-    sizes = {name: settings[name] or None if name.endswith("size") else settings[name] for name in DATA}
-    dataset = data.load(settings["data_set"], root=run.entry("root"), **sizes)
+    dataset = data.load(settings["data_set"], root=run.entry("root"), **data_settings(settings))
     if dataset.fingerprint != run.entry("dataset_fingerprint"):
         raise ValueError(
             f"the images of {settings['data_set']!r} are not those that {run.folder} was trained on: "
@@ -34,21 +48,70 @@ def load_data(run: store.Run) -> Dataset:
     return dataset
 
 
+def data_settings(parameters: Mapping) -> dict:
+    """Turn the parameters of `train_models` that say which images are used into arguments of `data.load`."""
+    chosen = {name: parameters[name] for name in DATA}
+    return chosen | {name: chosen[name] or None for name in ("train_size", "test_size")}
+
+
+def decisive(parameters: Mapping, brought: Sequence[given.Network] = ()) -> dict:
+    """Choose the parameters of `train_models` that decide what a run is, for `store.Run.claim`.
+
+    With networks that are `brought`, how to train does not matter, but what these are does.
+    """
+    if not brought:
+        return {name: value for name, value in parameters.items() if name not in INDIFFERENT}
+    chosen = {name: parameters[name] for name in ("data_set", *DATA, "ensemble_output")}
+    return chosen | {f"network {name}": digest for name, digest in given.fingerprint(brought).items()}
+
+
+def recipes(names: Sequence[str], arch: str, num_classes: int) -> dict[str, dict]:
+    """How to build the networks that `train_models` trains: components of these names, and the distilled one."""
+    recipe = {"factory": "kd_lib.models:build", "arguments": {"arch": arch, "num_classes": num_classes}}
+    return {name: recipe | {"role": "component"} for name in names} | {"distilled": recipe | {"role": "distilled"}}
+
+
 def components(run: store.Run) -> list[str]:
-    """Names of the run's component networks."""
-    return models.component_names(run.parameters["components"])
+    """Names of the networks that make up the run's ensemble."""
+    return _of_role(run, "component")
+
+
+def distilled(run: store.Run) -> str | None:
+    """Name of the distilled network; None if the run has none."""
+    return next(iter(_of_role(run, "distilled")), None)
+
+
+def others(run: store.Run) -> list[str]:
+    """Names of the networks that are neither."""
+    return _of_role(run, "other")
+
+
+def networks(run: store.Run) -> list[str]:
+    """Names of all networks of the run: components, then the distilled one, then the others."""
+    return [*components(run), *_of_role(run, "distilled"), *others(run)]
+
+
+def roles(run: store.Run) -> dict[str, str]:
+    """Role of every network: 'component', 'distilled' or 'other'."""
+    return {name: recipe["role"] for name, recipe in run.entry("networks").items()}
+
+
+def _of_role(run: store.Run, role: str) -> list[str]:
+    return [name for name, own in roles(run).items() if own == role]
 
 
 def network(run: store.Run, name: str, epoch: int | None = None, *, device: str = "auto") -> nn.Module:
     """Restore a network of the run in evaluation mode, after `epoch` epochs (all of them by default)."""
-    model = models.build(run.parameters["arch"], len(run.entry("class_names")))
+    model = given.build(name, run.entry("networks")[name])
     model.to(training.pick_device(device), memory_format=torch.channels_last)
     path = run.checkpoint_path(name, run.last_epoch(name) if epoch is None else epoch)
     return store.load_checkpoint(path, model).eval()
 
 
-def ensemble(run: store.Run, *, device: str = "auto") -> models.Ensemble:
-    """Restore the ensemble of the run's components."""
+def ensemble(run: store.Run, *, device: str = "auto") -> models.Ensemble | None:
+    """Restore the ensemble of the run's components; None if there are fewer than two."""
+    if len(components(run)) < 2:
+        return None
     members = [network(run, name, device=device) for name in components(run)]
     return models.Ensemble(members, run.parameters["ensemble_output"])
 
@@ -56,16 +119,18 @@ def ensemble(run: store.Run, *, device: str = "auto") -> models.Ensemble:
 def states(run: store.Run, every_epoch: int) -> list[tuple[str, int]]:
     """Which (model, epoch) to explain: all epochs of the first `every_epoch` components, the last of all networks.
 
+    Where there are no components, the other networks take their place.
+
     Raises
     ------
     ValueError
         If `every_epoch` is negative or larger than the number of components.
     """
-    names = components(run)
+    names = components(run) or others(run)
     if not 0 <= every_epoch <= len(names):
         raise ValueError(f"every_epoch={every_epoch}: expected 0 to {len(names)}, the number of components")
     whole = [(name, epoch) for name in names[:every_epoch] for epoch in run.epochs(name)]
-    return whole + [(name, run.last_epoch(name)) for name in [*names[every_epoch:], "distilled"]]
+    return whole + [(name, run.last_epoch(name)) for name in networks(run) if name not in names[:every_epoch]]
 
 
 def occluded_outputs(run: store.Run, model: str, epoch: int | None = None) -> np.ndarray:
@@ -145,11 +210,11 @@ def labels(run: store.Run) -> np.ndarray:
 
 
 def explained_at_every_epoch(run: store.Run) -> list[str]:
-    """Components whose maps of every epoch are stored."""
+    """Networks whose maps of every epoch are stored, of those that have more than one."""
     return [
         name
-        for name in components(run)
-        if occlusion_store.epochs_of(run.occlusion, name) == list(range(run.parameters["epochs"] + 1))
+        for name in networks(run)
+        if len(run.epochs(name)) > 1 and occlusion_store.epochs_of(run.occlusion, name) == run.epochs(name)
     ]
 
 
@@ -158,6 +223,39 @@ def similarity_to_final(run: store.Run, model: str) -> np.ndarray:
     final = maps(run, model)
     epochs = occlusion_store.epochs_of(run.occlusion, model)
     return np.stack([similarity.pearson(maps(run, model, epoch), final) for epoch in epochs])
+
+
+def accuracies(run: store.Run, dataset: Dataset, *, device: str = "auto") -> pd.DataFrame:
+    """Test accuracy of every network after every epoch stored: columns model, epoch, test_accuracy (in [0, 1])."""
+    rows = []
+    for name in networks(run):
+        for epoch in run.epochs(name):
+            logits = training.predict(network(run, name, epoch, device=device), dataset, dataset.test)
+            rows.append((name, epoch, training.accuracy(logits, dataset.test.labels)))
+    return pd.DataFrame(rows, columns=["model", "epoch", "test_accuracy"])
+
+
+def accuracy_table(run: store.Run, last: pd.Series, together: float | None) -> pd.DataFrame:
+    """Accuracies in %, beside Table 4.1 of Gardner (2022).
+
+    Parameters
+    ----------
+    run : store.Run
+    last : Series
+        Final accuracy of each network, by name.
+    together : float or None
+        That of the ensemble, if there is one.
+    """
+    own, student = last[components(run)], distilled(run)
+    rows = []
+    if len(own):
+        rows += [("components, mean", own.mean(), 84.37), ("components, sd", own.std(), 0.32)]
+    if together is not None:
+        rows.append(("ensemble", together, 87.95))
+    if student:
+        rows.append(("distilled", last[student], 85.32))
+    rows += [(name, last[name], np.nan) for name in others(run)]
+    return pd.DataFrame(rows, columns=["network", "accuracy (%)", "Gardner (2022) (%)"])
 
 
 def regime_table(regime: training.Regime, *, networks: int) -> pd.DataFrame:
@@ -189,6 +287,61 @@ def views_used(run: store.Run, *, view_share: float) -> dict[str, np.ndarray]:
 
 def _importance(run: store.Run, name: str, without: np.ndarray) -> np.ndarray:
     return features.importance(occlusion_store.logits_of(run.occlusion, name)[:, 0], without)
+
+
+def compared(run: store.Run) -> list[str]:
+    """Names of the networks that RQ2 compares: all but the distilled one, unless that leaves fewer than two."""
+    names = [*components(run), *others(run)]
+    return names if len(names) > 1 else networks(run)
+
+
+def similarity_matrix(run: store.Run, image: int) -> pd.DataFrame:
+    """Pearson similarity of the maps of one probe image for its own class, every network and the ensemble.
+
+    Returns
+    -------
+    DataFrame
+        Long-form: columns network, other network, similarity.
+    """
+    outputs = final_outputs(run, image)
+    own = saliency_maps(run, np.stack(list(outputs.values())))[:, labels(run)[image]]
+    matrix = pd.DataFrame(similarity.pearson(own[:, None], own[None]), index=list(outputs), columns=list(outputs))
+    matrix = matrix.rename_axis("network")
+    return matrix.melt(ignore_index=False, var_name="other network", value_name="similarity").reset_index()
+
+
+def final_outputs(run: store.Run, image: int) -> dict[str, np.ndarray]:
+    """Occluded outputs (1 + W, K) of one probe image, of every network at its last epoch and of the ensemble."""
+    outputs = {name: occluded_outputs(run, name)[image] for name in networks(run)}
+    if len(members := components(run)) > 1:
+        outputs["ensemble"] = sum(outputs[name] for name in members) / len(members)
+    return outputs
+
+
+def to_ensemble(run: store.Run) -> pd.DataFrame:
+    """Similarity of every network's maps to the ensemble's, see `transfer.to_ensemble`; no rows without an ensemble."""
+    members = components(run)
+    if len(members) < 2:
+        return pd.DataFrame(columns=[*transfer.COLUMNS, "class"]).astype({"pearson": float, "cosine": float})
+    student = distilled(run)
+    frame = transfer.to_ensemble(
+        np.stack([occluded_outputs(run, name) for name in members]),
+        None if student is None else occluded_outputs(run, student),
+        labels(run),
+        others={name: occluded_outputs(run, name) for name in others(run)},
+        maps=lambda outputs: saliency_maps(run, outputs),
+        models=members,
+    )
+    return named(frame, run)
+
+
+def named(frame: pd.DataFrame, run: store.Run) -> pd.DataFrame:
+    """Say which class a target is, in a column class, and in target whether it is the image's own."""
+    class_names = run.entry("class_names")
+    return frame.assign(
+        **{"class": frame["target"].map(lambda k: class_names[k])},
+        target=frame["on_target"].map({True: "on target", False: "off target"}),
+    )
 
 
 def labelled_pairs(run: store.Run, pairs: pd.DataFrame, *, view_share: float) -> tuple[pd.DataFrame | None, str]:

@@ -211,14 +211,14 @@ def train(
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if where.type == "cuda" else []):
         torch.manual_seed(models.seed_of(name, seed))
         model = models.build(regime.arch, len(dataset.class_names))
-        _check_fit(model, dataset, f"architecture {regime.arch!r}")
+        check_fit(model, dataset, f"architecture {regime.arch!r}")
         model.to(where, memory_format=torch.channels_last)  # faster on CPUs as well
         image = dataset.normalise(dataset.train.images[:1].to(where))
         learner = rewrite.with_products(model.train(), image)  # these share every parameter and buffer of the model
         examinee = rewrite.with_products(model.eval(), image)
         if teacher is not None:
             teacher = copy.deepcopy(teacher).to(where, memory_format=torch.channels_last).eval()
-            _check_fit(teacher, dataset, "the teacher")
+            check_fit(teacher, dataset, "the teacher")
             with suppress(rewrite.CannotRewrite):
                 teacher = rewrite.for_inference(teacher, image)
                 if regime.precision == "float32" and fusion.available(where):
@@ -333,13 +333,13 @@ def _digest(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _check_fit(model: nn.Module, dataset: Dataset, what: str) -> None:
-    """Raise a ValueError unless the network maps the data set's images to its classes."""
+def check_fit(model: nn.Module, dataset: Dataset, what: str) -> None:
+    """Raise a ValueError, which begins with `what`, unless the network maps the data set's images to its classes."""
     pair = dataset.train.select(slice(2))
     size, classes = "x".join(map(str, pair.images.shape[2:])), len(dataset.class_names)
     try:
         logits = predict(model, dataset, pair)
-    except (RuntimeError, AssertionError) as error:
+    except Exception as error:  # a network that somebody brought may raise anything
         reason = " ".join(str(error).split())[:120]
         raise ValueError(f"{what} does not take {size} images ({reason}): use another, such as 'resnet18'") from None
     if logits.shape != (len(pair), classes):

@@ -1,6 +1,6 @@
 """RQ3: whether the distilled network inherits the ensemble's features."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -8,6 +8,8 @@ from numpy.typing import ArrayLike
 
 from kd_lib.similarity import check_threshold, compare
 from kd_lib.statistics import holm, interval, sign_flip_test, standardised
+
+COLUMNS = ("kind", "model", "image", "target", "label", "on_target", "pearson", "cosine")  # of `to_ensemble`
 
 
 def leave_one_out(logits: ArrayLike) -> np.ndarray:
@@ -41,11 +43,12 @@ def leave_one_out(logits: ArrayLike) -> np.ndarray:
 
 def to_ensemble(
     components: ArrayLike,
-    distilled: ArrayLike,
+    distilled: ArrayLike | None,
     labels: ArrayLike,
     *,
     maps: Callable[[np.ndarray], ArrayLike],
     models: Sequence[str],
+    others: Mapping[str, ArrayLike] | None = None,
     index: ArrayLike | None = None,
 ) -> pd.DataFrame:
     """Similarity to the ensemble's maps: of components, with and without themselves in it, and of the distilled net.
@@ -55,14 +58,16 @@ def to_ensemble(
     components : array_like, shape (M, N, 1 + W, K)
         Occluded logits of M components; the ensemble is their unweighted mean. Probabilities, for an ensemble of
         probabilities.
-    distilled : array_like, shape (N, 1 + W, K)
-        Occluded logits (or probabilities) of the distilled network.
+    distilled : array_like, shape (N, 1 + W, K), or None
+        Occluded logits (or probabilities) of the distilled network, if there is one.
     labels : array_like of int, shape (N,)
         True class of each image.
     maps : callable
         From outputs (N, 1 + W, K) to saliency maps (N, K, H, W).
     models : sequence of M str
         Names of the components.
+    others : mapping of str to array_like, optional
+        The same of other networks, which are in no ensemble, by name.
     index : array_like of int, shape (N,), optional
         Identifier of each image; its position by default.
 
@@ -70,23 +75,26 @@ def to_ensemble(
     -------
     DataFrame
         Columns kind, model, image, target, label, on_target, pearson, cosine. kind is 'component' (to the ensemble it
-        is part of), 'leave-one-out' (the same component to the ensemble of the others) or 'distilled' (to the
-        ensemble).
+        is part of), 'leave-one-out' (the same component to the ensemble of the others), 'distilled' or 'other' (to
+        the ensemble).
 
     Raises
     ------
     ValueError
         If there are fewer than two components, or shapes or names do not match.
     """
-    components, distilled = np.asarray(components), np.asarray(distilled)
-    if components.ndim != 4 or distilled.shape != components.shape[1:]:
-        raise ValueError(
-            f"outputs of shapes {components.shape} and {distilled.shape}: expected (M, N, 1 + W, K) and (N, 1 + W, K)"
-        )
+    components = np.asarray(components)
+    outside = [] if distilled is None else [("distilled", "distilled", np.asarray(distilled))]
+    outside += [("other", name, np.asarray(outputs)) for name, outputs in (others or {}).items()]
+    for shape in [outputs.shape for _, _, outputs in outside] or [components.shape[1:]]:
+        if components.ndim != 4 or shape != components.shape[1:]:
+            raise ValueError(
+                f"outputs of shapes {components.shape} and {shape}: expected (M, N, 1 + W, K) and (N, 1 + W, K)"
+            )
     if len(models) != len(components):
         raise ValueError(f"{len(models)} names for {len(components)} components: expected one each")
-    others = leave_one_out(components)
-    ensemble = maps(components.mean(0, dtype=np.float64).astype(others.dtype))
+    rests = leave_one_out(components)
+    ensemble = maps(components.mean(0, dtype=np.float64).astype(rests.dtype))
     own = [maps(component) for component in components]
     frames = [
         compare(map_, ensemble, labels, index=index, kind="component", model=model)
@@ -94,9 +102,11 @@ def to_ensemble(
     ]
     frames += [
         compare(map_, maps(rest), labels, index=index, kind="leave-one-out", model=model)
-        for model, map_, rest in zip(models, own, others, strict=True)
+        for model, map_, rest in zip(models, own, rests, strict=True)
     ]
-    frames.append(compare(maps(distilled), ensemble, labels, index=index, kind="distilled", model="distilled"))
+    frames += [
+        compare(maps(outputs), ensemble, labels, index=index, kind=kind, model=name) for kind, name, outputs in outside
+    ]
     return pd.concat(frames, ignore_index=True)
 
 
@@ -126,25 +136,30 @@ def shares(
     Raises
     ------
     ValueError
-        If the threshold is outside [-1, 1], a column is missing or there are no rows.
+        If the threshold is outside [-1, 1] or a column is missing.
     """
     threshold = check_threshold(threshold)
     by = [by] if isinstance(by, str) else list(by)
     missing = [name for name in ("image", similarity, *by) if name not in frame.columns]
     if missing:
         raise ValueError(f"columns {', '.join(missing)} are missing: found {', '.join(map(str, frame.columns))}")
-    if not by or frame.empty:
-        raise ValueError(f"{len(frame)} rows grouped by {by}: expected at least one row and one column")
+    if not by:
+        raise ValueError("by is empty: expected at least one column")
     rows = []
     for key, group in frame.groupby(by, sort=False, dropna=False):
         share, low, high = interval(group[similarity] >= threshold, group.image)
         counts = {"maps": len(group), "images": group.image.nunique(), "undefined": int(group[similarity].isna().sum())}
         rows.append(dict(zip(by, key, strict=True)) | {"share": share, "low": low, "high": high} | counts)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=[*by, "share", "low", "high", "maps", "images", "undefined"])
 
 
 def gain(
-    frame: pd.DataFrame, *, by: Sequence[str] = ("target",), similarity: str = "pearson", seed: int = 0
+    frame: pd.DataFrame,
+    *,
+    by: Sequence[str] = ("target",),
+    opponents: Sequence[str] = ("component", "leave-one-out"),
+    similarity: str = "pearson",
+    seed: int = 0,
 ) -> pd.DataFrame:
     """How much closer the distilled network is to the ensemble than components are, image by image.
 
@@ -154,6 +169,8 @@ def gain(
         What `to_ensemble` returned, with the columns of `by`.
     by : sequence of str
         Columns that tell groups of maps apart.
+    opponents : sequence of str
+        Kinds that the distilled network is compared with.
     similarity : {'pearson', 'cosine'}
         Which similarity.
     seed : int
@@ -162,21 +179,24 @@ def gain(
     Returns
     -------
     DataFrame
-        One row an opponent ('component', 'leave-one-out') and group: the mean over images of the distilled network's
+        One row an opponent and group: the mean over images of the distilled network's
         similarity less the components' mean, its 95 % bootstrap interval over images (low, high), its effect size
         (`statistics.standardised`), the p-value of the paired permutation test and that value after Holm's correction
-        for the number of rows, and the number of images.
+        for the number of rows, and the number of images. No rows without a distilled network.
     """
     by = list(by)
-    means = frame.pivot_table(index=[*by, "image"], columns="kind", values=similarity).dropna()
+    kinds = ["distilled", *opponents]
+    means = frame[frame["kind"].isin(kinds)].pivot_table(index=[*by, "image"], columns="kind", values=similarity)
+    means = means.reindex(columns=kinds).dropna()
+    columns = ["distilled less", *by, "difference", "low", "high", "effect size", "p", "images"]
     rows = []
-    for opponent in ("component", "leave-one-out"):
+    for opponent in opponents:
         for key, paired in means.groupby(level=by, sort=False):
             differences = paired["distilled"] - paired[opponent]
             difference, low, high = interval(differences, seed=seed)
             tested = {"effect size": standardised(differences), "p": sign_flip_test(differences, seed=seed)}
             row = {"distilled less": opponent} | dict(zip(by, key, strict=True)) | {"difference": difference}
             rows.append(row | {"low": low, "high": high} | tested | {"images": len(paired)})
-    found = pd.DataFrame(rows)
+    found = pd.DataFrame(rows, columns=columns)
     found.insert(found.columns.get_loc("p") + 1, "p (Holm)", holm(found["p"]))
     return found

@@ -81,9 +81,8 @@ if blocks:
 dict(occlusion_store.open_logits(place.occlusion).sizes)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-gallery", "caption": "Maps of one probe image: a row a network, a column a class. The ensemble's map is the mean of the components' maps, exactly, since the map is linear in the outputs."}}
-names = study.components(place)
-outputs = {name: study.occluded_outputs(place, name)[example] for name in [*names, "distilled"]}
-outputs["ensemble"] = sum(outputs[name] for name in names) / len(names)
+names = study.networks(place)
+outputs = study.final_outputs(place, example)
 label = dataset.class_names[probe.labels[example]]
 charts.map_grid(
     [(name, probe.images[example], study.saliency_maps(place, values)) for name, values in outputs.items()],
@@ -98,17 +97,18 @@ charts.map_grid(
 # A small patch hides too little for the network to notice; a large one blurs the map. As Gardner (2022, Fig. 3.2) does,
 # the book uses 4 pixels unless a parameter says otherwise.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-patches", "caption": "The same networks and image with patches of 1, 2, 4 and 8 pixels, stride 1, for the true class."}}
-PATCHES = (1, 2, 4, 8)
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-patches", "caption": "The image explained with patches of four sizes for the true class, by three of the networks."}}
+step = max(1, min(images.shape[-2:]) // 32)
+patches = [step * size for size in (1, 2, 4, 8)]
 one, target = images[example : example + 1], int(probe.labels[example])
 rows = []
 for name in names[:3]:
     net = study.network(place, name, device=device)
-    own = [attributions.occlusion_map(net, one, target, patch=size) for size in PATCHES]
+    own = [attributions.occlusion_map(net, one, target, patch=size, stride=step) for size in patches]
     rows.append((name, probe.images[example], own))
 charts.map_grid(
     rows,
-    [f"{size} × {size}" for size in PATCHES],
+    [f"{size} × {size}" for size in patches],
     title="One image explained with patches of four sizes",
     description="Maps of one image by three networks with patches of one, two, four and eight pixels.",
     shared=False,
@@ -124,7 +124,9 @@ charts.map_grid(
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-methods", "caption": "Four attribution methods on the same network, for the true class of four images. Each map has a scale of its own."}}
 net = study.network(place, names[0], device=device)
 shown = [int((probe.labels == k).nonzero()[0]) for k in range(min(4, len(dataset.class_names)))]
-methods = [attributions.methods(net, images[i : i + 1], int(probe.labels[i]), patch=patch) for i in shown]
+methods = [
+    attributions.methods(net, images[i : i + 1], int(probe.labels[i]), patch=patch, stride=stride) for i in shown
+]
 charts.map_grid(
     [
         (dataset.class_names[probe.labels[i]], probe.images[i], list(found.values()))
@@ -144,7 +146,7 @@ charts.map_grid(
 
 # %%
 if probe.views is not None:
-    finals = {name: study.network(place, name, device=device) for name in [*names, "distilled"]}
+    finals = {name: study.network(place, name, device=device) for name in names}
     study.save_view_logits(place, {name: study.view_logits(net, dataset) for name, net in finals.items()})
 
 # %% [markdown]

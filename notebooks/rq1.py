@@ -22,7 +22,6 @@ run: str = "runs/quick"  # folder of the run
 threshold: float | None = None  # T_c in [-1, 1]; None takes the one of threshold_determination
 
 # %% tags=["hide-input"]
-import pandas as pd
 
 from kd_lib import charts, learning, parameters, store, study
 
@@ -31,7 +30,7 @@ parameters.check(globals())
 # %%
 place = store.Run(run)
 t_c, source = study.threshold(place, threshold)
-labels, class_names = study.labels(place), place.entry("class_names")
+labels = study.labels(place)
 models = study.explained_at_every_epoch(place)
 print(f"T_c = {t_c:.2f} ({source}); networks with maps of every epoch: {', '.join(models) or 'none'}")
 
@@ -42,7 +41,7 @@ print(f"T_c = {t_c:.2f} ({source}); networks with maps of every epoch: {', '.joi
 
 # %%
 similarity = {name: study.similarity_to_final(place, name) for name in models}
-curves = pd.concat([learning.curves(values, labels, t_c, model=name) for name, values in similarity.items()])
+curves = learning.curves_of(similarity, labels, t_c)
 curves["target"] = curves["on_target"].map({True: "on target", False: "off target"})
 place.write_csv(curves, "rq1_curves")
 
@@ -61,27 +60,16 @@ charts.cumulative_share(
 # come after it the proportion memorised. A class may have a second one.
 
 # %%
-by_class = pd.concat(
-    [learning.curves(values, labels, t_c, model=name, per_class=True) for name, values in similarity.items()]
-)
-by_class["class"] = by_class["target"].map(lambda k: class_names[k])
-by_class["target"] = by_class["on_target"].map({True: "on target", False: "off target"})
-keys = ["model", "class", "target"]
-onsets = pd.concat(
-    [
-        learning.transitions(group["share"]).assign(**dict(zip(keys, key, strict=True)))
-        for key, group in by_class.groupby(keys)
-    ]
-)
-onsets["transition"] = onsets.groupby(keys).cumcount() + 1
+by_class = study.named(learning.curves_of(similarity, labels, t_c, per_class=True), place)
+onsets = learning.transitions_by(by_class, ["model", "class", "target"])
 place.write_csv(by_class, "rq1_curves_by_class")
 place.write_csv(onsets, "rq1_transitions")
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-by-class", "caption": "The same by class, for the first network; dashed lines mark the transitions."}}
 charts.cumulative_by_class(
-    by_class[by_class["model"] == models[0]],
-    onsets[onsets["model"] == models[0]],
-    title=f"Share of maps that have reached T_c by epoch and class, network {models[0]}",
+    by_class[by_class["model"].isin(models[:1])],
+    onsets[onsets["model"].isin(models[:1])],
+    title=f"Share of maps that have reached T_c by epoch and class, network {', '.join(models[:1])}",
     description="Cumulative share of maps above the threshold by epoch, one panel a class, with onsets.",
 )
 
@@ -100,5 +88,9 @@ summary.round(2).astype(object).where(summary.notna(), "–")
 final = curves.groupby(["model", "on_target"])["share"].last()
 first = curves[curves["epoch"] == 0].set_index("on_target")["share"]
 middle = curves[curves["epoch"] == curves["epoch"].max() // 2].groupby("on_target")["share"].mean()
-print("hardly any map of an untrained network has arrived:", bool((first < 0.2).all()))
-print("half-way through training more on-target than off-target maps have arrived:", bool(middle[True] > middle[False]))
+if models:
+    print("hardly any map of an untrained network has arrived:", bool((first < 0.2).all()))
+    print(
+        "half-way through training more on-target than off-target maps have arrived:",
+        bool(middle[True] > middle[False]),
+    )

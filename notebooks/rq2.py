@@ -14,7 +14,7 @@
 # # RQ2: do the components use different features?
 #
 # An ensemble can only be worth more than its components if they differ. Two views of that: how similar the maps of two
-# components are, and which features each network's maps show.
+# components are, and which features each network's maps show. Networks of somebody's own are compared in the same way.
 
 # %% tags=["parameters"]
 run: str = "runs/quick"  # folder of the run
@@ -31,17 +31,16 @@ parameters.check(globals())
 # %%
 place = store.Run(run)
 t_c, source = study.threshold(place, threshold)
-labels, class_names = study.labels(place), place.entry("class_names")
-names = study.components(place)
-print(f"T_c = {t_c:.2f} ({source}); components: {', '.join(names)}")
+labels = study.labels(place)
+names = study.compared(place)
+print(f"T_c = {t_c:.2f} ({source}); networks: {', '.join(names)}")
 
 # %% [markdown]
 # ## How similar are the maps of two components?
 
 # %%
 pairs = features.pairs_of_components([study.maps(place, name) for name in names], labels, models=names)
-pairs["class"] = pairs["target"].map(lambda k: class_names[k])
-pairs["target"] = pairs["on_target"].map({True: "on target", False: "off target"})
+pairs = study.named(pairs, place)
 pairs["pair"] = pairs["model_a"] + " – " + pairs["model_b"]
 shares = transfer.shares(pairs, t_c, by=["target"])
 by_pair = transfer.shares(pairs, t_c, by=["pair", "target"])
@@ -77,7 +76,7 @@ charts.intervals(
 # are the views, and a map shows a view that draws more than twice its share of the positive attribution.
 
 # %%
-utilisation, feature_source = study.utilisation(place, [*names, "distilled"])
+utilisation, feature_source = study.utilisation(place, study.networks(place))
 print("features:", feature_source)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-utilisation", "caption": "Utilisation of each feature by each network."}}

@@ -39,7 +39,7 @@ parameters.check(globals())
 
 # %%
 place = store.Run(run)
-names = [*study.components(place), "distilled"]
+names = study.networks(place)
 maps = [study.maps(place, name) for name in names]
 labels = study.labels(place)
 pairs = features.pairs_of_components(maps, labels, models=names)

@@ -21,9 +21,13 @@
 run: str = "runs/quick"  # folder that receives everything; a relative one starts at the project's folder
 data_set: str = "multiview"  # multiview | cifar10 | imagefolder (with root)
 root: str = ""  # folder of images (imagefolder) or download folder (cifar10)
+models: str = ""  # YAML of networks that are there already, see the README; empty trains some
 train_size: int = 2500  # training images, a stratified sample; 0 takes all
 test_size: int = 1500  # test images before the probe is taken out; 0 takes all
 probe_per_class: int = 10  # test images of each class set aside to be explained, used for nothing else
+image_size: int | list = 32  # pixels a side, or [height, width], to which the images of a folder are resized
+mean: list | None = None  # of each channel, 0 to 1, for normalising; None takes that of the training images
+std: list | None = None  # likewise, the standard deviation
 components: int = 4  # networks in the ensemble
 arch: str = "resnet10"  # resnet10 or any torchvision classification model
 epochs: int = 8  # passes over the training images
@@ -48,7 +52,8 @@ import time
 
 import pandas as pd
 
-from kd_lib import charts, cluster, data, models, parameters, store, study, training
+from kd_lib import charts, cluster, data, given, parameters, store, study, training
+from kd_lib.models import component_names
 
 parameters.check(globals())
 
@@ -59,14 +64,7 @@ parameters.check(globals())
 # ever measured on them.
 
 # %%
-dataset = data.load(
-    data_set,
-    root=root or None,
-    train_size=train_size or None,
-    test_size=test_size or None,
-    probe_per_class=probe_per_class,
-    seed=seed,
-)
+dataset = data.load(data_set, root=root or None, **study.data_settings(globals()))
 pd.Series({"training images": len(dataset.train), "test images": len(dataset.test), "probe images": len(dataset.probe)})
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-samples", "caption": "Training images of each class, as the networks see them before augmentation."}}
@@ -81,7 +79,7 @@ charts.image_grid(
 #
 # Every network is trained in the same way; the right column is Table 3.1 of Gardner (2022). That table names Adam and
 # a momentum of 0.9 together, with a peak learning rate of 0.4 at which Adam does not learn; here SGD with Nesterov
-# momentum is the default and Adam a parameter.
+# momentum is the default and Adam a parameter. Networks that are `given` instead are listed, and nothing is trained.
 
 # %%
 regime = training.Regime(
@@ -96,8 +94,10 @@ regime = training.Regime(
     crop_padding=crop_padding,
     precision=precision,
 )
-names = models.component_names(components)
-study.regime_table(regime, networks=components)
+names = component_names(components)
+brought = given.read(models) if models else []
+given.check(brought, dataset)
+given.table(brought) if brought else study.regime_table(regime, networks=components)
 
 # %% [markdown]
 # ## Training
@@ -107,19 +107,21 @@ study.regime_table(regime, networks=components)
 
 # %%
 place = store.Run(run)
-decisive = {
-    name: globals()[name] for name in __annotations__ if name not in ("run", "root", "device", "executor", "recompute")
-}
+decisive = study.decisive({name: globals()[name] for name in __annotations__}, brought)
 place.claim(decisive, dataset_fingerprint=dataset.fingerprint)
 place.record("class_names", list(dataset.class_names))
 place.record("root", root or None)
+if brought:
+    given.take(brought, place)
+else:
+    place.record("networks", study.recipes(names, arch, len(dataset.class_names)))
 
 # %%
 started = time.perf_counter()
 options = {"run": place, "seed": seed, "device": device, "recompute": recompute}
 with cluster.connect(executor) as client:
     images = dataset if client is None else client.submit(study.load_data, place)  # each worker loads its own
-    histories = cluster.each(client, training.train, names, images, regime, **options)
+    histories = cluster.each(client, training.train, [] if brought else names, images, regime, **options)
 
 # %% [markdown]
 # The distilled network has the same architecture and a fresh seed. Its targets are the ensemble's outputs on the very
@@ -127,20 +129,18 @@ with cluster.connect(executor) as client:
 # shown a label unless `hard_weight` asks for it.
 
 # %%
-teacher = study.ensemble(place, device=device)
-distilled = training.train(
-    "distilled", dataset, regime, teacher=teacher, temperature=temperature, hard_weight=hard_weight, **options
-)
+ensemble = study.ensemble(place, device=device)
+if not brought:
+    softened = {"teacher": ensemble, "temperature": temperature, "hard_weight": hard_weight}
+    histories.append(training.train("distilled", dataset, regime, **softened, **options))
 place.record("seconds_training", round(time.perf_counter() - started, 1))
-history = pd.concat([*histories, distilled], ignore_index=True)
+history = pd.concat(histories, ignore_index=True) if histories else study.accuracies(place, dataset, device=device)
 place.write_csv(history, "history")
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-training", "caption": "Loss and accuracy by epoch. The distilled network's loss is its distance to the ensemble (scaled by the squared temperature), so the two kinds of loss are not comparable."}}
+several = history.groupby("model")["epoch"].transform("size") > 1
 charts.training_curves(
-    history.assign(
-        kind=history["model"].map(lambda name: "distilled" if name == "distilled" else "component"),
-        accuracy=100 * history["test_accuracy"],
-    ),
+    history.assign(kind=history["model"].map(study.roles(place)), accuracy=100 * history["test_accuracy"])[several],
     title="Loss and accuracy of every network by epoch",
     description="Training loss and test accuracy of every network by epoch.",
 )
@@ -153,15 +153,11 @@ charts.training_curves(
 
 # %%
 last = history.groupby("model", sort=False)["test_accuracy"].last() * 100
-own = last[names]
-together = 100 * training.accuracy(training.predict(teacher, dataset, dataset.test), dataset.test.labels)
-accuracy = pd.DataFrame(
-    {
-        "network": ["components, mean", "components, sd", "ensemble", "distilled"],
-        "accuracy (%)": [own.mean(), own.std(), together, last["distilled"]],
-        "Gardner (2022) (%)": [84.37, 0.32, 87.95, 85.32],
-    }
-)
+own, student = last[study.components(place)], last.get(study.distilled(place))
+together = None
+if ensemble is not None:
+    together = 100 * training.accuracy(training.predict(ensemble, dataset, dataset.test), dataset.test.labels)
+accuracy = study.accuracy_table(place, last, together)
 place.write_csv(accuracy, "accuracy")
 place.write_csv(last.rename("accuracy (%)").reset_index(), "accuracy_by_network")
 accuracy.round(2)
@@ -170,5 +166,7 @@ accuracy.round(2)
 # What this says, checked again whenever the notebook is tested:
 
 # %% tags=["nbval-check-output"]
-print("the ensemble is more accurate than the mean component by at least 1.5 points:", together - own.mean() >= 1.5)
-print("the distilled network is more accurate than the mean component:", last["distilled"] > own.mean())
+if ensemble is not None:
+    print("the ensemble is more accurate than the mean component by at least 1.5 points:", together - own.mean() >= 1.5)
+if ensemble is not None and student is not None:
+    print("the distilled network is more accurate than the mean component:", student > own.mean())

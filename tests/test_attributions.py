@@ -30,6 +30,7 @@ def test_occlusion_map_is_captums(network):
     np.testing.assert_allclose(attributions.occlusion_map(network, image, 1, patch=8), peer.detach(), atol=1e-5)
 
 
-def test_a_network_without_convolution_is_refused():
-    with pytest.raises(ValueError, match="Sequential has no convolution with an output of 4x4"):
-        attributions.methods(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), torch.zeros(1, 3, 2, 2), 0)
+def test_a_network_without_convolution_has_no_gradcam():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2)).eval()
+    maps = attributions.methods(network, torch.randn(1, 3, 2, 2), 0, patch=1)
+    assert list(maps) == ["Occlusion", "Saliency", "Deconvolution"]

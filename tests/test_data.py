@@ -211,7 +211,7 @@ def test_the_folder_may_be_given_as_root(folder):
 
 def test_a_sample_is_stratified_and_only_the_sample_is_decoded(folder, monkeypatch):
     read, decode = [], data._read
-    monkeypatch.setattr(data, "_read", lambda path: read.append(path) or decode(path))
+    monkeypatch.setattr(data, "_read", lambda path, size: read.append(path) or decode(path, size))
     dataset = load(f"imagefolder:{folder}", train_size=4, test_size=6, probe_per_class=1)
     assert dataset.train.labels.tolist() == [0, 0, 1, 1]
     assert (len(dataset.test), len(dataset.probe)) == (4, 2)
@@ -388,3 +388,32 @@ def test_a_damaged_cifar10_is_refused(cifar10, monkeypatch):
     with pytest.raises(OSError, match="CIFAR-10 is not usable") as error:
         load("cifar10", root=cifar10)
     one_line(error)
+
+
+def test_a_folders_images_take_the_size_and_the_colours_that_are_asked_for(folder):
+    dataset = load(f"imagefolder:{folder}", probe_per_class=1, image_size=[20, 24], mean=[0, 0.5, 1], std=[0.5, 0.5, 1])
+    assert dataset.train.images.shape[1:] == dataset.probe.images.shape[1:] == (3, 20, 24)
+    assert dataset.mean.tolist() == [0, 0.5, 1]
+    black = dataset.normalise(torch.zeros(1, 3, 1, 1, dtype=torch.uint8)).flatten()
+    assert black.tolist() == [0, -1, -1]
+    assert load(f"imagefolder:{folder}", probe_per_class=1, image_size=8).test.images.shape[2:] == (8, 8)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"image_size": [32]}, r"image_size=\[32\]: expected a side"),
+        ({"image_size": 0}, "image_size=0: expected a side"),
+        ({"mean": [0.5, 0.5]}, r"mean=\[0.5, 0.5\]: expected 3 intensities"),
+        ({"std": [0.5, 0, 0.5]}, r"std=\[0.5, 0, 0.5\]: expected 3 intensities"),
+        ({"mean": [120, 120, 120]}, "expected 3 intensities from 0 to 1"),
+    ],
+)
+def test_wrong_sizes_and_colours_are_named(folder, settings, message):
+    with pytest.raises(ValueError, match=message):
+        load(f"imagefolder:{folder}", probe_per_class=1, **settings)
+
+
+def test_drawn_images_have_one_size():
+    with pytest.raises(ValueError, match="image_size=64: the images of 'multiview' have 32x32 pixels"):
+        load("multiview", image_size=64)

@@ -13,6 +13,9 @@ SETTINGS = {
     "train_size": 60,
     "test_size": 60,
     "probe_per_class": 2,
+    "image_size": 32,
+    "mean": None,
+    "std": None,
     "seed": 0,
     "components": 2,
     "arch": "resnet10",
@@ -29,6 +32,7 @@ def run(tmp_path_factory):
     run.claim(SETTINGS, dataset_fingerprint=dataset.fingerprint)
     run.record("class_names", list(dataset.class_names))
     run.record("root", None)
+    run.record("networks", study.recipes(NAMES[:2], "resnet10", 10))
     regime = training.Regime(epochs=1, batch_size=30)
     for name in NAMES[:2]:
         training.train(name, dataset, regime, run=run, seed=0, verbose=False)

@@ -124,7 +124,7 @@ def test_a_higher_threshold_never_gives_a_higher_share(one, other):
         (1.5, "kind", "between -1 and 1"),
         (np.nan, "kind", "between -1 and 1"),
         (0.5, "model", "columns model are missing"),
-        (0.5, [], "at least one row and one column"),
+        (0.5, [], "by is empty: expected at least one column"),
     ],
 )
 def test_shares_refuse(frame, threshold, by, message):
@@ -133,8 +133,23 @@ def test_shares_refuse(frame, threshold, by, message):
 
 
 def test_shares_of_nothing(frame):
-    with pytest.raises(ValueError, match="0 rows"):
-        shares(frame[:0], 0.5, by="kind")
+    none = shares(frame[:0], 0.5, by="kind")
+    assert len(none) == 0
+    assert list(none) == list(shares(frame, 0.5, by="kind"))
+
+
+def test_networks_outside_the_ensemble_are_compared_with_it():
+    rng = np.random.default_rng(0)
+    components, other = rng.normal(size=(2, 3, 5, 4)), rng.normal(size=(3, 5, 4))
+    settings = {"maps": lambda outputs: outputs[:, 1:].reshape(3, 2, 2, 4).transpose(0, 3, 1, 2), "models": ["a", "b"]}
+    labels = np.zeros(3, int)
+    whole = to_ensemble(components, other, labels, others={"x": other}, **settings)
+    outside = {kind: group for kind, group in whole.groupby("kind") if kind in ("distilled", "other")}
+    assert set(outside["other"].model) == {"x"}
+    np.testing.assert_array_equal(outside["other"].pearson, outside["distilled"].pearson)
+    without = to_ensemble(components, None, labels, **settings)
+    assert set(without.kind) == {"component", "leave-one-out"}
+    assert gain(without.assign(target="all")).empty
 
 
 def test_gain_by_hand():
