@@ -21,5 +21,6 @@ if __name__ == "__main__":
     images, states = map(int, sys.argv[1:])
     with tempfile.TemporaryDirectory() as folder:
         weights = occlusion.write_weights(folder, models.build(occlusion.ARCH, 10))
-        occlusion.fill(weights, torch.randn(images, 3, 32, 32), states, stride=4, block=100)
+        pixels = torch.full((images, 3, 32, 32), 7, dtype=torch.uint8)
+        occlusion.fill(weights, pixels, states, patch=16, stride=16, block=100)
     print(round(peak() - before))

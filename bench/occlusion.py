@@ -21,7 +21,7 @@ from kd_lib.data import Dataset
 
 ARCH, PATCH, STRIDE = "resnet18", 4, 1
 IMAGES, FEW = 48, 8  # FEW for those that take too long otherwise
-MEMORY = [(100, 1), (1000, 1), (100, 10)]  # images and states
+MEMORY = [(100, 1), (100_000, 1), (100, 650)]  # images and states, explained with a patch of half the side
 
 
 def trained(dataset: Dataset, device: torch.device) -> nn.Module:
@@ -141,7 +141,9 @@ def write_weights(folder: str, model: nn.Module) -> Path:
     return path
 
 
-def fill(weights: Path, images: Tensor, states: int, *, stride: int = 2, block: int = 12, client=None) -> None:
+def fill(
+    weights: Path, images: Tensor, states: int, *, patch: int = PATCH, stride: int = 2, block: int = 12, client=None
+) -> None:
     """Make a store of a network, explained as often as there are `states`, and fill it."""
     numbers = np.arange(len(images))
     with tempfile.TemporaryDirectory() as folder:
@@ -153,11 +155,12 @@ def fill(weights: Path, images: Tensor, states: int, *, stride: int = 2, block: 
             index=numbers,
             class_names=[str(k) for k in range(10)],
             image_size=tuple(images.shape[2:]),
-            patch=PATCH,
+            patch=patch,
             stride=stride,
             block=block,
         )
-        explaining.fill(path, partial(_restore, weights, images.device), images, progress=False, client=client)
+        load = partial(_restore, weights, images.device)
+        explaining.fill(path, load, images, normalise=Tensor.float, progress=False, client=client)
 
 
 def _restore(weights: Path, device: torch.device, name: str, epoch: int) -> nn.Module:

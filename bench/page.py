@@ -71,7 +71,7 @@ def _device(found: Mapping) -> Iterable[str]:
     for row in found.get("memory", []):
         growth.append(
             [
-                f"memory above the interpreter and torch: {row['images']} images, {row['states']} states",
+                f"most memory above the interpreter and torch, {row['images']:,} images, {row['states']} states",
                 f"{row['MB above torch']:,.0f} MB",
             ]
         )

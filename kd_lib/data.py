@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from numbers import Integral, Real
 from pathlib import Path
 
@@ -75,19 +75,13 @@ class Dataset:
     std: Tensor
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Scale images by the mean and standard deviation of each channel.
+        """Scale images (N, C, H, W) by the mean and standard deviation of each channel, see `normalise`."""
+        return self.normaliser(images)
 
-        Parameters
-        ----------
-        images : Tensor (N, C, H, W), uint8
-
-        Returns
-        -------
-        Tensor (N, C, H, W), float32
-            On the device of `images`; 0 is the mean colour.
-        """
-        mean, std = (t.to(images.device).view(-1, 1, 1) for t in (self.mean, self.std))
-        return (images.float() / 255 - mean) / std
+    @property
+    def normaliser(self) -> Callable[[Tensor], Tensor]:
+        """What `normalise` does, without the images of the data set: small enough to be sent to a worker."""
+        return partial(normalise, mean=self.mean, std=self.std)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -98,6 +92,24 @@ class Dataset:
             for tensor in (split.images, split.labels):
                 digest.update(tensor.contiguous().numpy())
         return digest.hexdigest()
+
+
+def normalise(images: Tensor, *, mean: Tensor, std: Tensor) -> Tensor:
+    """Scale images by the mean and standard deviation of each channel.
+
+    Parameters
+    ----------
+    images : Tensor (N, C, H, W), uint8
+    mean, std : Tensor (C,)
+        Of each channel, intensities from 0 to 1.
+
+    Returns
+    -------
+    Tensor (N, C, H, W), float32
+        On the device of `images`; 0 is the mean colour.
+    """
+    mean, std = (t.to(images.device).view(-1, 1, 1) for t in (mean, std))
+    return (images.float() / 255 - mean) / std
 
 
 Source = tuple[Tensor, Callable[[Tensor], Split]]  # labels of all there is, and how to read some rows of it

@@ -27,6 +27,7 @@ def fill(
     load_model: Callable[[str, int], nn.Module],
     images: Tensor,
     *,
+    normalise: Callable[[Tensor], Tensor] | None = None,
     batch_size: int | None = None,
     progress: bool = True,
     client: "Client | None" = None,
@@ -43,8 +44,11 @@ def fill(
         A store made by `occlusion_store.create_or_open`, which fixes patch, stride, baseline and precision.
     load_model : callable
         Gives the network of a (model, epoch), on the device to compute on; called once a state that lacks something.
-    images : Tensor, float, shape (N, C, H, W)
-        The normalised images the store was made for, in its order.
+    images : Tensor, shape (N, C, H, W)
+        The images the store was made for, in its order.
+    normalise : callable, optional
+        Makes a block of them what the networks take, where it is needed, so that a large number may stay uint8; see
+        `Dataset.normaliser`. By default they are normalised already.
     batch_size : int, optional
         As for `occluded_logits`.
     progress : bool
@@ -78,10 +82,10 @@ def fill(
     blocks = {block: images[occlusion_store.rows_of(group, block)] for block in {block for _, block in todo}}
     total = sum(len(blocks[block]) for _, block in todo) * group["logits"].shape[-1]
     if client is None:
-        done = _here(path, load_model, batch_size, todo, blocks)
+        done = _here(path, load_model, normalise, batch_size, todo, blocks)
     else:
         held = {block: cluster.hold(client, part) for block, part in blocks.items()}
-        tasks = [(path, load_model, batch_size, *chunk, held[chunk[1]]) for chunk in todo]
+        tasks = [(path, load_model, normalise, batch_size, *chunk, held[chunk[1]]) for chunk in todo]
         done = cluster.completed(client, _compute, tasks)
     with tqdm(total=total, desc="occlusion", unit="map", unit_scale=True, disable=not progress) as bar:
         for maps in done:
@@ -100,6 +104,7 @@ def _check(path: Path | UPath, state: int, block: int) -> int:
 def _here(
     path: Path | UPath,
     load_model: Callable[[str, int], nn.Module],
+    normalise: Callable[[Tensor], Tensor] | None,
     batch_size: int | None,
     todo: Iterable[tuple[int, int]],
     blocks: Mapping[int, Tensor],
@@ -117,7 +122,7 @@ def _here(
         written = None
         for (state, numbers), model in zip(by_state.items(), models, strict=True):
             for block in numbers:
-                logits = _explain(group, model, blocks[block], batch_size)
+                logits = _explain(group, model, blocks[block], normalise, batch_size)
                 if written:
                     yield written.result()
                 written = writer.submit(_write, group, state, block, logits)
@@ -139,6 +144,7 @@ def _ahead(pool: Executor, function: Callable, items: Iterable[tuple]) -> Iterat
 def _compute(
     path: Path | UPath,
     load_model: Callable[[str, int], nn.Module],
+    normalise: Callable[[Tensor], Tensor] | None,
     batch_size: int | None,
     state: int,
     block: int,
@@ -147,11 +153,18 @@ def _compute(
     """Compute one block and write it, on a worker; returns the number of maps."""
     group = occlusion_store.open_group(path, mode="r+")
     model = load_model(*occlusion_store.states_of(group)[state])
-    return _write(group, state, block, _explain(group, model, images, batch_size))
+    return _write(group, state, block, _explain(group, model, images, normalise, batch_size))
 
 
-def _explain(group: zarr.Group, model: nn.Module, images: Tensor, batch_size: int | None) -> np.ndarray:
+def _explain(
+    group: zarr.Group,
+    model: nn.Module,
+    images: Tensor,
+    normalise: Callable[[Tensor], Tensor] | None,
+    batch_size: int | None,
+) -> np.ndarray:
     settings = {name: group.attrs[name] for name in SETTINGS}
+    images = images if normalise is None else normalise(images)
     return occluded_logits(model, images, batch_size=batch_size, **settings).numpy()
 
 

@@ -250,6 +250,7 @@ def _engine(model: nn.Module, images: Tensor, where: tuple[Tensor, Tensor, Tenso
         rewrite.products_in_bfloat16(traced)
     if fusion.available(images.device):
         fusion.fuse_pointwise(traced, batch_size=batch_size, keep=boxes)
+    rewrite.free_when_dropped(traced)
     fast = Incremental(traced, boxes, *where)
     row, col = (torch.tensor([0, len(side) // 2, len(side) - 1], device=images.device) for side in where[:2])
     answers = []

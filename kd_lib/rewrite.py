@@ -4,6 +4,7 @@ Each pass takes a traced network and leaves out work that is provably not needed
 safe to rewrite, is left alone.
 """
 
+import copy
 import itertools
 import operator
 from collections import Counter, defaultdict
@@ -53,7 +54,10 @@ def for_inference(model: nn.Module, image: Tensor) -> fx.GraphModule:
     """
     traced = _trace(model)
     check_folding(traced)
-    traced = fuse(traced)
+    copied = copy.deepcopy(traced)
+    free_when_dropped(traced)
+    traced = fuse(copied, inplace=True, no_trace=True)
+    free_when_dropped(copied)
     work_out_of_place(traced)
     shapes(traced, image)
     small_convolutions_as_products(traced, frozen=True)  # the shapes stay
@@ -93,6 +97,14 @@ def _trace(model: nn.Module) -> fx.GraphModule:
     except Exception as error:  # tracing runs the network's own code on proxies: anything may come back
         raise CannotRewrite(f"it cannot be traced: {' '.join(str(error).split())[:160]}") from error
     return traced
+
+
+def free_when_dropped(traced: fx.GraphModule) -> None:
+    """Let the last reference to a traced network free its weights at once; its graph is not to be changed any more.
+
+    The graph refers back to the network, and Python finds such cycles late: it does not see how much memory they hold.
+    """
+    traced.graph.owning_module = None
 
 
 def check_folding(traced: fx.GraphModule) -> None:

@@ -57,7 +57,6 @@ parameters.check(globals())
 place = store.Run(run)
 dataset = study.load_data(place)
 probe = dataset.probe
-images = dataset.normalise(probe.images)
 states = study.states(place, every_epoch)
 group = occlusion_store.create_or_open(
     place.occlusion,
@@ -65,7 +64,7 @@ group = occlusion_store.create_or_open(
     labels=probe.labels,
     index=probe.index,
     class_names=dataset.class_names,
-    image_size=tuple(images.shape[-2:]),
+    image_size=tuple(probe.images.shape[-2:]),
     patch=patch,
     stride=stride,
     baseline=baseline,
@@ -75,7 +74,8 @@ group = occlusion_store.create_or_open(
 # %%
 started = time.perf_counter()
 with cluster.connect(executor) as client:
-    blocks = explaining.fill(place.occlusion, partial(study.network, place, device=device), images, client=client)
+    load = partial(study.network, place, device=device)
+    blocks = explaining.fill(place.occlusion, load, probe.images, normalise=dataset.normaliser, client=client)
 if blocks:
     place.record("seconds_occlusion", round(time.perf_counter() - started, 1))
 dict(occlusion_store.open_logits(place.occlusion).sizes)
@@ -98,9 +98,9 @@ charts.map_grid(
 # the book uses 4 pixels unless a parameter says otherwise.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-patches", "caption": "The image explained with patches of four sizes for the true class, by three of the networks."}}
-step = max(1, min(images.shape[-2:]) // 32)
+step = max(1, min(probe.images.shape[-2:]) // 32)
 patches = [step * size for size in (1, 2, 4, 8)]
-one, target = images[example : example + 1], int(probe.labels[example])
+one, target = dataset.normalise(probe.images[example : example + 1]), int(probe.labels[example])
 rows = []
 for name in names[:3]:
     net = study.network(place, name, device=device)
@@ -125,7 +125,8 @@ charts.map_grid(
 net = study.network(place, names[0], device=device)
 shown = [int((probe.labels == k).nonzero()[0]) for k in range(min(4, len(dataset.class_names)))]
 methods = [
-    attributions.methods(net, images[i : i + 1], int(probe.labels[i]), patch=patch, stride=stride) for i in shown
+    attributions.methods(net, pixels[None], int(probe.labels[i]), patch=patch, stride=stride)
+    for i, pixels in zip(shown, dataset.normalise(probe.images[shown]), strict=True)
 ]
 charts.map_grid(
     [

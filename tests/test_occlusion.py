@@ -1,3 +1,5 @@
+import gc
+import weakref
 from functools import partial
 
 import numpy as np
@@ -8,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from kd_lib import data, models, rewrite, store, training
+from kd_lib import data, models, occlusion, rewrite, store, training
 from kd_lib.occlusion import occluded_logits, pick_precision, saliency_maps, windows
 from kd_lib.similarity import pearson
 from tests.networks import NETWORKS, network
@@ -258,3 +260,21 @@ def test_bad_images_and_logits_are_named():
         saliency_maps(np.zeros((1, 25, 2), np.float32), image_size=(8, 8))
     with pytest.raises(ValueError, match="unknown output 'probabilities': expected 'logits' or 'probs'"):
         saliency_maps(np.zeros((1, 26, 2), np.float32), image_size=(8, 8), output="probabilities")
+
+
+def test_the_rewritten_network_is_freed_with_the_answer(monkeypatch):
+    modules = []
+
+    class Noted(occlusion.Incremental):
+        def __init__(self, traced, *where):
+            modules.extend(weakref.ref(module) for module in traced.modules())
+            super().__init__(traced, *where)
+
+    monkeypatch.setattr(occlusion, "Incremental", Noted)
+    gc.disable()  # else it might come by
+    try:
+        occluded_logits(models.build("resnet10", 3), torch.randn(1, 3, 32, 32), patch=16, stride=16)
+        assert modules
+        assert not [module for module in modules if module() is not None]
+    finally:
+        gc.enable()
