@@ -290,6 +290,29 @@ def intervals(
 
 
 @_unless_empty
+def threshold_sweep(
+    shares: pd.DataFrame, marks: Sequence[float], *, colour: str, title: str, description: str
+) -> alt.FacetChart:
+    """Share of maps by the threshold it counts from (columns threshold, share, target), with some thresholds marked."""
+    kinds = [k for k in COLOURS if k in set(shares[colour])]
+    rules = pd.DataFrame({"at": marks}).merge(shares[["target"]].drop_duplicates(), how="cross")
+    base = alt.Chart(pd.concat([shares, rules]))
+    layers = alt.layer(
+        base.mark_line(point=True)
+        .encode(
+            x=alt.X("threshold:Q", title="threshold T_c"),
+            y=alt.Y("share:Q", title="share of maps above it", scale=alt.Scale(domain=[0, 1])),
+            color=alt.Color(f"{colour}:N", title=None, scale=_colour(kinds)),
+        )
+        .transform_filter("isValid(datum.threshold)"),
+        base.mark_rule(strokeDash=[4, 3], color="#777").encode(x="at:Q").transform_filter("isValid(datum.at)"),
+    ).properties(width=WIDTH // 2 - 60, height=200)
+    return layers.facet(
+        column=alt.Column("target:N", title=None, sort=["on target", "off target"]), title=title
+    ).properties(description=description)
+
+
+@_unless_empty
 def heat_map(
     cells: pd.DataFrame,
     *,

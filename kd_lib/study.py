@@ -18,6 +18,7 @@ from kd_lib import (
     multiview,
     occlusion,
     occlusion_store,
+    references,
     similarity,
     store,
     training,
@@ -333,6 +334,16 @@ def to_ensemble(run: store.Run) -> pd.DataFrame:
         models=members,
     )
     return named(frame, run)
+
+
+def references_of(run: store.Run) -> pd.DataFrame:
+    """Floors and ceilings of similarity in this run, see `references`; every network, in one frame."""
+    frames = [references.floors(maps(run, name), labels(run), model=name) for name in networks(run)]
+    for name in explained_at_every_epoch(run):
+        epochs = run.epochs(name)
+        stored = {epoch: maps(run, name, epoch) for epoch in (epochs[0], *epochs[-2:])}
+        frames.append(references.over_training(stored, labels(run), model=name))
+    return named(pd.concat(frames, ignore_index=True), run)
 
 
 def named(frame: pd.DataFrame, run: store.Run) -> pd.DataFrame:

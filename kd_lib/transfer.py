@@ -10,6 +10,7 @@ from kd_lib.similarity import check_threshold, compare
 from kd_lib.statistics import holm, interval, sign_flip_test, standardised
 
 COLUMNS = ("kind", "model", "image", "target", "label", "on_target", "pearson", "cosine")  # of `to_ensemble`
+SWEEP = tuple(step / 20 for step in range(20))  # thresholds from 0 to 0.95
 
 
 def leave_one_out(logits: ArrayLike) -> np.ndarray:
@@ -151,6 +152,31 @@ def shares(
         counts = {"maps": len(group), "images": group.image.nunique(), "undefined": int(group[similarity].isna().sum())}
         rows.append(dict(zip(by, key, strict=True)) | {"share": share, "low": low, "high": high} | counts)
     return pd.DataFrame(rows, columns=[*by, "share", "low", "high", "maps", "images", "undefined"])
+
+
+def sweep(frame: pd.DataFrame, *, by: Sequence[str], similarity: str = "pearson") -> pd.DataFrame:
+    """Share of maps whose similarity reaches the threshold, for every threshold of `SWEEP`.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        One row a comparison of two maps, with the columns `similarity` and those of `by`.
+    by : sequence of str
+        Columns that tell the groups apart.
+    similarity : {'pearson', 'cosine'}
+        Which similarity; NaN, of a constant map, reaches no threshold.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `by`, threshold and share.
+    """
+    by = list(by)
+    found = []
+    for key, group in frame.groupby(by, sort=False):
+        shares = (group[similarity].to_numpy()[:, None] >= np.array(SWEEP)).mean(0)
+        found.append(pd.DataFrame(dict(zip(by, key, strict=True)) | {"threshold": SWEEP, "share": shares}))
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=[*by, "threshold", "share"])
 
 
 def gain(

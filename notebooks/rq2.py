@@ -69,6 +69,21 @@ charts.intervals(
 )
 
 # %% [markdown]
+# ## Floors and ceilings
+#
+# What do these similarities mean? Below are maps that should have nothing in common: one network's maps of another image
+# of the class, its maps of the same image for another class, and the maps of an untrained network. Above are maps that
+# should be nearly the same, those of a network's last two epochs (networks explained at every epoch only).
+
+# %%
+references = study.references_of(place)
+bounds = transfer.shares(references, t_c, by=["kind", "target"])
+means = references.groupby(["kind", "target"], sort=False)["pearson"].mean().rename("mean similarity").reset_index()
+bounds = bounds.merge(means, on=["kind", "target"])
+place.write_csv(bounds, "rq2_references")
+bounds.drop(columns=["undefined"]).set_index(["kind", "target"]).round(3)
+
+# %% [markdown]
 # ## Which features does each network's map show?
 #
 # *Utilisation* of a feature is the number of maps that show it over the number of images in which it is visible. The

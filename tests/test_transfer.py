@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from kd_lib.similarity import pearson
-from kd_lib.transfer import gain, leave_one_out, shares, to_ensemble
+from kd_lib.transfer import gain, leave_one_out, shares, sweep, to_ensemble
 
 
 def test_leave_one_out_by_hand():
@@ -167,3 +167,13 @@ def test_gain_by_hand():
     assert found["p (Holm)"].tolist() == [1, 1]
     undefined = frame.assign(pearson=frame.pearson.where((frame.kind != "distilled") | (frame.image == 0)))
     assert gain(undefined).images.tolist() == [1, 1]
+
+
+def test_a_sweep_counts_at_every_threshold():
+    frame = pd.DataFrame({"kind": "x", "target": "y", "pearson": [0.0, 0.5, 0.5, 0.96, np.nan]})
+    found = sweep(frame, by=["kind", "target"]).set_index("threshold")["share"]
+    assert found[[0.0, 0.05, 0.5, 0.55, 0.95]].tolist() == [0.8, 0.6, 0.6, 0.2, 0.2]
+    assert len(found) == 20
+    at = shares(frame.assign(image=range(5)), 0.5, by=["kind"])
+    assert found[0.5] == at["share"].item()
+    assert list(sweep(frame[:0], by=["kind", "target"])) == ["kind", "target", "threshold", "share"]

@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+
+from kd_lib import references
+
+LABELS = np.array([0, 1, 0, 1, 1, 2])
+
+
+@pytest.fixture
+def maps():
+    return np.random.default_rng(0).normal(size=(6, 3, 4, 4))
+
+
+def test_the_other_image_is_the_next_of_its_class(maps):
+    maps[2] = maps[0]  # of class 0 there are these two
+    found = references.floors(maps, LABELS, model="a")
+    other = found[found.kind == references.OTHER_IMAGE]
+    assert sorted(other.image.unique()) == [0, 1, 2, 3, 4]  # class 2 has one image
+    assert other[other.label == 0].pearson.to_numpy() == pytest.approx(1)
+    assert (other[other.label == 1].pearson < 0.99).all()
+
+
+def test_the_other_class_is_the_next_one(maps):
+    maps[:, 0] = -maps[:, 2]
+    found = references.floors(maps, LABELS, model="a")
+    other = found[found.kind == references.OTHER_CLASS]
+    assert len(other) == 18
+    assert other[other.target == 2].pearson.to_numpy() == pytest.approx(-1)
+    assert (other[other.target == 0].pearson.abs() < 0.99).all()
+
+
+def test_training_is_seen_from_its_first_and_its_last_but_one_epoch(maps):
+    stored = {0: -maps, 2: maps, 1: np.random.default_rng(1).normal(size=maps.shape), 3: 2 * maps + 1}
+    found = references.over_training(stored, LABELS, model="a").set_index("kind").pearson
+    assert found[references.UNTRAINED].to_numpy() == pytest.approx(-1)
+    assert found[references.LAST_TWO].to_numpy() == pytest.approx(1)
