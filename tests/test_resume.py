@@ -7,10 +7,9 @@ import time
 
 import pandas as pd
 import pytest
-import torch
 
 from kd_lib import files, models, store
-from tests.trainings import DROPOUT, checkpoints, coloured, files_in, net, train
+from tests.trainings import DROPOUT, EPOCHS, KILLED, checkpoints, coloured, files_in, net, train, train_in_child
 
 
 def test_a_trained_network_is_only_read(tmp_path, capsys):
@@ -46,20 +45,6 @@ def test_stopped_between_two_writes_ends_in_the_same_bits(tmp_path, monkeypatch,
     assert checkpoints(tmp_path / "stopped") == checkpoints(tmp_path / "whole")
     pd.testing.assert_frame_equal(resumed.drop(columns="images_per_second"), whole.drop(columns="images_per_second"))
     assert not leftover.exists()
-
-
-EPOCHS = 6
-KILLED = {
-    "component": {"name": "a", "optimiser": "sgd"},
-    "distilled": {"name": "distilled", "optimiser": "adam", "max_lr": 0.005},
-}
-
-
-def train_in_child(folder, case):
-    torch.set_num_threads(1)
-    options = dict(KILLED[case])
-    teacher = models.Ensemble([net(1), net(2)]) if case == "distilled" else None
-    train(folder, data=coloured(n=64), teacher=teacher, arch=DROPOUT, epochs=EPOCHS, flip=True, **options)
 
 
 @pytest.fixture(scope="module")

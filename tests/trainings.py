@@ -8,6 +8,11 @@ from kd_lib.data import Dataset, Split
 SMALL = "shufflenet_v2_x0_5"  # 0.3 million weights, batch normalisation
 DROPOUT = "mobilenet_v3_small"  # draws random numbers in its forward pass
 CLASSES = ("red", "green", "blue")
+EPOCHS = 6
+KILLED = {
+    "component": {"name": "a", "optimiser": "sgd"},
+    "distilled": {"name": "distilled", "optimiser": "adam", "max_lr": 0.005},
+}
 
 
 def coloured(n=48, size=32, seed=0):
@@ -47,3 +52,11 @@ def checkpoints(folder, name="a"):
 
 def files_in(folder):
     return [file for file in folder.rglob("*") if file.is_file()]
+
+
+def train_in_child(folder, case):
+    """Train in a process that is to be killed; it imports this module, which wants no pytest."""
+    torch.set_num_threads(1)
+    options = dict(KILLED[case])
+    teacher = models.Ensemble([net(1), net(2)]) if case == "distilled" else None
+    train(folder, data=coloured(n=64), teacher=teacher, arch=DROPOUT, epochs=EPOCHS, flip=True, **options)
