@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 from bench import occlusion, page, peers, training
@@ -24,16 +25,18 @@ def measure(device: torch.device) -> dict:
 
     def show(name: str, value) -> None:
         found[name] = value.to_dict("records") if hasattr(value, "to_dict") else value
-        print(f"\n{device.type}: {name}\n{value}", flush=True)
+        print(f"\n{device.type}: {name}\n{json.dumps(found[name], indent=1)}", flush=True)
 
     frame = occlusion.beside_peers(model, images, classes)
-    show("occlusion", frame)
+    others = occlusion.beside_others(model, images)
+    show("occlusion", pd.concat([frame, others]))
     show("share of peak", occlusion.share_of_peak(model, images, frame, classes))
     show("growth", occlusion.growth(model, images))
     if device.type == "cpu":
         show("two workers", occlusion.workers(model, images))
-        show("memory", occlusion.memory())
     show("training", training.beside_a_loader(dataset, device, ARCHS))
+    if device.type == "cpu":
+        show("memory", occlusion.memory())
     return found
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+BLOCK = 1000  # images
+
 
 def peak() -> float:
     """Most memory of this process that was resident so far, in MB; what getrusage tells starts at its parent's."""
@@ -22,5 +24,5 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         weights = occlusion.write_weights(folder, models.build(occlusion.ARCH, 10))
         pixels = torch.full((images, 3, 32, 32), 7, dtype=torch.uint8)
-        occlusion.fill(weights, pixels, states, patch=16, stride=16, block=100)
+        occlusion.fill(weights, pixels, states, patch=16, stride=16, block=BLOCK)
     print(round(peak() - before))

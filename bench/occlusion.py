@@ -1,5 +1,6 @@
 """The occlusion engine: beside its peers, against the hardware's peak, and how its cost grows."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -20,7 +21,8 @@ from kd_lib import cluster, explaining, fusion, models, occlusion, occlusion_sto
 from kd_lib.data import Dataset
 
 ARCH, PATCH, STRIDE = "resnet18", 4, 1
-IMAGES, FEW = 48, 8  # FEW for those that take too long otherwise
+WEIGHTS = "weights.safetensors"
+IMAGES, FEW = 48, 4  # FEW for those that take too long otherwise
 MEMORY = [(100, 1), (100_000, 1), (100, 650)]  # images and states, explained with a patch of half the side
 
 
@@ -30,7 +32,7 @@ def trained(dataset: Dataset, device: torch.device) -> nn.Module:
     with tempfile.TemporaryDirectory() as folder:
         run = store.Run(folder)
         training.train("a", dataset, regime, run=run, seed=0, device=device.type, verbose=False)
-        model = models.build(ARCH, len(dataset.class_names)).to(device, memory_format=torch.channels_last)
+        model = models.build(ARCH, len(dataset.class_names)).to(device)  # as whoever loads a checkpoint has it
         return store.load_checkpoint(run.checkpoint_path("a", 2), model).eval()
 
 
@@ -47,6 +49,7 @@ def beside_peers(model: nn.Module, images: Tensor, classes: int) -> pd.DataFrame
     """
     sweep = partial(peers.captum, model, images, PATCH)
     best = {target: min(peers.PERTURBATIONS, key=lambda p: seconds(_with(sweep, target, p))) for target in (0, None)}
+    laid_out = copy.deepcopy(model).to(memory_format=torch.channels_last)
     all_classes, one_class = len(images) * classes, len(images)
     ways: dict[str, tuple[Callable, int]] = {
         "this engine, float32": (lambda: engine(model, images), all_classes),
@@ -55,11 +58,42 @@ def beside_peers(model: nn.Module, images: Tensor, classes: int) -> pd.DataFrame
             _with(sweep, None, best[None]),
             all_classes,
         ),
+        "Captum, likewise, with the network's weights in channels-last order": (
+            partial(peers.captum, laid_out, images, PATCH, target=None, perturbations=best[None]),
+            all_classes,
+        ),
         f"Captum, a call a class, perturbations_per_eval={best[0]}": (_with(sweep, 0, best[0]), one_class),
         "Captum, a call a class, as it comes": (_with(sweep, 0, 1), one_class),
     }
-    few = peers.others(model, images[:FEW], PATCH)
-    ways |= {f"{name}, a call a class": (call, FEW) for name, call in few.items()}
+    return _rates(ways)
+
+
+def beside_others(model: nn.Module, images: Tensor) -> pd.DataFrame:
+    """Measure other libraries in a process of their own: TensorFlow, which Xplique brings, would slow this one."""
+    with tempfile.TemporaryDirectory() as folder:
+        torch.save(images[:FEW].cpu(), Path(folder) / "images.pt")
+        write_weights(folder, model)
+        command = [sys.executable, "-m", "bench.others", folder, images.device.type]
+        answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return pd.DataFrame(json.loads(answer.splitlines()[-1]))
+
+
+def rate_others(folder: Path, device: torch.device) -> pd.DataFrame:
+    """Do the work of `beside_others`."""
+    model = _restore(folder / WEIGHTS, device, "a", 0)
+    images = torch.load(folder / "images.pt", weights_only=True).to(device)
+    ways = {
+        f"this engine, {precision}": (partial(engine, model, images, precision=precision), 10 * len(images))
+        for precision in ("float32", "auto")
+    }
+    ways |= {
+        f"{name}, a call a class": (call, len(images)) for name, call in peers.others(model, images, PATCH).items()
+    }
+    return _rates(ways)[2:]
+
+
+def _rates(ways: dict[str, tuple[Callable, int]]) -> pd.DataFrame:
+    """Time every way, each with the number of maps that counts for one call."""
     taken = medians({name: call for name, (call, _) in ways.items()})
     rates = {name: maps / taken[name] for name, (_, maps) in ways.items()}
     frame = pd.DataFrame({"way": list(rates), "maps a second": list(rates.values())})
@@ -97,9 +131,7 @@ def share_of_peak(model: nn.Module, images: Tensor, frame: pd.DataFrame, classes
 
 def growth(model: nn.Module, images: Tensor) -> dict[str, float]:
     """Ratios of times: twice the images, twice the states, ten times the classes."""
-    narrow, wide = (
-        models.build(ARCH, classes).to(images.device, memory_format=torch.channels_last).eval() for classes in (10, 100)
-    )
+    narrow, wide = (models.build(ARCH, classes).to(images.device).eval() for classes in (10, 100))
     half = images[: len(images) // 2]
     with tempfile.TemporaryDirectory() as folder:
         weights = write_weights(folder, model)
@@ -136,7 +168,7 @@ def workers(model: nn.Module, images: Tensor) -> float:
 
 def write_weights(folder: str, model: nn.Module) -> Path:
     """Write a checkpoint of a network of 10 classes, from which `fill` restores it."""
-    path = Path(folder) / "weights.safetensors"
+    path = Path(folder) / WEIGHTS
     store.save_checkpoint(path, model)
     return path
 
@@ -164,7 +196,7 @@ def fill(
 
 
 def _restore(weights: Path, device: torch.device, name: str, epoch: int) -> nn.Module:
-    model = models.build(ARCH, 10).to(device, memory_format=torch.channels_last)
+    model = models.build(ARCH, 10).to(device)
     return store.load_checkpoint(weights, model).eval()
 
 

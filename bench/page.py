@@ -33,7 +33,8 @@ def _device(found: Mapping) -> Iterable[str]:
         f"{occlusion.ARCH}: patch {occlusion.PATCH}, stride {occlusion.STRIDE}. All ways in float32 but for *auto*, "
         f"which is {found['share of peak'][1]['in']} here. Of a library that explains one class at a time a single "
         f"call was timed and counted for every class; Quantus and Xplique, where they were installed, explained "
-        f"{occlusion.FEW} images, Xplique with its own weighting of overlapping windows."
+        f"{occlusion.FEW} images in a process of their own, beside the engine, Xplique with its own weighting of "
+        "overlapping windows."
     )
     yield _table(
         ["", "maps a second", "slower than float32", "slower than auto"],

@@ -138,9 +138,10 @@ def completed(client: "Client | None", function: Callable, tasks: Iterable[tuple
 
     coming = (client.submit(function, *task, pure=False) for task in tasks)
     begun = set(islice(coming, IN_FLIGHT))
-    running = as_completed(begun, with_results=True)
+    running = as_completed(begun)
     try:
-        for future, result in running:
+        for future in running:
+            result = future.result()  # fetched here, where an error that fetching meets is raised
             begun.remove(future)
             for another in islice(coming, 1):
                 begun.add(another)

@@ -44,6 +44,9 @@ CHARTS = {
         value_title="v",
         **WORDS,
     ),
+    "threshold_sweep": lambda: charts.threshold_sweep(
+        grid(target="on target", kind="component", threshold=[0.0, 0.5], share=[1, 0.4]), [0.53], colour="kind", **WORDS
+    ),
     "image_grid": lambda: charts.image_grid([("row", np.zeros((2, 3, 8, 8), np.uint8))], **WORDS),
     "map_grid": lambda: charts.map_grid(
         [("row", np.zeros((3, 8, 8), np.uint8), [np.eye(8), -np.eye(8)])], ["one", "two"], **WORDS
@@ -65,6 +68,17 @@ def test_marks_are_drawn():
     assert "1.00" in svg
     assert "What it shows" in svg
     assert len(re.findall(r'aria-roledescription="rect mark"|class="mark-rect', svg)) >= 1
+
+
+def test_a_sweep_marks_its_thresholds():
+    svg = html(CHARTS["threshold_sweep"]())
+    assert len(re.findall(r'aria-roledescription="rule mark"', svg)) == 1
+    assert len(re.findall(r'aria-roledescription="point"|aria-roledescription="circle"', svg)) >= 2
+
+
+def test_where_there_is_nothing_to_draw_the_chart_says_so():
+    text = html(charts.boxes(grid(g=[]), group="g", colour="kind", value_title="v", **WORDS))
+    assert "Nothing to draw for “What it shows”" in text
 
 
 def test_the_same_figure_is_the_same_bytes():
