@@ -7,7 +7,12 @@ from pathlib import Path
 import yaml
 
 PROJECT = Path(__file__).resolve().parent.parent
-CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib", "universal_pathlib": "universal-pathlib"}
+CONDA_NAMES = {
+    "pytorch": "torch",
+    "matplotlib-base": "matplotlib",
+    "universal_pathlib": "universal-pathlib",
+    "playwright-python": "playwright",
+}
 
 
 def requirements():
