@@ -1,5 +1,6 @@
 """RQ2: which features the networks use, and whether they differ between seeds."""
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -10,8 +11,9 @@ from numpy.typing import ArrayLike
 from sklearn.metrics.pairwise import cosine_similarity
 from upath import UPath
 
+from kd_lib import files
 from kd_lib.similarity import compare
-from kd_lib.tables import check_unique, coded, read_table, whole_numbers
+from kd_lib.tables import check_unique, coded, read_header, read_table, whole_numbers
 
 # The features that people looked for, Gardner (2022).
 FEATURES = {
@@ -60,16 +62,54 @@ def pairs_of_components(
     )
 
 
-def read_utilisation(folder: str | Path | UPath, animals: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def table_of(class_name: str) -> str:
+    """Name by which the tables of a class go: the thesis writes those of dog and frog in the plural."""
+    return f"{class_name}s" if class_name in FEATURES else class_name
+
+
+def shown_path(folder: str | Path | UPath, table: str) -> Path | UPath:
+    """Return where it is said which features the maps of a class show."""
+    return _folder(folder) / f"rq2 - {table}.csv"
+
+
+def visible_path(folder: str | Path | UPath, table: str) -> Path | UPath:
+    """Return where it is said which features the images of a class show."""
+    return _folder(folder) / f"rq2 - {table} - visible.csv"
+
+
+def tables(folder: str | Path | UPath) -> list[str]:
+    """Names of the tables in a folder, such as dogs and frogs."""
+    found = [re.fullmatch(r"rq2 - (.+)\.csv", name) for name in files.names_in(_folder(folder))]
+    return [name[1] for name in found if name and not name[1].endswith(" - visible")]
+
+
+def feature_names(folder: str | Path | UPath, table: str) -> tuple[str, ...]:
+    """Features that a class was looked at for: the columns of its table of what is visible.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such table.
+    ValueError
+        If it is no table of features.
+    """
+    path = visible_path(folder, table)
+    names = tuple(name for name in read_header(path) if name != "image")
+    if not names:
+        raise ValueError(f"{path}, line 1: no feature; expected the column image and one for each feature")
+    return names
+
+
+def read_utilisation(folder: str | Path | UPath, table: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read which features people saw in the maps, and in the images.
 
     Parameters
     ----------
     folder : str, Path or UPath
-        Folder with ``rq2 - ANIMALS.csv`` (columns image, model and one a feature: 1 where the map shows it, else 0) and
-        ``rq2 - ANIMALS - visible.csv`` (columns image and one a feature: 1 where the image shows it, else 0).
-    animals : {'dogs', 'frogs'}
-        Which of the two classes.
+        Folder with ``rq2 - TABLE.csv`` (columns image, model and one a feature: 1 where the map shows it, else 0) and
+        ``rq2 - TABLE - visible.csv`` (columns image and one a feature: 1 where the image shows it, else 0).
+    table : str
+        'dogs', 'frogs', or the name of another class.
 
     Returns
     -------
@@ -81,31 +121,43 @@ def read_utilisation(folder: str | Path | UPath, animals: str) -> tuple[pd.DataF
     FileNotFoundError
         If a file is missing.
     ValueError
-        If the animals are unknown; a column is missing or unknown, a row double, a cell empty or other than 0 or 1; or
-        a map is of an image, or shows a feature, that the other file lacks. Names file and line.
+        If a column is missing or unknown (the features are the columns of the second file), a row double, a cell empty
+        or other than 0 or 1; or a map is of an image, or shows a feature, that the other file lacks. Names file and
+        line.
     """
-    features = {f"{name}s": names for name, names in FEATURES.items()}
-    if animals not in features:
-        raise ValueError(f"animals {animals!r}: expected {' or '.join(features)}")
-    names = features[animals]
-    folder = Path(folder) if isinstance(folder, str) else folder
-    shown_path = folder / f"rq2 - {animals}.csv"
-    visible_path = folder / f"rq2 - {animals} - visible.csv"
-    shown = _read_ticks(shown_path, ("image", "model"), names)
-    visible = _read_ticks(visible_path, ("image",), names)
+    shown_file, visible_file = shown_path(folder, table), visible_path(folder, table)
+    names = feature_names(folder, table)
+    shown = read_ticks(shown_file, ("image", "model"), names)
+    visible = read_ticks(visible_file, ("image",), names)
     unseen = shown.image[~shown.image.isin(visible.image)]
     if len(unseen):
         image, line = unseen.iloc[0], unseen.index[0]
-        raise ValueError(f"{shown_path}, line {line}: image {image} has no row in {visible_path.name}; add one there")
+        raise ValueError(f"{shown_file}, line {line}: image {image} has no row in {visible_file.name}; add one there")
     in_image = visible.set_index("image").loc[shown.image, list(names)].set_axis(shown.index)
     absent = (shown[list(names)] & ~in_image).stack()
     if absent.any():
         line, name = absent.index[absent][0]
         raise ValueError(
-            f"{shown_path}, line {line}: the map shows {name!r}, not visible in image {shown.image[line]} by "
-            f"{visible_path.name}; correct one of the two"
+            f"{shown_file}, line {line}: the map shows {name!r}, not visible in image {shown.image[line]} by "
+            f"{visible_file.name}; correct one of the two"
         )
     return shown.reset_index(drop=True), visible.reset_index(drop=True)
+
+
+def read_ticks(path: Path | UPath, ids: tuple[str, ...], names: tuple[str, ...]) -> pd.DataFrame:
+    """Read a table with the columns `ids` (image, or image and model) and a 1 or 0 for each of the features `names`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        See `read_utilisation`.
+    """
+    table = read_table(path, (*ids, *names))
+    table["image"] = whole_numbers(table, "image", path)
+    for name in names:
+        table[name] = coded(table, name, TICKS, path)
+    check_unique(table[list(ids)], path)
+    return table
 
 
 def utilisation(shown: pd.DataFrame, visible: pd.DataFrame) -> pd.DataFrame:
@@ -287,10 +339,5 @@ def used(importance: ArrayLike, *, share: float = USED) -> np.ndarray:
     return (np.sign(importance) * strong).astype(np.int8)
 
 
-def _read_ticks(path: Path | UPath, ids: tuple[str, ...], names: tuple[str, ...]) -> pd.DataFrame:
-    table = read_table(path, (*ids, *names))
-    table["image"] = whole_numbers(table, "image", path)
-    for name in names:
-        table[name] = coded(table, name, TICKS, path)
-    check_unique(table[list(ids)], path)
-    return table
+def _folder(folder: str | Path | UPath) -> Path | UPath:
+    return Path(folder) if isinstance(folder, str) else folder

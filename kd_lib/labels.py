@@ -230,6 +230,8 @@ class Session:
     answers : dict of str to str
         In the order in which they were given; also of items that are not in the list.
     notes : dict of str to str
+    mentioned : set of str
+        Items that any action was about.
 
     Raises
     ------
@@ -245,6 +247,7 @@ class Session:
         """Read the file again, and start from what it says."""
         self._queue = OrderedDict.fromkeys(self.items)
         self.answers, self.notes, self._steps, self._times = {}, {}, [], []
+        self.mentioned = set()
         self._listed, self._done, self._broken = frozenset(self.items), 0, True
         for row in self.log.read():
             self._apply(row)
@@ -313,6 +316,7 @@ class Session:
         return True
 
     def _apply(self, row: Row) -> None:
+        self.mentioned.add(row.item)
         if row.note or row.action == "note":
             self.notes[row.item] = row.note
         if row.action == "answer":

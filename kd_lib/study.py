@@ -26,6 +26,7 @@ from kd_lib import (
 )
 from kd_lib import threshold as thresholds
 from kd_lib.data import Dataset
+from kd_lib.people import labels as labels_by_people
 
 INDIFFERENT = ("run", "root", "models", "device", "executor", "recompute")  # to what a run computes
 DATA = ("train_size", "test_size", "probe_per_class", "image_size", "mean", "std", "seed")
@@ -358,14 +359,12 @@ def named(frame: pd.DataFrame, run: store.Run) -> pd.DataFrame:
 def labelled_pairs(run: store.Run, pairs: pd.DataFrame, *, view_share: float) -> tuple[pd.DataFrame | None, str]:
     """Those pairs of maps that somebody or something has labelled, with a column `same`, and who or what it was.
 
-    People's labels come first (`annotations/pairs.csv`), then on multi-view images the views that the networks use;
+    People's labels come first (`people.labels`), then on multi-view images the views that the networks use;
     without either the frame is None.
     """
-    path = run.annotations / "pairs.csv"
-    if files.is_there(path):
-        people = thresholds.read_pairs(path)
-        found = thresholds.merge_labels(pairs, people)
-        return found, f"{people['annotator'].nunique()} people, {len(found)} pairs (annotations/pairs.csv)"
+    said = labels_by_people(run)
+    if len(said.pairs):
+        return thresholds.merge_labels(pairs, said.pairs), str(said)
     if run.parameters["data_set"] != "multiview":
         return None, f"none; the published T_c = {thresholds.PUBLISHED} is used"
     used = views_used(run, view_share=view_share)
@@ -379,10 +378,9 @@ def labelled_pairs(run: store.Run, pairs: pd.DataFrame, *, view_share: float) ->
 
 def utilisation(run: store.Run, names: list[str]) -> tuple[dict[str, pd.DataFrame], str]:
     """Utilisation (models by features) of each class for which it is known, and where it is known from."""
-    ticked = [animals for animals in ("dogs", "frogs") if files.is_there(run.annotations / f"rq2 - {animals}.csv")]
+    ticked = {table: features.read_utilisation(run.annotations, table) for table in features.tables(run.annotations)}
     if ticked:
-        tables = {animals: features.read_utilisation(run.annotations, animals) for animals in ticked}
-        return {animals: features.utilisation(*both) for animals, both in tables.items()}, "ticked by people"
+        return {table: features.utilisation(*both) for table, both in ticked.items()}, "ticked by people"
     if run.parameters["data_set"] != "multiview":
         return {}, "none (no tables in annotations/)"
     views, true = load_data(run).probe.views, labels(run)

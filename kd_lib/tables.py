@@ -37,19 +37,7 @@ def read_table(path: str | Path | UPath, columns: tuple[str, ...]) -> pd.DataFra
     ValueError
         If the file is not UTF-8 text, holds no rows, lacks a column or has one more, or a cell is empty or too many.
     """
-    path = Path(path) if isinstance(path, str) else path
-    if (data := files.read_bytes(path)) is None:
-        raise FileNotFoundError(f"{path}: no such file; expected a CSV with the columns {', '.join(columns)}")
-    try:
-        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""))
-        lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: not UTF-8 text; save it from the spreadsheet as 'CSV UTF-8'") from None
-    except csv.Error as error:
-        raise ValueError(f"{path}: not a CSV ({error}); save it from the spreadsheet as 'CSV UTF-8'") from None
-    lines = [(number, row) for number, row in lines if any(row)]
-    if not lines:
-        raise ValueError(f"{path}: empty; expected a CSV with the columns {', '.join(columns)}")
+    lines = _lines(path, f"the columns {', '.join(columns)}")
     header = _trimmed(lines[0][1], len(columns))
     _check_header(path, header, columns)
     rows = {number: _trimmed(row, len(header)) for number, row in lines[1:]}
@@ -63,6 +51,20 @@ def read_table(path: str | Path | UPath, columns: tuple[str, ...]) -> pd.DataFra
             raise ValueError(f"{path}, line {number}: {empty[0]!r} is empty; fill in the cell")
     index = pd.Index(list(rows), name=LINE)
     return pd.DataFrame(list(rows.values()), columns=header, index=index, dtype=str)[list(columns)]
+
+
+def read_header(path: str | Path | UPath) -> tuple[str, ...]:
+    """Read the names of a table's columns.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        See `read_table`; also if a name is blank between others.
+    """
+    header = _trimmed(_lines(path, "the names of columns in the first line")[0][1], 0)
+    if "" in header:
+        raise ValueError(f"{path}, line 1: column {header.index('') + 1} has no name; found {', '.join(header)}")
+    return tuple(header)
 
 
 def whole_numbers(table: pd.DataFrame, column: str, path: str | Path | UPath) -> pd.Series:
@@ -145,6 +147,24 @@ def check_unique(key: pd.DataFrame, path: str | Path | UPath) -> None:
     first = key.index[(key == key.loc[line]).all(axis=1)][0]
     names = ", ".join(f"{name} {value}" for name, value in key.loc[line].items())
     raise ValueError(f"{path}, line {line}: duplicate of line {first} ({names}); keep one of the two")
+
+
+def _lines(path: str | Path | UPath, columns: str) -> list[tuple[int, list[str]]]:
+    """Rows that are not blank, each with its line in the file."""
+    path = Path(path) if isinstance(path, str) else path
+    if (data := files.read_bytes(path)) is None:
+        raise FileNotFoundError(f"{path}: no such file; expected a CSV with {columns}")
+    try:
+        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+        lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: not UTF-8 text; save it from the spreadsheet as 'CSV UTF-8'") from None
+    except csv.Error as error:
+        raise ValueError(f"{path}: not a CSV ({error}); save it from the spreadsheet as 'CSV UTF-8'") from None
+    lines = [(number, row) for number, row in lines if any(row)]
+    if not lines:
+        raise ValueError(f"{path}: empty; expected a CSV with {columns}")
+    return lines
 
 
 def _trimmed(row: list[str], width: int) -> list[str]:

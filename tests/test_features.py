@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from kd_lib import features
 from kd_lib.features import (
     FEATURES,
     cosine_matrix,
@@ -113,10 +114,25 @@ def test_read_utilisation_refuses_the_second_file(folder):
         read_utilisation(path, "dogs")
 
 
-@pytest.mark.parametrize("animals", ["dog", "cats", ""])
-def test_unknown_animals(tmp_path, animals):
-    with pytest.raises(ValueError, match="expected dogs or frogs"):
-        read_utilisation(tmp_path, animals)
+def test_a_class_without_tables_is_said(tmp_path):
+    with pytest.raises(FileNotFoundError, match="rq2 - cats - visible.csv: no such file"):
+        read_utilisation(tmp_path, "cats")
+
+
+def test_any_class_has_the_features_that_its_tables_name(tmp_path):
+    (tmp_path / "rq2 - class 3.csv").write_text("image,model,view 2,view 1\n4,a,1,0\n")
+    (tmp_path / "rq2 - class 3 - visible.csv").write_text("image,view 1,view 2\n4,1,1\n")
+    shown, visible = read_utilisation(tmp_path, "class 3")
+    assert list(shown) == ["image", "model", "view 1", "view 2"]
+    assert utilisation(shown, visible).loc["a"].tolist() == [0, 1]
+    assert features.tables(tmp_path) == ["class 3"]
+    assert [features.table_of(name) for name in ("dog", "frog", "class 3")] == ["dogs", "frogs", "class 3"]
+    (tmp_path / "rq2 - class 3.csv").write_text("image,model,view 1,view 3\n4,a,1,0\n")
+    with pytest.raises(ValueError, match="rq2 - class 3.csv, line 1: missing columns view 2"):
+        read_utilisation(tmp_path, "class 3")
+    (tmp_path / "rq2 - class 3 - visible.csv").write_text("image,,view 2\n4,1,1\n")
+    with pytest.raises(ValueError, match="visible.csv, line 1: column 2 has no name"):
+        read_utilisation(tmp_path, "class 3")
 
 
 def test_never_visible_is_nan():

@@ -1,0 +1,60 @@
+"""A run small enough to be annotated in a test: two networks and a student, untrained, whose maps differ."""
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from kd_lib import data, occlusion_store, store
+
+NAMES = ["a", "b", "distilled"]
+SETTINGS = {
+    "data_set": "multiview",
+    "train_size": 40,
+    "test_size": 60,
+    "probe_per_class": 2,
+    "seed": 0,
+    "components": 2,
+    "arch": "resnet10",
+    "epochs": 1,
+    "ensemble_output": "logits",
+}
+
+
+def make(folder: Path) -> store.Run:
+    """Make a run whose probe images are explained by networks of one random layer."""
+    run = store.Run(folder)
+    dataset = data.load("multiview", train_size=40, test_size=60, probe_per_class=2)
+    run.claim(SETTINGS, dataset_fingerprint=dataset.fingerprint)
+    run.record("class_names", list(dataset.class_names))
+    run.record("root", None)
+    probe = dataset.probe
+    occlusion_store.create_or_open(
+        run.occlusion,
+        states=[(name, 1) for name in NAMES],
+        labels=probe.labels,
+        index=probe.index,
+        class_names=dataset.class_names,
+        image_size=(32, 32),
+        patch=8,
+        stride=4,
+    )
+    images = dataset.normalise(probe.images)
+    occlusion_store.fill(run.occlusion, network, images, progress=False)
+    return run
+
+
+def network(name: str, epoch: int) -> nn.Module:
+    """Give each name a network of its own; all share half of their weights, so that some maps are alike."""
+    torch.manual_seed(0)
+    shared = nn.Linear(3 * 32 * 32, 10)
+    torch.manual_seed(1 + NAMES.index(name))
+    own = nn.Linear(3 * 32 * 32, 10)
+    with torch.no_grad():
+        shared.weight.add_(own.weight)
+    return nn.Sequential(nn.Flatten(), shared).eval()
+
+
+if __name__ == "__main__":
+    make(Path(sys.argv[1]))
