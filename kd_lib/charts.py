@@ -28,6 +28,7 @@ COLOURS = {
     "off target": "#E69F00",
 }
 WIDTH = 560
+MAP_COLOURS = "RdBu_r"  # red raises the score, blue lowers it; safe for colour-blind readers
 
 
 def _figure(spec: dict, **_) -> tuple[dict, dict]:
@@ -122,13 +123,42 @@ def map_grid(
         widest = np.nanmax(np.abs(np.stack(maps)))
         for axis, saliency in zip(line[1:], maps, strict=True):
             limit = (widest if shared else np.nanmax(np.abs(saliency))) or 1.0
-            axis.imshow(saliency, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+            axis.imshow(saliency, cmap=MAP_COLOURS, vmin=-limit, vmax=limit, interpolation="nearest")
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
     for axis, name in zip(axes[0], ["image", *columns], strict=True):
         axis.set_title(name, fontsize=8)
     figure.suptitle(title, fontsize=11)
     return _picture(figure, description)
+
+
+def pictures(images: Sequence[np.ndarray], names: Sequence[str], *, description: str) -> HTML:
+    """Images (H, W, 3 or 4), uint8, side by side, each under its name; `description` is the alternative text."""
+    figure, axes = _grid(1, len(images), (2.2 * len(images), 2.4))
+    for axis, image, name in zip(axes[0], images, names, strict=True):
+        axis.imshow(image, interpolation="nearest")
+        axis.set(xticks=[], yticks=[])
+        axis.set_title(name, fontsize=9)
+    return _picture(figure, description)
+
+
+def colour_maps(maps: Sequence[np.ndarray]) -> np.ndarray:
+    """Colour maps as `map_grid` does, all on one scale that is symmetric about zero.
+
+    Parameters
+    ----------
+    maps : sequence of M ndarray, each of shape (H, W)
+
+    Returns
+    -------
+    ndarray of uint8, shape (M, H, W, 4)
+        Red, green, blue and opacity.
+    """
+    import matplotlib
+
+    maps = np.stack(maps)
+    limit = np.nanmax(np.abs(maps)) or 1.0
+    return matplotlib.colormaps[MAP_COLOURS]((maps / limit + 1) / 2, bytes=True)
 
 
 # ---- tidy frames -----------------------------------------------------------------------------------------------------

@@ -124,8 +124,11 @@ class Log:
             If the file has grown or shrunk since it was read: nothing is written.
         OSError
             If the folder is read-only or the disk full: the row does not count.
+        ValueError
+            If the row fails the check.
         """
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._check(item, action, answer)
         row = Row(time, self.annotator, item, action, answer, tidy(note))
         line = self._line(astuple(row)[: len(COLUMNS)])
         try:
@@ -262,6 +265,11 @@ class Session:
     def steps(self) -> int:
         """How many steps can be undone."""
         return len(self._steps)
+
+    @property
+    def last(self) -> str | None:
+        """What undo takes back: an answer; None for a skip, or where there is no step."""
+        return self.answers.get(self._steps[-1][0]) if self._steps else None
 
     @property
     def done(self) -> int:

@@ -1,0 +1,120 @@
+"""The page of an annotator: a widget that shows one item after another, and keeps every answer before the next one.
+
+It runs in JupyterLab, Notebook 7, VS Code and voila. What it looks like is in `annotator.js` and `annotator.css`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import anywidget
+import traitlets
+from IPython.display import HTML
+
+from kd_lib.labels import Conflict, Session
+
+DONE = {"answer": "Saved.", "skip": "Skipped; it comes back at the end.", "undo": "Taken back.", "note": "Note saved."}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the widget needs to know of a task: `show(item)` gives the parts of a page, `written` is told of answers."""
+
+    title: str
+    session: Session
+    show: Callable[[str], dict]
+    picture: Callable[[dict], HTML]  # a page as a plain picture
+    written: Callable[[str | None, str], None] = lambda item, action: None
+    text_of: Callable[[object], str] = str  # from what the browser sends to what is written
+    value_of: Callable[[str], object] = str  # and back
+
+
+class Annotator(anywidget.AnyWidget):
+    """The widget: one page after another, each answer appended to the annotator's file before the next page appears.
+
+    Parameters
+    ----------
+    task : Task
+    """
+
+    _esm = Path(__file__).with_name("annotator.js")
+    _css = Path(__file__).with_name("annotator.css")
+    page = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, task: Task):
+        self._task, self._serial, self._before = task, 0, None
+        super().__init__(page=self._page_of(reply="", message=self._greeting()))
+        self.on_msg(self._received)
+
+    def _greeting(self) -> str:
+        log, done = self._task.session.log, self._task.session.done
+        torn = " A line that a crash tore was left out." if log.torn else ""
+        return f"Going on after {done} answers.{torn}" if done else f"Answers are saved one by one, in {log.path}."
+
+    def _page_of(self, *, reply: str, message: str, wrong: bool = False, conflict: bool = False) -> dict:
+        session, item = self._task.session, self._task.session.current
+        page = {
+            "title": self._task.title,
+            "annotator": session.log.annotator,
+            "serial": self._serial,
+            "item": item is not None,
+            "where": self._task.title if item else "All done",
+            "done": session.done,
+            "total": len(session.items),
+            "left": session.seconds_left,
+            "steps": session.steps,
+            "note": session.notes.get(item, ""),
+            "before": self._before,
+            "question": ["Every item has its answer. Thank you! You can still undo, or close this page."],
+        }
+        page |= {"reply": reply, "message": message, "wrong": wrong, "conflict": conflict, "features_off": []}
+        return page | (self._task.show(item) if item else {})
+
+    def _received(self, _, content: dict, buffers: list) -> None:
+        item, action, flags = self._task.session.current, content["action"], {}
+        try:
+            if action == "reload":
+                self._task.session.reload()
+                self._turn(None)
+                flags["message"] = f"Read again: {self._task.session.done} answers."
+            else:
+                current = content["serial"] == self._serial  # else a second click, on a page that has gone
+                flags["message"] = DONE[action] if current and self._act(item, content) else ""
+        except (ValueError, OSError) as error:
+            flags = {"message": f"Not saved: {error}", "wrong": True, "conflict": isinstance(error, Conflict)}
+        self.page = self._page_of(reply=content["id"], **flags)
+        if action == "note" or flags.get("wrong"):
+            return
+        try:  # now that the next page has gone out: nobody waits for it
+            self._task.written(item, action)
+        except (ValueError, OSError) as error:
+            message = f"The answer is saved, but not the tables: {error}"
+            self.page = self._page_of(reply=content["id"], message=message, wrong=True)
+
+    def _act(self, item: str | None, content: dict) -> bool:
+        session, action, note = self._task.session, content["action"], content["note"]
+        last = session.last
+        if action == "undo":
+            done = session.undo()
+        elif item is None:
+            return False
+        elif action == "note":
+            return session.note(item, note)
+        elif action == "skip":
+            done = session.skip(item, note)
+        else:
+            done = session.answer(item, self._task.text_of(content["value"]), note)
+        if done or session.current != item:  # the disk can have taken an answer although it said no
+            self._turn(last if action == "undo" else None)
+        return done
+
+    def _turn(self, before: str | None) -> None:
+        self._serial += 1
+        self._before = None if before is None else self._task.value_of(before)
+
+    def _repr_mimebundle_(self, **kwargs: dict) -> tuple[dict, dict] | None:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if bundle is None:
+            return None
+        first = self._task.session.current or next(iter(self._task.session.items))
+        return {**bundle[0], "text/html": self._task.picture(self._task.show(first)).data}, bundle[1]
