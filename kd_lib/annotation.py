@@ -136,7 +136,7 @@ def annotate_features(
     own = np.flatnonzero(study.labels(run) == k).tolist()
     maps = {name: study.maps(run, name)[:, k] for name in names}
     items = tasks.draw_features(own, names, number=number, seed=seed)
-    sessions = []
+    samples, sessions = _samples(run, k, listed), []
 
     def show(item: str) -> dict:
         image, model = tasks.feature_of(item)
@@ -150,6 +150,7 @@ def annotate_features(
             "pictures": _pictures(images[image], [maps[model][image]] if model else [], ["Map"]),
             "features": list(listed),
             "features_off": [name for name in listed if seen is not None and name not in tasks.ticked(seen)],
+            "samples": samples,
             "legend": "The map marks" if model else "In the image",
             "none": "None of them",
         }
@@ -166,7 +167,13 @@ def annotate_features(
 
     written(None, "start")
     task = Task(
-        f"Features: {class_name}", sessions[0], show, written, tasks.ticks, lambda text: list(tasks.ticked(text))
+        f"Features: {class_name}",
+        sessions[0],
+        show,
+        _picture,
+        written=written,
+        text_of=tasks.ticks,
+        value_of=lambda text: list(tasks.ticked(text)),
     )
     return Annotator(task)
 
@@ -232,6 +239,16 @@ def _features(run: Run, class_name: str, given: Sequence[str] | None) -> tuple[s
     if path.is_file() and set(names) != set(known):
         raise ValueError(f"features {', '.join(names)}: {path} has {', '.join(known)}; give those, or move it away")
     return names
+
+
+def _samples(run: Run, k: int, names: Sequence[str]) -> list[dict]:
+    """Pictures of what the features of a class look like: nobody can know the views of the drawn images."""
+    if run.parameters["data_set"] != "multiview" or list(names) != multiview.view_names(k):
+        return []
+    grey = (255 * (multiview.GREY + multiview.textures()[k])).clamp(0, 255).byte().numpy()
+    return [
+        _pictures(view, [], [])[0] | {"text": f"what {name} looks like"} for name, view in zip(names, grey, strict=True)
+    ]
 
 
 def _pictures(image: np.ndarray, maps: list[np.ndarray], names: list[str]) -> list[dict]:

@@ -124,7 +124,8 @@ function render({ model, el }) {
   function tools() {
     const slider = element("input", { type: "range", min: 0, max: 100, step: 5, value: under });
     slider.addEventListener("input", () => overlay(Number(slider.value)));
-    return element("div", { class: "kd-tools" },
+    const idle = page.pictures.length < 2 ? "visibility: hidden" : null; // keeps its place, so that nothing jumps
+    return element("div", { class: "kd-tools", style: idle },
       element("label", {}, "Image under the map ", element("kbd", {}, "←"), " ", element("kbd", {}, "→"), " ", slider,
         element("output", {}, `${under} %`)),
       element("span", { class: "kd-scale" }, "against the class ", element("i", { "aria-hidden": "true" }), " for it"));
@@ -146,7 +147,7 @@ function render({ model, el }) {
         const box = element("input", { type: "checkbox", value: name, disabled: off });
         box.addEventListener("change", () => tick(name));
         return element("label", { class: off ? "kd-off" : null, title: off ? "not visible in the image" : null }, box,
-          element("kbd", {}, FEATURE_KEYS[n]), ` ${name}`);
+          element("kbd", {}, FEATURE_KEYS[n]), page.samples[n] ? canvas(page.samples[n]) : null, ` ${name}`);
       }));
   }
 
@@ -162,14 +163,14 @@ function render({ model, el }) {
   }
 
   function draw() {
-    const fresh = page.serial !== root.serial;
+    const fresh = String(page.serial) !== root.dataset.serial;
     const focused = root.contains(document.activeElement);
     const place = document.activeElement;
     if (!waiting || page.reply === waiting.id) free();
     const typed = fresh ? null : root.querySelector(".kd-note");
     if (fresh) chosen = page.task === "features" ? new Set(page.before || []) : page.before;
     if (fresh || page.conflict !== root.conflict || page.steps !== root.steps) {
-      root.serial = page.serial;
+      root.dataset.serial = page.serial;
       root.conflict = page.conflict;
       root.steps = page.steps;
       root.replaceChildren(
@@ -186,7 +187,7 @@ function render({ model, el }) {
         more(), status,
         element("p", { class: "kd-hint" }, "Click here, or come here with Tab, to use the keys."));
       if (typed) root.querySelector(".kd-note").value = typed.value;
-      if (focused || !page.reply) root.focus({ preventScroll: true });
+      if (focused) root.focus({ preventScroll: true });
     } else if (focused && !root.contains(place)) root.focus({ preventScroll: true });
     overlay(under);
     mark();
@@ -235,6 +236,10 @@ function render({ model, el }) {
   window.addEventListener("keydown", onKey, true); // before the notebook's own, which listens on the document
   model.on("change:page", onPage);
   draw();
+  setTimeout(() => { // once the notebook has put its own focus; never out of something that is being typed
+    const at = document.activeElement;
+    if (!page.reply && !at?.isContentEditable && !/^(INPUT|TEXTAREA|SELECT)$/.test(at?.tagName)) root.focus({ preventScroll: true });
+  }, 300);
   return () => {
     free();
     window.removeEventListener("keydown", onKey, true);
