@@ -1,5 +1,6 @@
 # make report [PROFILE=quick|cifar10|paper|smoke] [ROOT=folder of images] [MODELS=file.yaml] [THRESHOLD=t]
 #             [EXECUTOR=local:N] [RUN=folder] [SET="parameter=value …"]
+# make annotate [RUN=folder]
 # README.md tells the rest.
 
 PROFILE   ?= quick
@@ -26,7 +27,7 @@ OVERRIDES = run=$(RUN) $(if $(ROOT),data_set=imagefolder 'root=$(abspath $(ROOT)
             $(if $(MODELS),models=$(abspath $(MODELS))) \
             $(if $(EXECUTOR),executor=$(EXECUTOR)) $(SET)
 
-.PHONY: report parameters test site bench notebooks lock clean
+.PHONY: report parameters annotate test site bench notebooks lock clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -41,10 +42,13 @@ MAKEFLAGS += --jobs=2
 # Executing again is cheap: networks and occluded logits that are there already are kept.
 CODE = $(filter-out kd_lib/report.py,$(wildcard kd_lib/*.py))
 
+# Answers by people; their files have blanks in their names, which Make's own wildcard takes for two names.
+answers = $(shell find $(RUN)/annotations -name '$(1)*.csv' 2> /dev/null | sed 's/ /\\ /g')
+
 $(DONE)/generate_saliency_maps.ipynb:  $(DONE)/train_models.ipynb
-$(DONE)/threshold_determination.ipynb: $(DONE)/generate_saliency_maps.ipynb $(wildcard $(RUN)/annotations/pairs*.csv)
+$(DONE)/threshold_determination.ipynb: $(DONE)/generate_saliency_maps.ipynb $(call answers,pairs)
 $(DONE)/rq1.ipynb $(DONE)/rq2.ipynb $(DONE)/rq3.ipynb: $(DONE)/threshold_determination.ipynb
-$(DONE)/rq2.ipynb: $(wildcard $(RUN)/annotations/rq2*.csv)
+$(DONE)/rq2.ipynb: $(call answers,rq2) $(call answers,features)
 
 $(DONE)/%.ipynb: notebooks/%.py $(NEEDS)/%.yaml $(CODE) | .venv/ready
 	$(REPORT) execute $< $@ $(NEEDS)/$*.yaml
@@ -59,6 +63,10 @@ BOOK = _config.yml _toc.yml $(wildcard book/*)
 
 $(RUN)/report/index.html: $(STUDY:%=$(DONE)/%.ipynb) $(BOOK) kd_lib/report.py | .venv/ready
 	$(REPORT) book $(DONE) $(@D)
+
+# For annotators who do not use Jupyter: the two tasks as a page of their own, on this machine only.
+annotate: .venv/ready
+	KD_RUN="$(abspath $(RUN))" .venv/bin/voila annotation/annotate.ipynb --Voila.ip=127.0.0.1
 
 # ---- everything else -------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import ipywidgets
 import numpy as np
 from IPython.display import HTML
 
-from kd_lib import charts, features, multiview, people, study, tasks
+from kd_lib import charts, features, files, multiview, people, study, tasks
 from kd_lib.annotator import Annotator, Task
 from kd_lib.labels import Session, check_name
 from kd_lib.people import Labels, labels
@@ -58,10 +58,8 @@ def annotate_pairs(
         If the run has no maps.
     """
     run = run if isinstance(run, Run) else Run(run)
-    names = _networks(run)
-    maps, labels_ = {name: study.maps(run, name) for name in names}, study.labels(run)
-    compared = features.pairs_of_components(list(maps.values()), labels_, models=names)
-    items = tasks.draw_pairs(compared, number=number, seed=seed, repeats=repeats)
+    names = study.networks(run)[: None if annotator else 2]
+    maps, true = {name: study.maps(run, name) for name in names}, study.labels(run)
     images, class_names = study.load_data(run).probe.images.numpy(), run.entry("class_names")
 
     def show(item: str) -> dict:
@@ -81,7 +79,9 @@ def annotate_pairs(
         }
 
     if not annotator:
-        return _picture(show(items[0]))
+        return _picture(show(str(tasks.Pair(0, int(true[0]), *names))))
+    compared = features.pairs_of_components(list(maps.values()), true, models=names)
+    items = tasks.draw_pairs(compared, number=number, seed=seed, repeats=repeats)
     session = Session(items, people.pair_log(run, annotator))
     return Annotator(Task("Pairs of maps", session, show, _picture))
 
@@ -130,7 +130,7 @@ def annotate_features(
     """
     run = run if isinstance(run, Run) else Run(run)
     listed = _features(run, class_name, features)
-    class_names, names = run.entry("class_names"), _networks(run)
+    class_names, names = run.entry("class_names"), study.networks(run)[: None if annotator else 1]
     k = class_names.index(class_name)
     images = study.load_data(run).probe.images.numpy()
     own = np.flatnonzero(study.labels(run) == k).tolist()
@@ -181,7 +181,7 @@ def annotate_features(
 def default_features(run: Run, class_name: str) -> tuple[str, ...] | None:
     """List what to look for in a class: what its tables have, else the thesis's list, else the drawn views."""
     table = features.table_of(class_name)
-    if features.visible_path(run.annotations, table).is_file():
+    if files.is_there(features.visible_path(run.annotations, table)):
         return features.feature_names(run.annotations, table)
     if run.parameters["data_set"] == "multiview":
         return tuple(multiview.view_names(run.entry("class_names").index(class_name)))
@@ -223,10 +223,6 @@ def desk(run: Run | str) -> ipywidgets.Widget:
     return ipywidgets.VBox([ipywidgets.HBox([name, task, start]), wrong, place])
 
 
-def _networks(run: Run) -> list[str]:
-    return [*study.components(run), "distilled"]
-
-
 def _features(run: Run, class_name: str, given: Sequence[str] | None) -> tuple[str, ...]:
     class_names = run.entry("class_names")
     if class_name not in class_names:
@@ -236,7 +232,7 @@ def _features(run: Run, class_name: str, given: Sequence[str] | None) -> tuple[s
         raise ValueError(f"no list of features for class {class_name!r}: give one, such as features=['eyes', 'tail']")
     names = tasks.check_features(known if given is None else given)
     path = features.visible_path(run.annotations, features.table_of(class_name))
-    if path.is_file() and set(names) != set(known):
+    if files.is_there(path) and set(names) != set(known):
         raise ValueError(f"features {', '.join(names)}: {path} has {', '.join(known)}; give those, or move it away")
     return names
 

@@ -9,13 +9,18 @@ import errno
 import io
 import os
 import re
+import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from kd_lib.files import no_space
+from kd_lib.files import is_remote, no_space, read_bytes
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 COLUMNS = ("time", "annotator", "item", "action", "answer", "note")
 ACTIONS = ("answer", "undo", "skip", "note")
@@ -45,13 +50,14 @@ class Conflict(ValueError):
 
 
 def check_name(annotator: str) -> str:
-    """Refuse a name that cannot be part of a file's name on every system.
+    """Refuse a name that cannot be part of a file's name on every system; give it in one spelling of its accents.
 
     Raises
     ------
     ValueError
         Names the name, and what it may consist of.
     """
+    annotator = unicodedata.normalize("NFC", annotator)
     if not re.fullmatch(r"\w(?:[\w .'-]{0,38}[\w.])?", annotator) or " - " in annotator:
         raise ValueError(
             f"annotator {annotator!r}: expected 1 to 40 letters, digits, blanks or . ' - _, the first a letter "
@@ -65,16 +71,16 @@ class Log:
 
     Parameters
     ----------
-    path : Path
-        It, and its folder, are made with the first row.
+    path : Path or UPath
+        It, and its folder, are made with the first row. In an object store it can only be read.
     annotator : str
         Whose it is; a row of somebody else is refused.
     check : callable
         ``check(item, action, answer)`` raises ValueError where a row's item or answer cannot be.
     """
 
-    def __init__(self, path: Path, annotator: str, check: Check = lambda item, action, answer: None):
-        self.path, self.annotator, self._check = Path(path), check_name(annotator), check
+    def __init__(self, path: "Path | UPath", annotator: str, check: Check = lambda item, action, answer: None):
+        self.path, self.annotator, self._check = path, check_name(annotator), check
         self.torn = 0  # lines that a crash tore
         self._size = 0  # bytes that this object knows of
         self._tail = b""  # what the file ends with, where it is no whole line
@@ -96,10 +102,7 @@ class Log:
         ValueError
             If a row is broken, by somebody else, or fails the check. Names file, line and value; the file is untouched.
         """
-        try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
-            data = b""
+        data = read_bytes(self.path) or b""
         body, end, tail = data.rpartition(b"\n")
         if not end and not self._line(COLUMNS).startswith(tail):
             lines = [self._text(tail)]  # no row was torn, for the names of the columns are not there
@@ -125,9 +128,11 @@ class Log:
         OSError
             If the folder is read-only or the disk full: the row does not count.
         ValueError
-            If the row fails the check.
+            If the row fails the check, or the file lies in an object store.
         """
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
+        if is_remote(self.path):
+            raise ValueError(f"{self.path} lies in an object store, where no file can grow: label a copy on a disk")
         self._check(item, action, answer)
         row = Row(time, self.annotator, item, action, answer, tidy(note))
         line = self._line(astuple(row)[: len(COLUMNS)])
@@ -357,7 +362,10 @@ class Session:
 
 def tidy(note: str) -> str:
     """Make a note one line of at most 2,000 characters that no reader takes for a torn one."""
-    return " ".join(note.split())[:NOTE].removesuffix(TORN).strip()
+    note = " ".join(note.split())[:NOTE].strip()
+    while note.endswith(TORN):
+        note = note.removesuffix(TORN).strip()
+    return note
 
 
 def _cells(line: str, separator: str) -> list[str]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from upath import UPath
 
 from kd_lib import agreement, features, files, occlusion_store, tasks, threshold
-from kd_lib.labels import Log, Session
+from kd_lib.labels import Check, Log, Session, check_name
 from kd_lib.store import Run
 from kd_lib.tasks import CANNOT_TELL, SAME
 
@@ -57,6 +58,7 @@ class Labels:
 
 def pair_log(run: Run, annotator: str) -> Log:
     """Open one annotator's file of answers about pairs."""
+    annotator = check_name(annotator)
     return Log(run.annotations / f"pairs - {annotator}.csv", annotator, _pair_check(run))
 
 
@@ -82,12 +84,12 @@ def labels(run: Run) -> Labels:
         If a file has a mistake, or one annotator said something about a pair in two files. Names file, line and value.
     """
     parts, sources = [], []
-    for path in sorted(run.annotations.glob("pairs - *.csv")):
-        session = Session([], pair_log(run, path.stem.removeprefix("pairs - ")))
+    for path in _logs(run, "pairs - "):
+        session = Session([], Log(path, path.stem.removeprefix("pairs - "), _pair_check(run)))
         rows = [(session.log.annotator, *_of(item), answer) for item, answer in session.answers.items()]
         if rows:
             parts.append(pd.DataFrame(rows, columns=["annotator", *PAIR, "again", "answer"]).assign(file=path.name))
-    if (run.annotations / "pairs.csv").is_file():
+    if files.is_there(run.annotations / "pairs.csv"):
         table = threshold.read_pairs(run.annotations / "pairs.csv")
         answer = table["same"].map({True: SAME, False: tasks.DIFFERENT})
         parts.append(table.drop(columns="same").assign(again=False, answer=answer, file="pairs.csv"))
@@ -166,12 +168,9 @@ def by_annotator(said: Labels, pairs: pd.DataFrame, *, measure: str, loss: str, 
 
 def feature_log(run: Run, class_name: str, annotator: str, names: Sequence[str]) -> Log:
     """Open one annotator's file of answers about the features of a class."""
-    class_names, images, models = _known(run)
-    if class_name not in class_names:
-        raise ValueError(f"class {class_name!r}: expected one of {', '.join(class_names)}")
-    own = {image for image, k in enumerate(images) if class_names[k] == class_name}
+    annotator = check_name(annotator)
     path = run.annotations / f"features - {class_name} - {annotator}.csv"
-    return Log(path, annotator, tasks.feature_check(own, models, names))
+    return Log(path, annotator, _feature_check(run, class_name, names))
 
 
 def feature_answers(run: Run, class_name: str, names: Sequence[str]) -> pd.DataFrame:
@@ -196,6 +195,27 @@ def feature_answers(run: Run, class_name: str, names: Sequence[str]) -> pd.DataF
                 for name in names
             ]
     return pd.DataFrame(rows, columns=["annotator", "image", "model", "feature", "unit", "answer"])
+
+
+def feature_agreement(run: Run) -> dict[str, dict]:
+    """How far annotators agree on features, for every class that at least one has looked at.
+
+    Returns
+    -------
+    dict of str to dict
+        For each class name: annotators (number of them), alpha (Krippendorff's, over every feature of every item),
+        kappas (what `agreement.kappas` returns).
+    """
+    found = {}
+    for class_name in _known(run)[0]:
+        table = features.table_of(class_name)
+        if not files.is_there(features.visible_path(run.annotations, table)):
+            continue
+        said = feature_answers(run, class_name, features.feature_names(run.annotations, table))
+        if len(said):
+            numbers = {"annotators": said["annotator"].nunique(), "alpha": agreement.alpha(said)}
+            found[class_name] = numbers | {"kappas": agreement.kappas(said)}
+    return found
 
 
 def write_tables(run: Run, class_name: str, names: Sequence[str]) -> None:
@@ -223,7 +243,12 @@ def write_tables(run: Run, class_name: str, names: Sequence[str]) -> None:
     shown = shown[complete] & seen[complete].astype(bool).to_numpy()
     keys, table_name = {tasks.feature_of(item) for item in mentioned}, features.table_of(class_name)
     for path, ids, table, speaks in (
-        (features.visible_path(run.annotations, table_name), ["image"], visible.astype(bool), {k[:1] for k in keys}),
+        (
+            features.visible_path(run.annotations, table_name),
+            ["image"],
+            visible.astype(bool),
+            {k[:1] for k in keys if not k[1]},
+        ),
         (features.shown_path(run.annotations, table_name), ["image", "model"], shown, {k for k in keys if k[1]}),
     ):
         rows = {(*_tuple(key),): row for key, row in zip(table.index, table.astype(int).to_numpy(), strict=True)}
@@ -274,9 +299,14 @@ def _tuple(key: object) -> tuple:
 
 def _feature_sessions(run: Run, class_name: str, names: Sequence[str]) -> list[Session]:
     start = f"features - {class_name} - "
-    paths = sorted(path for path in run.annotations.glob("features - *.csv") if path.name.startswith(start))
-    people = [path.stem.removeprefix(start) for path in paths]
-    return [Session([], feature_log(run, class_name, name, names)) for name in people if " - " not in name]
+    people = {path: path.stem.removeprefix(start) for path in _logs(run, start)}
+    check = _feature_check(run, class_name, names)
+    return [Session([], Log(path, name, check)) for path, name in people.items() if " - " not in name]
+
+
+def _logs(run: Run, start: str) -> list[Path | UPath]:
+    names = files.names_in(run.annotations)
+    return [run.annotations / name for name in names if name.startswith(start) and name.endswith(".csv")]
 
 
 def _of(item: str) -> tuple:
@@ -291,6 +321,14 @@ def _known(run: Run) -> tuple[list[str], list[int], list[str]]:
     return list(group.attrs["class_names"]), group["label"][:].tolist(), list(models)
 
 
-def _pair_check(run: Run) -> tasks.Check:
+def _pair_check(run: Run) -> Check:
     class_names, images, models = _known(run)
     return tasks.pair_check(len(images), len(class_names), models)
+
+
+def _feature_check(run: Run, class_name: str, names: Sequence[str]) -> Check:
+    class_names, images, models = _known(run)
+    if class_name not in class_names:
+        raise ValueError(f"class {class_name!r}: expected one of {', '.join(class_names)}")
+    own = {image for image, k in enumerate(images) if class_names[k] == class_name}
+    return tasks.feature_check(own, models, names)

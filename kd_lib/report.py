@@ -113,9 +113,22 @@ def keep_outputs(executed: Path, notebook: Path) -> None:
     for cell, with_outputs in zip(node.cells, done.cells, strict=True):
         if cell.cell_type == "code":
             cell.execution_count = with_outputs.execution_count
-            cell.outputs = [o for o in with_outputs.outputs if o.get("name") != "stderr"]
+            cell.outputs = [o for o in without_widgets(with_outputs).outputs if o.get("name") != "stderr"]
     node.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
     files.write_text(notebook.with_suffix(".ipynb"), jupytext.writes(node, fmt="ipynb"))
+
+
+def without_widgets(node: Any) -> Any:
+    """Take the widgets out of a cell's or a notebook's outputs, in place: their picture and text stay.
+
+    A page that holds a widget's state loads scripts from other hosts, and shows nothing without them.
+    """
+    for cell in node.get("cells", [node]):
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+    if "cells" in node:
+        node.metadata.pop("widgets", None)
+    return node
 
 
 def build_book(notebooks: Path, output: Path) -> None:
@@ -133,6 +146,8 @@ def build_book(notebooks: Path, output: Path) -> None:
     RuntimeError
         If Jupyter Book reports an error or a warning.
     """
+    import nbformat
+
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".book-") as folder:
         source = Path(folder) / "source"
@@ -142,7 +157,8 @@ def build_book(notebooks: Path, output: Path) -> None:
             shutil.copy(PROJECT / name, source)
         for notebook in sorted(notebooks.glob("*.ipynb")):
             if not notebook.name.endswith(".failed.ipynb"):
-                shutil.copy(notebook, source / "notebooks")
+                node = without_widgets(nbformat.read(notebook, as_version=4))
+                nbformat.write(node, source / "notebooks" / notebook.name)
         command = [
             str(Path(sys.executable).with_name("jupyter-book")),
             "build",
@@ -240,8 +256,10 @@ def main() -> int:
             keep_outputs(given.executed, given.notebook)
         elif given.step == "readme":
             write_readme(given.run, PROJECT / "README.md")
-            gallery = given.run / "notebooks" / "generate_saliency_maps.ipynb"
-            extract_picture(gallery, "fig-gallery", PROJECT / "book" / "gallery.png")
+            executed = given.run / "notebooks"
+            extract_picture(executed / "generate_saliency_maps.ipynb", "fig-gallery", PROJECT / "book" / "gallery.png")
+            judged = executed / "threshold_determination.ipynb"
+            extract_picture(judged, "fig-judging", PROJECT / "book" / "judging.png")
         else:
             build_book(given.notebooks, given.output)
     except (ValueError, RuntimeError, OSError) as error:

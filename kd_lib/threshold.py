@@ -224,6 +224,32 @@ def binned(labelled: pd.DataFrame, *, bins: int = 20) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def examples(labelled: pd.DataFrame) -> pd.DataFrame:
+    """Pick four labelled pairs to learn from: two that are what they look like, and two that are not.
+
+    Parameters
+    ----------
+    labelled : DataFrame
+        Columns same, pearson, on_target and those that name the pair. Pairs on target are preferred.
+
+    Returns
+    -------
+    DataFrame
+        Up to four rows of it with a column ``what``; empty where no pair is labelled.
+    """
+    pool = labelled[labelled["on_target"]] if labelled["on_target"].any() else labelled
+    pool = pool.reset_index(drop=True)
+    kinds = {kind: pool[pool["same"].astype(bool) == kind] for kind in (True, False)}
+    wanted = [
+        ("same, and alike", True, "idxmax"),
+        ("different, and unlike", False, "idxmin"),
+        ("same, though unlike", True, "idxmin"),
+        ("different, though alike", False, "idxmax"),
+    ]
+    rows = {getattr(kinds[kind]["pearson"], best)(): what for what, kind, best in reversed(wanted) if len(kinds[kind])}
+    return pool.loc[list(reversed(rows))].assign(what=list(reversed(rows.values())))
+
+
 def merge_labels(pairs: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:
     """Give people's labels to the pairs of maps they are about.
 

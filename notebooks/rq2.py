@@ -20,11 +20,13 @@
 run: str = "runs/quick"  # folder of the run
 threshold: float | None = None  # T_c in [-1, 1]; None takes the one of threshold_determination
 view_share: float = 0.5  # multiview: a view is used if it matters this share of what the one that matters most does
+annotator: str = ""  # your name, to say which features maps show (in JupyterLab, Notebook 7 or VS Code)
+annotated_class: str = ""  # the class whose maps you look at; empty: the first one that has a list of features
 
 # %% tags=["hide-input"]
 import pandas as pd
 
-from kd_lib import charts, features, parameters, statistics, store, study, transfer
+from kd_lib import annotation, charts, features, parameters, people, statistics, store, study, transfer
 
 parameters.check(globals())
 
@@ -89,6 +91,20 @@ bounds.drop(columns=["undefined"]).set_index(["kind", "target"]).round(3)
 # *Utilisation* of a feature is the number of maps that show it over the number of images in which it is visible. The
 # features are those that people ticked, where the run's `annotations/` holds their tables; on multi-view images they
 # are the views, and a map shows a view that draws more than twice its share of the positive attribution.
+#
+# With your name as the parameter `annotator` the next cell asks you, image by image: which features are visible, and
+# which of them each network's map marks. {doc}`../book/annotation_guide` says how to judge.
+
+# %%
+if annotated := annotated_class or next((c for c in class_names if annotation.default_features(place, c)), None):
+    display(annotation.annotate_features(place, annotated, annotator=annotator))
+else:
+    print("No class of this run has a list of features: give one to annotation.annotate_features.")
+
+# %%
+for title, table in people.feature_agreement(place).items():
+    print(f"{title}: Krippendorff's alpha of {table['annotators']} annotators {table['alpha']:.2f}")
+    display(table["kappas"].round(3))
 
 # %%
 utilisation, feature_source = study.utilisation(place, study.networks(place))

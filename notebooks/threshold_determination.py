@@ -23,28 +23,56 @@ measure: str = "pearson"  # similarity that RQ1 to RQ3 go by: pearson | cosine
 loss: str = "log"  # what their curve minimises: log (log loss) | mse (mean squared error, as in Gardner 2022)
 view_share: float = 0.5  # multiview: a view is used if it matters this share of what the one that matters most does
 seed: int = 0  # of the bootstrap
+annotator: str = ""  # your name, to label pairs here (in JupyterLab, Notebook 7 or VS Code); empty: nobody is asked
+pairs_to_label: int = 100  # how many different pairs an annotator is asked
 
 # %% tags=["hide-input"]
 
-from kd_lib import charts, features, parameters, store, study, threshold
+from kd_lib import agreement, annotation, charts, features, parameters, people, store, study, threshold
 
 parameters.check(globals())
 
 # %% [markdown]
 # ## Where the labels come from
 #
-# In this order: people, where the run's `annotations/` holds a `pairs.csv` of theirs; on multi-view images the ground
+# In this order: people, where the run's `annotations/` holds answers of theirs; on multi-view images the ground
 # truth, for there two networks can be *made* to show which views they use, by taking each view away; otherwise nobody,
 # and then the published value is used.
+#
+# {doc}`../book/annotation_guide` says how to judge a pair. With your name as the parameter `annotator` the next cell
+# asks you, and goes on where you stopped; run the notebook again for the threshold that comes out.
 
 # %%
 place = store.Run(run)
+annotation.annotate_pairs(place, annotator=annotator, number=pairs_to_label)
+
+# %%
 names = study.networks(place)
 maps = [study.maps(place, name) for name in names]
 labels = study.labels(place)
 pairs = features.pairs_of_components(maps, labels, models=names)
 labelled, source = study.labelled_pairs(place, pairs, view_share=view_share)
 print("labels:", source)
+
+# %% [markdown]
+# ## Do the annotators agree?
+#
+# With themselves: the share of the pairs asked twice that got the same answer. With one another: Cohen's kappa of every
+# two, Krippendorff's alpha of all. Beside that, the threshold that each one's own answers give, and that of all
+# together (the majority; ties and *can't tell* left out).
+
+# %%
+said = people.labels(place)
+if said.answers.empty:
+    print("Nobody has labelled pairs of this run, so there is no agreement to show.")
+else:
+    first = said.answers[~said.answers["again"] & (said.answers["answer"] != "cannot tell")]
+    own = people.by_annotator(said, pairs, measure=measure, loss=loss, seed=seed)
+    place.write_csv(own.reset_index(), "annotators")
+    print(
+        f"Krippendorff's alpha: {agreement.alpha(first):.2f}; {said.ties} ties, {said.cannot_tell} answers 'cannot tell'"
+    )
+    display(own.round(3), agreement.kappas(first).round(3))
 
 # %% [markdown]
 # On multi-view images a pair is *same* when both networks use the same views of that image to the same effect, for or
@@ -57,6 +85,30 @@ print("labels:", source)
 if labelled is not None:
     found = labelled.groupby("on_target")["same"].agg(["size", "mean"])
     display(found.set_axis(["pairs", "share labelled same"], axis=1).round(3))
+
+# %% [markdown]
+# Four of these pairs to learn from: two that are what they look like, and two that are not.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-judging", "caption": "Labelled pairs of maps of one image for its own class: what the label says, and the similarity of the two maps. Red speaks for the class, blue against it; one colour scale a row."}}
+if labelled is not None:
+    images, of = study.load_data(place).probe.images.numpy(), dict(zip(names, maps, strict=True))
+    display(
+        charts.map_grid(
+            [
+                (
+                    f"{e.what}\nr = {e.pearson:.2f}",
+                    images[e.image],
+                    [of[n][e.image, e.target] for n in (e.model_a, e.model_b)],
+                )
+                for e in threshold.examples(labelled).itertuples()
+            ],
+            ["map 1", "map 2"],
+            title="Four labelled pairs of maps",
+            description="Pairs of maps labelled the same and different, each beside its image.",
+        )
+    )
+else:
+    print("No labelled pairs to learn from.")
 
 # %% [markdown]
 # ## The fit

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from kd_lib import data, occlusion_store, store
+from kd_lib import data, explaining, occlusion_store, store, study
 
 NAMES = ["a", "b", "distilled"]
 SETTINGS = {
@@ -14,6 +14,9 @@ SETTINGS = {
     "train_size": 40,
     "test_size": 60,
     "probe_per_class": 2,
+    "image_size": 32,
+    "mean": None,
+    "std": None,
     "seed": 0,
     "components": 2,
     "arch": "resnet10",
@@ -29,6 +32,7 @@ def make(folder: Path) -> store.Run:
     run.claim(SETTINGS, dataset_fingerprint=dataset.fingerprint)
     run.record("class_names", list(dataset.class_names))
     run.record("root", None)
+    run.record("networks", study.recipes(NAMES[:2], "resnet10", 10))
     probe = dataset.probe
     occlusion_store.create_or_open(
         run.occlusion,
@@ -41,7 +45,7 @@ def make(folder: Path) -> store.Run:
         stride=4,
     )
     images = dataset.normalise(probe.images)
-    occlusion_store.fill(run.occlusion, network, images, progress=False)
+    explaining.fill(run.occlusion, network, images, progress=False)
     return run
 
 

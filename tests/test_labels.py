@@ -123,6 +123,15 @@ def test_rows_that_stand_are_never_touched(path):
     assert again.notes == {ITEMS[0]: 'a note, with "quotes"; and a line'}
 
 
+@pytest.mark.parametrize("note", [TORN, f"a{TORN} {TORN}", "x" * 5000, "=1+1", '"', "\x00"])
+def test_no_note_can_break_the_file(path, note):
+    now = session(path)
+    now.answer(ITEMS[0], "same", note)
+    again = session(path)
+    assert again.answers == {ITEMS[0]: "same"}
+    assert again.notes == now.notes
+
+
 def test_nothing_is_written_before_the_first_action(path):
     assert session(path).current == ITEMS[0]
     assert not path.parent.exists()
@@ -167,6 +176,10 @@ def test_names_that_are_no_file_names_are_refused(path, bad):
 @pytest.mark.parametrize("name", ["ana", "Zoë K.", "O'Neil", "A2", "x", "李"])
 def test_names_of_people_are_taken(path, name):
     assert Log(path, name).annotator == name
+
+
+def test_a_name_is_the_same_however_a_system_spells_its_accents(path):
+    assert Log(path, "Zoe\u0308").annotator == "Zo\u00eb"
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,16 @@ def test_another_threshold_runs_only_what_depends_on_it(run):
     assert "0.25 (given as a parameter)" in (run / "report" / "notebooks" / "rq3.html").read_text()
 
 
+def test_an_answer_makes_stale_what_reads_it(run):
+    assert "report execute" not in make(run, "THRESHOLD=0.25", "--dry-run").stdout
+    for name, stale in (("rq2 - dogs", {"rq2"}), ("pairs - a rule", {"threshold_determination", "rq1", "rq2", "rq3"})):
+        (run / "annotations").mkdir(exist_ok=True)
+        (run / "annotations" / f"{name}.csv").write_text("made by a rule\n")
+        planned = make(run, "THRESHOLD=0.25", "--dry-run").stdout
+        (run / "annotations" / f"{name}.csv").unlink()
+        assert {study for study in STUDY if f"execute notebooks/{study}.py" in planned} == stale
+
+
 def test_a_threshold_that_is_no_similarity_is_refused_and_the_last_result_stays(run):
     before = times(run)
     failed = make(run, "THRESHOLD=1.5")

@@ -130,7 +130,11 @@ def test_ticks_become_the_tables_that_are_read(run):
     assert found["class 3"].loc["a", "eyes"] == 1
     said = people.feature_answers(run, "class 3", EYES)
     assert set(said["annotator"]) == {"rule A", "rule B", "rule C"}
-    assert said["unit"].is_unique is False
+    found = people.feature_agreement(run)["class 3"]
+    assert found["annotators"] == 3
+    # A and B ticked 6 features in common (image and map of a), 2 of them not alike; alpha counts C's as well.
+    assert found["kappas"].iloc[0][["common", "equal"]].tolist() == [6, pytest.approx(4 / 6)]
+    assert 0 < found["alpha"] < 1
 
 
 def test_what_is_undone_leaves_the_table_again(run):

@@ -66,6 +66,15 @@ def test_keep_outputs_takes_results_and_leaves_progress_bars(notebook, tmp_path)
         report.keep_outputs(tmp_path / "out.ipynb", notebook)
 
 
+def test_widgets_leave_their_picture_and_no_state():
+    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/html": "<img>"}
+    outputs = [nbformat.v4.new_output("display_data", view), nbformat.v4.new_output("stream", text="x")]
+    node = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("w", outputs=outputs)], metadata={"widgets": {}})
+    report.without_widgets(node)
+    assert node.cells[0].outputs[0].data == {"text/html": "<img>"}
+    assert "widgets" not in node.metadata
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     output = tmp_path_factory.mktemp("site") / "html"

@@ -295,3 +295,26 @@ def test_merge_labels_in_either_order():
     assert found.same.tolist() == [True, False]
     with pytest.raises(ValueError, match="does not have .image 5, target 1, model_a c, model_b a."):
         merge_labels(measured, people.assign(image=5))
+
+
+def test_examples_are_the_clear_pairs_and_the_deceptive_ones():
+    # Labels by a rule: the third and the fifth pair are not what their similarity says.
+    labelled = pd.DataFrame(
+        {
+            "image": range(6),
+            "on_target": [True] * 5 + [False],
+            "pearson": [0.9, 0.8, 0.1, 0.2, 0.7, 0.99],
+            "same": [True, True, True, False, False, False],
+        },
+        index=[3] * 6,  # as pairs of several networks come: not unique
+    )
+    found = threshold.examples(labelled).set_index("what")["image"].to_dict()
+    assert found == {
+        "same, and alike": 0,
+        "different, and unlike": 3,
+        "same, though unlike": 2,
+        "different, though alike": 4,
+    }
+    assert threshold.examples(labelled.iloc[:1])["what"].tolist() == ["same, and alike"]
+    assert threshold.examples(labelled.iloc[:0]).empty
+    assert threshold.examples(labelled.iloc[5:])["image"].tolist() == [5]
