@@ -15,17 +15,18 @@ BOOK = Path(__file__).resolve().parent.parent / "book"
 ARCHS = ("resnet10", "resnet18")  # trained
 
 
-def measure(device: torch.device) -> dict:
-    """All figures of one device, printed as they come."""
+def measure(device: torch.device, figures: dict) -> None:
+    """Add all figures of one device, printed and written as they come."""
     dataset = data.load("multiview", train_size=2500, test_size=500, probe_per_class=5)
     classes = len(dataset.class_names)
     model = occlusion.trained(dataset, device)
     images = dataset.normalise(dataset.probe.images[: occlusion.IMAGES]).to(device)
-    found = {}
+    found = figures[device.type] = {}
 
     def show(name: str, value) -> None:
         found[name] = value.to_dict("records") if hasattr(value, "to_dict") else value
         print(f"\n{device.type}: {name}\n{json.dumps(found[name], indent=1)}", flush=True)
+        files.write_text(BOOK / "speed.json", json.dumps(figures, indent=1) + "\n")
 
     frame = occlusion.beside_peers(model, images, classes)
     others = occlusion.beside_others(model, images)
@@ -37,15 +38,14 @@ def measure(device: torch.device) -> dict:
     show("training", training.beside_a_loader(dataset, device, ARCHS))
     if device.type == "cpu":
         show("memory", occlusion.memory())
-    return found
 
 
 def main() -> None:
     """Measure every device there is."""
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     figures = {"made by": store.surroundings(), "peers": peers.versions(), "rounds": ROUNDS}
-    figures |= {device: measure(torch.device(device)) for device in devices}
-    files.write_text(BOOK / "speed.json", json.dumps(figures, indent=1) + "\n")
+    for device in devices:
+        measure(torch.device(device), figures)
     files.write_text(BOOK / "speed.md", page.render(figures))
 
 

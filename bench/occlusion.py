@@ -19,6 +19,7 @@ from bench import peers
 from bench.timing import matrix_peak, medians, seconds
 from kd_lib import cluster, explaining, fusion, models, occlusion, occlusion_store, store, training
 from kd_lib.data import Dataset
+from kd_lib.regime import Regime
 
 ARCH, PATCH, STRIDE = "resnet18", 4, 1
 WEIGHTS = "weights.safetensors"
@@ -28,7 +29,7 @@ MEMORY = [(100, 1), (100_000, 1), (100, 650)]  # images and states, explained wi
 
 def trained(dataset: Dataset, device: torch.device) -> nn.Module:
     """Train a network for two epochs on the data set."""
-    regime = training.Regime(arch=ARCH, epochs=2, batch_size=64, max_lr=0.05)
+    regime = Regime(arch=ARCH, epochs=2, batch_size=64, max_lr=0.05)
     with tempfile.TemporaryDirectory() as folder:
         run = store.Run(folder)
         training.train("a", dataset, regime, run=run, seed=0, device=device.type, verbose=False)

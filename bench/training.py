@@ -13,6 +13,7 @@ from torchvision.transforms import v2
 from bench.timing import medians
 from kd_lib import models, store, training
 from kd_lib.data import Dataset
+from kd_lib.regime import PRECISIONS, Regime
 
 BATCH, WORKERS = 128, 2
 
@@ -58,7 +59,7 @@ def beside_a_loader(dataset: Dataset, device: torch.device, archs: tuple[str, ..
     """Images a second of one epoch, checkpoints and tests included for the trainer; a row a network."""
 
     def ours(arch: str, precision: str) -> None:
-        regime = training.Regime(
+        regime = Regime(
             arch=arch, epochs=1, batch_size=BATCH, max_lr=0.05, flip=True, crop_padding=4, precision=precision
         )
         with tempfile.TemporaryDirectory() as folder:
@@ -67,7 +68,7 @@ def beside_a_loader(dataset: Dataset, device: torch.device, archs: tuple[str, ..
 
     rows = []
     for arch in archs:
-        ways = {precision: (lambda p=precision, a=arch: ours(a, p)) for precision in training.PRECISIONS}
+        ways = {precision: (lambda p=precision, a=arch: ours(a, p)) for precision in PRECISIONS}
         taken = medians(ways | {"loader": lambda a=arch: loop(dataset, a, device)})
         rates = {name: len(dataset.train) / time for name, time in taken.items()}
         rows.append({"network": arch} | rates | {"ratio": max(rates.values()) / rates["loader"]})

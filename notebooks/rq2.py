@@ -96,7 +96,9 @@ bounds.drop(columns=["undefined"]).set_index(["kind", "target"]).round(3)
 # which of them each network's map marks. {doc}`../book/annotation_guide` says how to judge.
 
 # %%
-if annotated := annotated_class or next((c for c in place.entry("class_names") if annotation.default_features(place, c)), None):
+if annotated := annotated_class or next(
+    (c for c in place.entry("class_names") if annotation.default_features(place, c)), None
+):
     display(annotation.annotate_features(place, annotated, annotator=annotator))
 else:
     print("No class of this run has a list of features: give one to annotation.annotate_features.")
