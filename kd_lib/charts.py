@@ -24,9 +24,14 @@ COLOURS = {
     "distilled": "#D55E00",
     "ensemble": "#009E73",
     "other": "#CC79A7",
+    "half-taught": "#000000",
+    "control": "#999999",
+    "floor": "#999999",
+    "ceiling": "#777700",
     "on target": "#0072B2",
     "off target": "#E69F00",
 }
+MEASURE_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7"]
 WIDTH = 560
 MAP_COLOURS = "RdBu_r"  # red raises the score, blue lowers it; safe for colour-blind readers
 
@@ -228,6 +233,24 @@ def response_curves(
 
 
 @_unless_empty
+def roc(curves: pd.DataFrame, *, title: str, description: str) -> alt.LayerChart:
+    """ROC curves (columns measure, false positive rate, true positive rate); dashed is a measure that tells nothing."""
+    order = list(dict.fromkeys(curves["measure"]))
+    lines = (
+        alt.Chart(curves)
+        .mark_line()
+        .encode(
+            x=alt.X("false positive rate:Q", title="share of different pairs that reach the threshold"),
+            y=alt.Y("true positive rate:Q", title="share of same pairs that reach it"),
+            color=alt.Color("measure:N", title=None, sort=order, scale=alt.Scale(domain=order, range=MEASURE_COLOURS)),
+            order="false positive rate:Q",
+        )
+    )
+    chance = alt.Chart(pd.DataFrame({"x": [0, 1]})).mark_line(strokeDash=[4, 3], color="#777").encode(x="x:Q", y="x:Q")
+    return alt.layer(chance, lines, title=title, description=description).properties(width=280, height=280)
+
+
+@_unless_empty
 def cumulative_share(shares: pd.DataFrame, *, title: str, description: str) -> alt.LayerChart:
     """Share of maps that have reached the threshold, by epoch (columns model, epoch, target, share).
 
@@ -274,18 +297,27 @@ def boxes(
     title: str,
     description: str,
     panel: str = "target",
+    bands: pd.DataFrame | None = None,
 ) -> alt.FacetChart:
-    """Draw box plots from quantiles (q05, q25, q50, q75, q95): a box a ``group`` and ``colour``."""
+    """Draw box plots from quantiles (q05, q25, q50, q75, q95): a box a ``group`` and ``colour``.
+
+    Behind them, a grey band for each row of ``bands`` (columns ``panel``, band: its name, low, high).
+    """
     kinds = [k for k in COLOURS if k in set(numbers[colour])]
     x = alt.X(f"{group}:N", title=None, axis=alt.Axis(labelAngle=-40))
     offset = alt.XOffset(f"{colour}:N", sort=kinds)
     scale = alt.Scale(domain=[min(0.0, float(numbers["q05"].min())), 1])
     tint = alt.Color(f"{colour}:N", title=None, scale=_colour(kinds))
-    base = alt.Chart(numbers).encode(x=x, xOffset=offset)
+    every = pd.concat([numbers.assign(layer="box"), *([] if bands is None else [bands.assign(layer="band")])])
+    chart = alt.Chart(every)
+    base = chart.encode(x=x, xOffset=offset).transform_filter("datum.layer == 'box'")
+    behind = chart.transform_filter("datum.layer == 'band'").encode(y=alt.Y("low:Q", title=value_title, scale=scale))
+    area = behind.mark_rect(color="#888", opacity=0.18).encode(y2="high:Q")
+    name = behind.mark_text(color="#666", align="left", dx=3, dy=-6, fontSize=10).encode(x=alt.value(0), text="band:N")
     low_high = base.mark_rule().encode(y=alt.Y("q05:Q", title=value_title, scale=scale), y2="q95:Q", color=tint)
     box = base.mark_bar(size=90 / (len(kinds) * len(set(numbers[group]))) + 3).encode(y="q25:Q", y2="q75:Q", color=tint)
     median = base.mark_tick(color="white", thickness=2, size=9).encode(y="q50:Q")
-    layers = alt.layer(low_high, box, median).properties(width=WIDTH, height=190)
+    layers = alt.layer(area, name, low_high, box, median).properties(width=WIDTH, height=190)
     return layers.facet(
         row=alt.Row(f"{panel}:N", title=None, sort=["on target", "off target"]), title=title
     ).properties(description=description)

@@ -6,6 +6,7 @@ from numbers import Real
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy.stats import rankdata
 
 # Pixels worked on at once: the float64 copies of a block stay in the processor's cache.
 BLOCK = 2**16
@@ -51,6 +52,75 @@ def cosine(a: ArrayLike, b: ArrayLike) -> np.ndarray:
         If a map has fewer than two axes, or the shapes do not match.
     """
     return _blockwise(_cosine, a, b)
+
+
+def spearman(a: ArrayLike, b: ArrayLike) -> np.ndarray:
+    """Spearman rank correlation of maps over their last two axes: `pearson` of the ranks, ties sharing theirs.
+
+    Parameters
+    ----------
+    a, b : array_like, shape (..., H, W)
+        Maps; the leading axes broadcast.
+
+    Returns
+    -------
+    ndarray of float64, the broadcast leading shape
+        Values in [-1, 1]; NaN where a map is constant or holds a value that is not finite.
+
+    Raises
+    ------
+    ValueError
+        If a map has fewer than two axes, or the shapes do not match.
+    """
+    return pearson(_ranks(a), _ranks(b))
+
+
+def ssim(a: ArrayLike, b: ArrayLike) -> np.ndarray:
+    """Structural similarity of maps over their last two axes.
+
+    Each map is first divided by its largest absolute value, since maps of two networks differ in scale.
+
+    Parameters
+    ----------
+    a, b : array_like, shape (..., H, W)
+        Maps of the same shape, at least 7 x 7, the window of the mean.
+
+    Returns
+    -------
+    ndarray of float64, shape (...)
+        Values in [-1, 1]; NaN where a map is zero everywhere or holds a value that is not finite.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or a map is smaller than 7 x 7.
+
+    References
+    ----------
+    Wang et al. (2004), "Image Quality Assessment: From Error Visibility to Structural Similarity", IEEE Transactions on
+    Image Processing 13(4), as in `skimage.metrics.structural_similarity`.
+    """
+    from skimage.metrics import structural_similarity  # takes a second, and few need it
+
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if a.shape != b.shape or a.ndim < 2 or min(a.shape[-2:]) < 7:
+        raise ValueError(f"maps of shapes {a.shape} and {b.shape}: expected the same (..., H, W), at least 7 x 7")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        pairs = [(m / np.abs(m).max((-2, -1), keepdims=True)).reshape(-1, *a.shape[-2:]) for m in (a, b)]
+    found = [
+        structural_similarity(one, other, data_range=2.0) if np.isfinite([one, other]).all() else np.nan
+        for one, other in zip(*pairs, strict=True)
+    ]
+    return np.reshape(found, a.shape[:-2])
+
+
+def _ranks(maps: ArrayLike) -> np.ndarray:
+    maps = np.asarray(maps, dtype=np.float64)
+    if maps.ndim < 2:
+        raise ValueError(f"maps of shape {maps.shape}: expected (..., H, W)")
+    flat = maps.reshape(*maps.shape[:-2], -1)
+    ranks = rankdata(flat, axis=-1).reshape(maps.shape)
+    return np.where(np.isfinite(flat).all(-1)[..., None, None], ranks, np.nan)
 
 
 def compare(

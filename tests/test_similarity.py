@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.distance import cosine as cosine_distance
-from scipy.stats import pearsonr
+from scipy.stats import pearsonr, spearmanr
 
 from kd_lib import similarity
-from kd_lib.similarity import check_threshold, compare, cosine, pearson
+from kd_lib.similarity import check_threshold, compare, cosine, pearson, spearman, ssim
 
 maps = arrays(np.float32, (2, 3, 4), elements=st.integers(-50, 50).map(lambda n: n / 8))
 
@@ -26,6 +26,8 @@ def test_equals_scipy(a, b):
         if np.ptp(one) and np.ptp(other):
             expected = pearsonr(one.ravel().astype(float), other.ravel().astype(float))[0]
             assert pearson(a, b)[row] == pytest.approx(expected, abs=1e-12)
+            expected = spearmanr(one.ravel(), other.ravel())[0]
+            assert spearman(a, b)[row] == pytest.approx(expected, abs=1e-12)
         if one.any() and other.any():
             expected = 1 - cosine_distance(one.ravel().astype(float), other.ravel().astype(float))
             assert cosine(a, b)[row] == pytest.approx(expected, abs=1e-12)
@@ -147,3 +149,24 @@ def test_thresholds_within_the_range_pass(value):
 def test_thresholds_outside_do_not(value):
     with pytest.raises(ValueError, match="between -1 and 1"):
         check_threshold(value)
+
+
+def test_spearman_heeds_order_alone_and_constant_maps_have_none():
+    a, b = np.random.default_rng(0).normal(size=(2, 5, 4, 4))
+    np.testing.assert_allclose(spearman(np.exp(a), b), spearman(a, b))
+    assert np.isnan(spearman(np.zeros((4, 4)), b[0]))
+    assert np.isnan(spearman(np.where(a[0] > 1, np.nan, a[0]), b[0])) == (a[0] > 1).any()
+
+
+def test_ssim_ignores_scale_and_tells_what_is_like_from_what_is_not():
+    a, b = np.random.default_rng(0).normal(size=(2, 2, 3, 9, 9))
+    found = ssim(a, b)
+    assert found.shape == (2, 3)
+    np.testing.assert_allclose(ssim(a, a), 1)
+    np.testing.assert_allclose(ssim(5 * a, 0.1 * b), found)
+    assert (ssim(a, a + 0.1 * b) > found).all()
+    assert np.isnan(ssim(np.zeros((9, 9)), b[0, 0]))
+    with pytest.raises(ValueError, match="at least 7 x 7"):
+        ssim(a[..., :6], b[..., :6])
+    with pytest.raises(ValueError, match="expected the same"):
+        ssim(a, b[0])
