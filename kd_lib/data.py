@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from numbers import Integral, Real
 from pathlib import Path
@@ -125,6 +125,7 @@ def load(
     image_size: int | tuple[int, int] = SIZE,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    single_view: float = 0.2,
     seed: int = 0,
 ) -> Dataset:
     """Load a data set.
@@ -146,6 +147,9 @@ def load(
     mean, std : sequence of 3 floats, optional
         By which each channel is normalised, intensities from 0 to 1, as a network that is there already expects; by
         default those of the training images.
+    single_view : float
+        Share of the training images of 'multiview' that show a single view of their class, see `multiview.draw`; of its
+        test images it is a half. The others have no views.
     seed : int
         Seed of the samples, and of the images of 'multiview'.
 
@@ -171,7 +175,7 @@ def load(
         if root:
             raise ValueError(f"root={str(root)!r}: 'multiview' is drawn, not read; leave root out")
         train_size, test_size = train_size or 4000, test_size or 2000
-        names, sources = _multiview(train_size, test_size, seed)
+        names, sources = _multiview(train_size, test_size, single_view, seed)
     elif source == "cifar10" and not path:
         names, sources = _cifar10(Path(root or CACHE).expanduser())
     elif source == "imagefolder":
@@ -189,6 +193,19 @@ def load(
     chosen = _take(held_out.labels, torch.full((len(names),), probe_per_class), seed)
     rest = torch.ones(len(held_out), dtype=torch.bool).index_fill_(0, chosen, False)
     return Dataset(name, names, train, held_out.select(rest), held_out.select(chosen), mean, std)
+
+
+def with_shuffled_labels(dataset: Dataset, *, seed: int) -> Dataset:
+    """Put the training labels into random order, so that they say nothing about the images.
+
+    What maps of a network trained on these share with others is not what the classes look like.
+
+    References
+    ----------
+    Adebayo et al. (2018), "Sanity Checks for Saliency Maps", arXiv:1810.03292 (data randomization test).
+    """
+    order = torch.randperm(len(dataset.train), generator=torch.Generator().manual_seed(seed))
+    return replace(dataset, train=replace(dataset.train, labels=dataset.train.labels[order]))
 
 
 def stratified(labels: Tensor, size: int, *, seed: int) -> Tensor:
@@ -250,10 +267,10 @@ def _sample(
     return rows
 
 
-def _multiview(train_size: int, test_size: int, seed: int) -> tuple[tuple[str, ...], list[Source]]:
+def _multiview(train_size: int, test_size: int, single_view: float, seed: int) -> tuple[tuple[str, ...], list[Source]]:
     sources = []
-    for stream, (size, single_view) in enumerate(((train_size, 0.2), (test_size, 0.5))):
-        images, labels, views = multiview.draw(size, single_view=single_view, seed=2 * seed + stream)
+    for stream, (size, share) in enumerate(((train_size, single_view), (test_size, 0.5))):
+        images, labels, views = multiview.draw(size, single_view=share, seed=2 * seed + stream)
         sources.append((labels, Split(images, labels, torch.arange(size), views).select))
     return multiview.class_names(), sources
 

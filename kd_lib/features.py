@@ -1,7 +1,7 @@
 """RQ2: which features the networks use, and whether they differ between seeds."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -21,10 +21,6 @@ FEATURES = {
     "frog": ("eyes", "back-legs", "back", "feet", "grass", "cheeks", "front-legs", "throat"),
 }
 TICKS = {"1": True, "0": False}
-# A map shows a view that holds more than this many times its share, by area, of the positive attribution.
-SHOWN = 2.0
-# A network uses a view whose removal changes the logit by this share of what the view that matters most does.
-USED = 0.5
 
 
 def pairs_of_components(
@@ -204,139 +200,6 @@ def cosine_matrix(utilisation: pd.DataFrame) -> pd.DataFrame:
     frame.loc[blank, :] = np.nan
     frame.loc[:, blank.to_numpy()] = np.nan
     return frame
-
-
-def views_shown(maps: ArrayLike, masks: ArrayLike, present: ArrayLike) -> np.ndarray:
-    """Which views of its own class a map of a multi-view image shows.
-
-    A map shows a view when the positive attribution is, on average, more than `SHOWN` (2) times as high inside the
-    view's mask as over the whole image: the view draws more than twice what an even spread would give it.
-
-    Parameters
-    ----------
-    maps : array_like, shape (N, H, W)
-        Maps of each image for its own class.
-    masks : array_like of bool, shape (N, V, H, W)
-        Pixels of each of the class's views.
-    present : array_like of bool, shape (N, V)
-        Whether the image has the view.
-
-    Returns
-    -------
-    ndarray of bool, shape (N, V)
-        Never true for an absent view, nor for a map without positive attribution.
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not match.
-    """
-    maps, masks, present = np.asarray(maps), np.asarray(masks, dtype=bool), np.asarray(present, dtype=bool)
-    if maps.ndim != 3 or masks.shape != (len(maps), *masks.shape[1:2], *maps.shape[1:]) or masks.ndim != 4:
-        raise ValueError(f"maps {maps.shape} and masks {masks.shape}: expected (N, H, W) and (N, V, H, W)")
-    if present.shape != masks.shape[:2]:
-        raise ValueError(f"present of shape {present.shape}: expected {masks.shape[:2]}, one for each mask")
-    positive = np.maximum(maps, 0).astype(np.float64)
-    pixels = masks.sum((-2, -1))
-    inside = np.einsum("nhw,nvhw->nv", positive, masks) / np.maximum(pixels, 1)
-    return present & (inside > SHOWN * positive.mean((-2, -1))[:, None])
-
-
-def view_tables(
-    shown: Mapping[str, ArrayLike], present: ArrayLike, *, names: Sequence[str]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Put views into the same two tables as the features that people ticked.
-
-    Parameters
-    ----------
-    shown : mapping of str to array_like of bool, shape (N, V)
-        For each model, which views its maps show.
-    present : array_like of bool, shape (N, V)
-        Which views the images have.
-    names : sequence of V str
-        Names of the views.
-
-    Returns
-    -------
-    shown, visible : DataFrame
-        What `utilisation` takes.
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not match.
-    """
-    present = np.asarray(present, dtype=bool)
-    wrong = [np.shape(ticks) for ticks in shown.values() if np.shape(ticks) != present.shape]
-    if wrong or present.ndim != 2 or present.shape[1] != len(names):
-        raise ValueError(f"views of shape {(wrong or [present.shape])[0]}: expected (N, {len(names)})")
-    image = pd.DataFrame({"image": np.arange(len(present))})
-    visible = image.join(pd.DataFrame(present, columns=list(names)))
-    rows = [
-        image.assign(model=model).join(pd.DataFrame(np.asarray(ticks, dtype=bool), columns=list(names)))
-        for model, ticks in shown.items()
-    ]
-    return pd.concat(rows, ignore_index=True), visible
-
-
-def importance(clean: ArrayLike, without: ArrayLike) -> np.ndarray:
-    """How much each class's logit falls when a view is removed from the image.
-
-    Parameters
-    ----------
-    clean : array_like, shape (N, K)
-        Logits of the images.
-    without : array_like, shape (N, K, V)
-        Logits of the images drawn again without each of V views, of whatever class.
-
-    Returns
-    -------
-    ndarray, shape (N, K, V)
-        f_k(x) - f_k(x without view v), in logits; 0 where the image lacks the view. Negative where the view speaks
-        against the class.
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not match.
-    """
-    clean, without = np.asarray(clean), np.asarray(without)
-    if without.ndim != 3 or clean.shape != without.shape[:2]:
-        raise ValueError(f"logits {clean.shape} and {without.shape}: expected (N, K) and (N, K, V)")
-    return clean[..., None] - without
-
-
-def used(importance: ArrayLike, *, share: float = USED) -> np.ndarray:
-    """Which views a network uses for or against a class in an image, by intervention.
-
-    A view is used when removing it changes the class's logit by at least `share` of what removing the view that matters
-    most in that image changes it. This is relative, as a map is, which shows each place beside the strongest one.
-
-    Parameters
-    ----------
-    importance : array_like, shape (N, K, V)
-        What `importance` returns.
-    share : float
-        In (0, 1]: half by default.
-
-    Returns
-    -------
-    ndarray of int8, shape (N, K, V)
-        1 where the view is used for the class, -1 against it, 0 where it is not used.
-
-    Raises
-    ------
-    ValueError
-        If the share is not in (0, 1] or the shape is wrong.
-    """
-    importance = np.asarray(importance)
-    if importance.ndim != 3:
-        raise ValueError(f"importance {importance.shape}: expected (N, K, V)")
-    if not 0 < share <= 1:
-        raise ValueError(f"view share {share}: expected a share above 0 and up to 1, such as 0.5")
-    size = np.abs(importance)
-    strong = (size >= share * size.max(-1, keepdims=True)) & (size > 0)
-    return (np.sign(importance) * strong).astype(np.int8)
 
 
 def _folder(folder: str | Path | UPath) -> Path | UPath:

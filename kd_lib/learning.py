@@ -216,3 +216,10 @@ def _criterion(fitted: pwlf.PiecewiseLinFit, y: np.ndarray) -> float:
     parameters = 2 * fitted.n_segments
     residual = np.mean((fitted.predict(fitted.x_data) - y) ** 2)
     return len(y) * np.log(residual + RESOLUTION**2) + parameters * np.log(len(y))
+
+
+def lasting_crossing(similarity, threshold):  # TEMPORARY until merged
+    """Temporary."""
+    reached = np.asarray(similarity) >= threshold
+    n = np.logical_and.accumulate(reached[::-1]).sum(0)
+    return np.where(n > 0, len(reached) - n, np.nan)

@@ -9,6 +9,9 @@ from string import ascii_lowercase
 import torch
 from torch import Tensor, nn
 
+# Networks that nothing should be concluded without: one trained on shuffled labels, and a student of half the ensemble.
+SHUFFLED, HALF_TAUGHT = CONTROLS = ("shuffled", "half-taught")
+
 # Their extra training heads would return a tuple of logits; this study needs the one output.
 _SINGLE_OUTPUT = dict.fromkeys(("googlenet", "inception_v3"), {"aux_logits": False, "init_weights": True})
 
@@ -121,12 +124,12 @@ def component_names(n: int) -> list[str]:
 
 
 def seed_of(name: str, seed: int) -> int:
-    """Seed of one network: distinct for every component and 'distilled', and for every `seed` of a run.
+    """Seed of one network: distinct for every network of a study, and for every `seed` of a run.
 
     Parameters
     ----------
     name : str
-        Component 'a' to 'z', or 'distilled'.
+        Component 'a' to 'z', 'distilled', or one of `CONTROLS`.
     seed : int
         The run's seed.
 
@@ -135,7 +138,7 @@ def seed_of(name: str, seed: int) -> int:
     ValueError
         If `name` is no network of the study.
     """
-    names = [*ascii_lowercase, "distilled"]
+    names = [*ascii_lowercase, "distilled", *CONTROLS]
     if name not in names:
-        raise ValueError(f"unknown network {name!r}: expected a component 'a' to 'z' or 'distilled'")
+        raise ValueError(f"unknown network {name!r}: expected a component 'a' to 'z' or {', '.join(names[26:])}")
     return seed * len(names) + names.index(name)

@@ -13,7 +13,9 @@ from numpy.typing import ArrayLike
 from kd_lib.similarity import compare
 
 OTHER_IMAGE, OTHER_CLASS = "same network, another image of the class", "same network and image, next class"
+SHUFFLED = "network trained on shuffled labels and on the true ones"
 UNTRAINED, LAST_TWO = "untrained and trained network", "last two epochs of a network"
+FLOORS = (OTHER_IMAGE, OTHER_CLASS, UNTRAINED, SHUFFLED)
 
 
 def floors(maps: ArrayLike, labels: ArrayLike, *, model: str) -> pd.DataFrame:
@@ -70,3 +72,33 @@ def over_training(maps: Mapping[int, ArrayLike], labels: ArrayLike, *, model: st
         compare(maps[epochs[-2]], final, labels, kind=LAST_TWO, model=model),
     ]
     return pd.concat(frames, ignore_index=True)
+
+
+def band_of(kinds: pd.Series) -> pd.Series:
+    """Say of each kind of comparison whether it is a 'floor' or a 'ceiling'."""
+    return kinds.isin(FLOORS).map({True: "floor", False: "ceiling"}).rename("band")
+
+
+def bands(frame: pd.DataFrame, *, by: str = "target", similarity: str = "pearson") -> pd.DataFrame:
+    """Range of similarity that a figure shows as a band: the middle half of the floors, and of the ceiling.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Rows of the other functions.
+    by : str
+        Column that tells a figure's panels apart.
+    similarity : {'pearson', 'cosine'}
+
+    Returns
+    -------
+    DataFrame
+        Columns `by`, band ('floor': of all `FLOORS`, each counting the same; 'ceiling': `LAST_TWO`), low and high
+        (first and third quartile).
+    """
+    known = frame.dropna(subset=[similarity])
+    if known.empty:
+        return pd.DataFrame(columns=[by, "band", "low", "high"])
+    each = known.groupby([by, band_of(known["kind"]), "kind"], sort=False)[similarity].quantile([0.25, 0.75]).unstack()
+    found = each.groupby(level=[0, 1], sort=False).mean().set_axis(["low", "high"], axis=1)
+    return found.rename_axis([by, "band"]).reset_index()

@@ -83,6 +83,42 @@ def interval(
     return Interval(*map(_plain, (estimate, low, high)))
 
 
+def interval_table(
+    frame: pd.DataFrame, columns: list[str], *, by: str, clusters: str, digits: int = 3, seed: int = 0
+) -> pd.DataFrame:
+    """Means of some columns with their intervals, group by group, as text to be read: 0.812 (0.790–0.834).
+
+    Parameters
+    ----------
+    frame : DataFrame
+        A row an observation; NaN are left out.
+    columns : list of str
+    by : str
+        Column that tells the groups apart.
+    clusters : str
+        Column that names each row's cluster (image).
+    digits, seed : int
+
+    Returns
+    -------
+    DataFrame of str
+        Groups by columns; a dash where there is nothing to take the mean of.
+    """
+    rows = {}
+    for name, group in frame.groupby(by, sort=False):
+        rows[name] = {}
+        for column in columns:
+            known = group.dropna(subset=[column])
+            found = interval(known[column], known[clusters], seed=seed) if len(known) else None
+            rows[name][column] = "–" if found is None else _text(found, digits)
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis(by)
+
+
+def _text(found: Interval, digits: int) -> str:
+    estimate = f"{found.estimate:.{digits}f}"
+    return estimate if np.isnan(found.low) else f"{estimate} ({found.low:.{digits}f}–{found.high:.{digits}f})"
+
+
 def cluster_of(clusters: ArrayLike | None, rows: int) -> tuple[np.ndarray, int]:
     """Give each cluster a number from 0.
 

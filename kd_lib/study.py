@@ -1,8 +1,6 @@
-"""What the notebooks read from a run: its data set, networks and maps, its labels, features and threshold."""
+"""What the notebooks read from a run: its data set, networks and maps, its labels and threshold."""
 
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,11 +9,8 @@ from torch import nn
 
 from kd_lib import (
     data,
-    features,
-    files,
     given,
     models,
-    multiview,
     occlusion,
     occlusion_store,
     references,
@@ -24,12 +19,10 @@ from kd_lib import (
     training,
     transfer,
 )
-from kd_lib import threshold as thresholds
 from kd_lib.data import Dataset
-from kd_lib.people import labels as labels_by_people
 
 INDIFFERENT = ("run", "root", "models", "device", "executor", "recompute")  # to what a run computes
-DATA = ("train_size", "test_size", "probe_per_class", "image_size", "mean", "std", "seed")
+DATA = ("train_size", "test_size", "probe_per_class", "image_size", "mean", "std", "single_view", "seed")
 
 
 def load_data(run: store.Run) -> Dataset:
@@ -67,10 +60,11 @@ def decisive(parameters: Mapping, brought: Sequence[given.Network] = ()) -> dict
     return chosen | {f"network {name}": digest for name, digest in given.fingerprint(brought).items()}
 
 
-def recipes(names: Sequence[str], arch: str, num_classes: int) -> dict[str, dict]:
-    """How to build the networks that `train_models` trains: components of these names, and the distilled one."""
+def recipes(names: Sequence[str], arch: str, num_classes: int, *, controls: Sequence[str] = ()) -> dict[str, dict]:
+    """How to build the networks that `train_models` trains: components of these names, the distilled one, controls."""
     recipe = {"factory": "kd_lib.models:build", "arguments": {"arch": arch, "num_classes": num_classes}}
-    return {name: recipe | {"role": "component"} for name in names} | {"distilled": recipe | {"role": "distilled"}}
+    of_role = dict.fromkeys(names, "component") | {"distilled": "distilled"} | dict.fromkeys(controls, "control")
+    return {name: recipe | {"role": role} for name, role in of_role.items()}
 
 
 def components(run: store.Run) -> list[str]:
@@ -89,12 +83,23 @@ def others(run: store.Run) -> list[str]:
 
 
 def networks(run: store.Run) -> list[str]:
-    """Names of all networks of the run: components, then the distilled one, then the others."""
+    """Names of the networks that the study is about: components, then the distilled one, then the others."""
     return [*components(run), *_of_role(run, "distilled"), *others(run)]
 
 
+def controls(run: store.Run) -> list[str]:
+    """Names of the networks that only say what a similarity means, see `models.CONTROLS`."""
+    return _of_role(run, "control")
+
+
+def halves(run: store.Run) -> tuple[list[str], list[str]]:
+    """Components that the half-taught network learns from, and the rest."""
+    names = components(run)
+    return names[: len(names) // 2], names[len(names) // 2 :]
+
+
 def roles(run: store.Run) -> dict[str, str]:
-    """Role of every network: 'component', 'distilled' or 'other'."""
+    """Role of every network: 'component', 'distilled', 'other' or 'control'."""
     return {name: recipe["role"] for name, recipe in run.entry("networks").items()}
 
 
@@ -112,16 +117,19 @@ def network(run: store.Run, name: str, epoch: int | None = None, *, device: str 
 
 def ensemble(run: store.Run, *, device: str = "auto") -> models.Ensemble | None:
     """Restore the ensemble of the run's components; None if there are fewer than two."""
-    if len(components(run)) < 2:
-        return None
-    members = [network(run, name, device=device) for name in components(run)]
+    return ensemble_of(run, components(run), device=device) if len(components(run)) > 1 else None
+
+
+def ensemble_of(run: store.Run, names: Sequence[str], *, device: str = "auto") -> models.Ensemble:
+    """Restore the ensemble of some of the run's networks."""
+    members = [network(run, name, device=device) for name in names]
     return models.Ensemble(members, run.parameters["ensemble_output"])
 
 
-def states(run: store.Run, every_epoch: int) -> list[tuple[str, int]]:
+def states(run: store.Run, every_epoch: int | None) -> list[tuple[str, int]]:
     """Which (model, epoch) to explain: all epochs of the first `every_epoch` components, the last of all networks.
 
-    Where there are no components, the other networks take their place.
+    None takes all components. Where there are none, the other networks take their place.
 
     Raises
     ------
@@ -129,10 +137,12 @@ def states(run: store.Run, every_epoch: int) -> list[tuple[str, int]]:
         If `every_epoch` is negative or larger than the number of components.
     """
     names = components(run) or others(run)
+    every_epoch = len(names) if every_epoch is None else every_epoch
     if not 0 <= every_epoch <= len(names):
         raise ValueError(f"every_epoch={every_epoch}: expected 0 to {len(names)}, the number of components")
     whole = [(name, epoch) for name in names[:every_epoch] for epoch in run.epochs(name)]
-    return whole + [(name, run.last_epoch(name)) for name in networks(run) if name not in names[:every_epoch]]
+    rest = [name for name in [*networks(run), *controls(run)] if name not in names[:every_epoch]]
+    return whole + [(name, run.last_epoch(name)) for name in rest]
 
 
 def occluded_outputs(run: store.Run, model: str, epoch: int | None = None) -> np.ndarray:
@@ -156,45 +166,6 @@ def saliency_maps(run: store.Run, outputs: np.ndarray) -> np.ndarray:
 def maps(run: store.Run, model: str, epoch: int | None = None) -> np.ndarray:
     """Saliency maps (N, K, H, W) of one model on the probe images, at its last stored epoch by default."""
     return saliency_maps(run, occluded_outputs(run, model, epoch))
-
-
-def view_logits(model: nn.Module, dataset: Dataset) -> np.ndarray:
-    """Logits of the probe images drawn again without each view that they show.
-
-    Returns
-    -------
-    ndarray, float32, shape (N, K, K * V)
-        The logit of each class without view v of class c, at position c * V + v; that of the image itself where it
-        does not show the view.
-    """
-    probe = dataset.probe
-    clean = training.predict(model, dataset, probe).numpy()
-    classes, views = probe.views.present.shape[1:]
-    answers = np.repeat(clean[..., None], classes * views, axis=-1)
-    for c in range(classes):
-        for v in range(views):
-            rows = probe.views.present[:, c, v].nonzero().flatten()
-            if len(rows):
-                removed = probe.select(rows)
-                removed = replace(removed, images=removed.views.without(c, v))
-                answers[rows, :, c * views + v] = training.predict(model, dataset, removed).numpy()
-    return answers
-
-
-def save_view_logits(run: store.Run, answers: dict[str, np.ndarray]) -> None:
-    """Keep what `view_logits` gave for each model, in `results/view_logits.npz`."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **answers)
-    files.write_bytes(run.results / "view_logits.npz", buffer.getvalue())
-
-
-def read_view_logits(run: store.Run) -> dict[str, np.ndarray]:
-    """Read what `save_view_logits` kept."""
-    path = run.results / "view_logits.npz"
-    if (data := files.read_bytes(path)) is None:
-        raise FileNotFoundError(f"{path} is missing: run generate_saliency_maps first")
-    with np.load(io.BytesIO(data), allow_pickle=False) as file:
-        return dict(file)
 
 
 def threshold(run: store.Run, value: float | None) -> tuple[float, str]:
@@ -230,7 +201,7 @@ def similarity_to_final(run: store.Run, model: str) -> np.ndarray:
 def accuracies(run: store.Run, dataset: Dataset, *, device: str = "auto") -> pd.DataFrame:
     """Test accuracy of every network after every epoch stored: columns model, epoch, test_accuracy (in [0, 1])."""
     rows = []
-    for name in networks(run):
+    for name in [*networks(run), *controls(run)]:
         for epoch in run.epochs(name):
             logits = training.predict(network(run, name, epoch, device=device), dataset, dataset.test)
             rows.append((name, epoch, training.accuracy(logits, dataset.test.labels)))
@@ -256,7 +227,7 @@ def accuracy_table(run: store.Run, last: pd.Series, together: float | None) -> p
         rows.append(("ensemble", together, 87.95))
     if student:
         rows.append(("distilled", last[student], 85.32))
-    rows += [(name, last[name], np.nan) for name in others(run)]
+    rows += [(name, last[name], np.nan) for name in [*others(run), *controls(run)]]
     return pd.DataFrame(rows, columns=["network", "accuracy (%)", "Gardner (2022) (%)"])
 
 
@@ -277,18 +248,6 @@ def regime_table(regime: training.Regime, *, networks: int) -> pd.DataFrame:
         "precision": (regime.precision, "float32"),
     }
     return pd.DataFrame(rows, index=["this run", "Gardner (2022)"]).T
-
-
-def views_used(run: store.Run, *, view_share: float) -> dict[str, np.ndarray]:
-    """Which views each network finally uses for (1) or against (-1) each class, by intervention: (N, K, K * V)."""
-    return {
-        name: features.used(_importance(run, name, without), share=view_share)
-        for name, without in read_view_logits(run).items()
-    }
-
-
-def _importance(run: store.Run, name: str, without: np.ndarray) -> np.ndarray:
-    return features.importance(occlusion_store.logits_of(run.occlusion, name)[:, 0], without)
 
 
 def compared(run: store.Run) -> list[str]:
@@ -337,9 +296,37 @@ def to_ensemble(run: store.Run) -> pd.DataFrame:
     return named(frame, run)
 
 
+def to_half_ensembles(run: store.Run) -> pd.DataFrame:
+    """Similarity of maps to those of half the ensemble, see `transfer.to_halves`; no rows without a half-taught net."""
+    if models.HALF_TAUGHT not in controls(run):
+        return pd.DataFrame(columns=[*transfer.HALVES, "class"]).astype({"pearson": float, "cosine": float})
+    teachers, strangers = ({name: occluded_outputs(run, name) for name in half} for half in halves(run))
+    frame = transfer.to_halves(
+        teachers,
+        strangers,
+        occluded_outputs(run, models.HALF_TAUGHT),
+        labels(run),
+        maps=lambda outputs: saliency_maps(run, outputs),
+    )
+    return named(frame, run)
+
+
+def own_part(run: store.Run) -> pd.DataFrame:
+    """How much of a component's likeness to the ensemble is likeness to itself, see `transfer.own_part`."""
+    members = [maps(run, name) for name in components(run)]
+    columns = ["on_target", "own part"]
+    return transfer.own_part(members, labels(run)) if len(members) > 1 else pd.DataFrame(columns=columns)
+
+
 def references_of(run: store.Run) -> pd.DataFrame:
     """Floors and ceilings of similarity in this run, see `references`; every network, in one frame."""
     frames = [references.floors(maps(run, name), labels(run), model=name) for name in networks(run)]
+    if models.SHUFFLED in controls(run):
+        shuffled = maps(run, models.SHUFFLED)
+        frames += [
+            similarity.compare(maps(run, name), shuffled, labels(run), kind=references.SHUFFLED, model=name)
+            for name in networks(run)
+        ]
     for name in explained_at_every_epoch(run):
         epochs = run.epochs(name)
         stored = {epoch: maps(run, name, epoch) for epoch in (epochs[0], *epochs[-2:])}
@@ -354,65 +341,3 @@ def named(frame: pd.DataFrame, run: store.Run) -> pd.DataFrame:
         **{"class": frame["target"].map(lambda k: class_names[k])},
         target=frame["on_target"].map({True: "on target", False: "off target"}),
     )
-
-
-def labelled_pairs(run: store.Run, pairs: pd.DataFrame, *, view_share: float) -> tuple[pd.DataFrame | None, str]:
-    """Those pairs of maps that somebody or something has labelled, with a column `same`, and who or what it was.
-
-    People's labels come first (`people.labels`), then on multi-view images the views that the networks use;
-    without either the frame is None.
-    """
-    said = labels_by_people(run)
-    if len(said.pairs):
-        return thresholds.merge_labels(pairs, said.pairs), str(said)
-    if run.parameters["data_set"] != "multiview":
-        return None, f"none; the published T_c = {thresholds.PUBLISHED} is used"
-    used = views_used(run, view_share=view_share)
-    parts = []
-    for (a, b), pair in pairs.groupby(["model_a", "model_b"], sort=False):
-        at = (pair["image"].to_numpy(), pair["target"].to_numpy())
-        parts.append(pair.assign(same=thresholds.view_labels(used[a], used[b])[at]))
-    found = pd.concat(parts).dropna(subset=["pearson", "cosine"])
-    return found, "no people; ground truth of the multi-view images (the views used, by intervention)"
-
-
-def utilisation(run: store.Run, names: list[str]) -> tuple[dict[str, pd.DataFrame], str]:
-    """Utilisation (models by features) of each class for which it is known, and where it is known from."""
-    ticked = {table: features.read_utilisation(run.annotations, table) for table in features.tables(run.annotations)}
-    if ticked:
-        return {table: features.utilisation(*both) for table, both in ticked.items()}, "ticked by people"
-    if run.parameters["data_set"] != "multiview":
-        return {}, "none (no tables in annotations/)"
-    views, true = load_data(run).probe.views, labels(run)
-    masks, present = views.masks().numpy(), views.present.numpy()
-    found = {}
-    for k, class_name in enumerate(run.entry("class_names")):
-        own = np.flatnonzero(true == k)
-        shown = {name: features.views_shown(maps(run, name)[own, k], masks[own, k], present[own, k]) for name in names}
-        titles = [f"{class_name} {view}" for view in multiview.view_names(k)]
-        found[class_name] = features.utilisation(*features.view_tables(shown, present[own, k], names=titles))
-    return found, "views of the multi-view images that the maps show"
-
-
-def view_use(run: store.Run, *, view_share: float) -> pd.DataFrame | None:
-    """How much the views of an image's own class matter to the networks; None where there are no views.
-
-    Returns
-    -------
-    DataFrame
-        A row a network: mean importance (logits), used (share of the views present that it uses for the class), shown
-        (share whose place its map marks), agreement (share of views for which shown and used agree).
-    """
-    if run.parameters["data_set"] != "multiview":
-        return None
-    views, true = load_data(run).probe.views, labels(run)
-    at = np.arange(len(true)), true
-    present, masks = views.present.numpy()[at], views.masks().numpy()[at]
-    rows = []
-    for name, without in read_view_logits(run).items():
-        importance = _importance(run, name, without)
-        used = features.used(importance, share=view_share)
-        own, used = (a.reshape(*a.shape[:2], *views.present.shape[1:])[*at, true][present] for a in (importance, used))
-        shown = features.views_shown(maps(run, name)[at], masks, present)[present]
-        rows.append((name, own.mean(), (used > 0).mean(), shown.mean(), ((used > 0) == shown).mean()))
-    return pd.DataFrame(rows, columns=["network", "mean importance", "used", "shown", "agreement"])

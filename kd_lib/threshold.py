@@ -323,7 +323,7 @@ def view_labels(used_a: ArrayLike, used_b: ArrayLike) -> np.ndarray:
     Parameters
     ----------
     used_a, used_b : array_like, shape (N, K, V)
-        Which views each model uses in an image for class k, or against it: what `features.used` returns.
+        Which views each model uses in an image for class k, or against it: what `views.used` returns.
 
     Returns
     -------

@@ -162,7 +162,7 @@ def train(
     Parameters
     ----------
     name : str
-        'a' to 'z' or 'distilled'; with `seed` it decides the network's seed, see `models.seed_of`.
+        See `models.seed_of`; with `seed` it decides the network's seed.
     dataset : Dataset
         ``train`` is learnt, ``test`` measures the accuracy.
     regime : Regime

@@ -10,6 +10,8 @@ from kd_lib.similarity import check_threshold, compare
 from kd_lib.statistics import holm, interval, sign_flip_test, standardised
 
 COLUMNS = ("kind", "model", "image", "target", "label", "on_target", "pearson", "cosine")  # of `to_ensemble`
+HALVES = ("ensemble", *COLUMNS)  # of `to_halves`
+TEACHERS, STRANGERS = "its teachers", "strangers"
 SWEEP = tuple(step / 20 for step in range(20))  # thresholds from 0 to 0.95
 
 
@@ -111,6 +113,84 @@ def to_ensemble(
     return pd.concat(frames, ignore_index=True)
 
 
+def to_halves(
+    teachers: Mapping[str, ArrayLike],
+    strangers: Mapping[str, ArrayLike],
+    student: ArrayLike,
+    labels: ArrayLike,
+    *,
+    maps: Callable[[np.ndarray], ArrayLike],
+) -> pd.DataFrame:
+    """Similarity of a half-taught network to the ensemble that taught it and to one that did not.
+
+    Parameters
+    ----------
+    teachers, strangers : mapping of str to array_like, shape (N, 1 + W, K)
+        Occluded outputs of the components that taught it, and of the others, by name.
+    student : array_like, shape (N, 1 + W, K)
+        Of the network that learnt from the ensemble of the teachers.
+    labels : array_like of int, shape (N,)
+        True class of each image.
+    maps : callable
+        From outputs (N, 1 + W, K) to saliency maps (N, K, H, W).
+
+    Returns
+    -------
+    DataFrame
+        Columns ensemble ('its teachers' or 'strangers'), kind, model, image, target, label, on_target, pearson, cosine.
+        kind is 'half-taught', or 'component': each component beside the ensemble of the half that it is not in, which
+        is one of 'strangers' to it.
+    """
+    halves = [{name: np.asarray(outputs) for name, outputs in half.items()} for half in (teachers, strangers)]
+    of_teachers, of_strangers = (maps(sum(half.values()) / len(half)) for half in halves)
+    own = maps(np.asarray(student))
+    half_taught = {"kind": "half-taught", "model": "half-taught"}
+    frames = [
+        compare(own, of_teachers, labels, ensemble=TEACHERS, **half_taught),
+        compare(own, of_strangers, labels, ensemble=STRANGERS, **half_taught),
+    ]
+    for half, other in zip(halves, (of_strangers, of_teachers), strict=True):
+        for name, outputs in half.items():
+            frames.append(compare(maps(outputs), other, labels, ensemble=STRANGERS, kind="component", model=name))
+    return pd.concat(frames, ignore_index=True)
+
+
+def own_part(members: Sequence[ArrayLike], labels: ArrayLike) -> pd.DataFrame:
+    """How much of a component's likeness to the ensemble is likeness to itself.
+
+    The ensemble's map is the mean of its M components' maps, so the covariance of a component's map with it is 1 / M
+    of the component's own variance and (M - 1) / M of its covariance with the others' mean. The first part tells
+    nothing of the ensemble; leaving the component out removes it.
+
+    Parameters
+    ----------
+    members : sequence of M array_like, each of shape (N, K, H, W)
+        Maps of the components.
+    labels : array_like of int, shape (N,)
+        True class of each image.
+
+    Returns
+    -------
+    DataFrame
+        on_target, and own part: the first part over the whole, both summed over maps and components. 1 / M where all
+        components have the same maps, 1 where they have nothing in common.
+    """
+    ensemble = _centred(sum(np.asarray(maps, dtype=np.float64) for maps in members) / len(members))
+    on_target = np.asarray(labels)[:, None] == np.arange(ensemble.shape[1])
+    own, whole = np.zeros(on_target.shape), np.zeros(on_target.shape)
+    for maps in members:
+        centred = _centred(np.asarray(maps, dtype=np.float64))
+        own += np.square(centred).sum((-2, -1)) / len(members)
+        whole += (centred * ensemble).sum((-2, -1))
+    parts = [(True, on_target), (False, ~on_target)]
+    rows = [(on, own[chosen].sum() / whole[chosen].sum()) for on, chosen in parts if chosen.any()]
+    return pd.DataFrame(rows, columns=["on_target", "own part"])
+
+
+def _centred(maps: np.ndarray) -> np.ndarray:
+    return maps - maps.mean((-2, -1), keepdims=True)
+
+
 def shares(
     frame: pd.DataFrame, threshold: float, *, by: str | Sequence[str], similarity: str = "pearson"
 ) -> pd.DataFrame:
@@ -210,19 +290,55 @@ def gain(
         (`statistics.standardised`), the p-value of the paired permutation test and that value after Holm's correction
         for the number of rows, and the number of images. No rows without a distilled network.
     """
+    pairs = [("distilled", opponent) for opponent in opponents]
+    found = contrasts(frame, pairs, column="kind", by=by, similarity=similarity, seed=seed)
+    return found.drop(columns="what").rename(columns={"less": "distilled less"})
+
+
+def contrasts(
+    frame: pd.DataFrame,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    column: str,
+    by: Sequence[str] = ("target",),
+    similarity: str = "pearson",
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Mean similarity of one group of comparisons less that of another, image by image.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        One row a comparison of two maps, with the columns image, `similarity`, `column` and those of `by`.
+    pairs : sequence of (str, str)
+        Values of `column`: what, and what it is compared with.
+    column : str
+    by : sequence of str
+        Columns that tell groups of maps apart.
+    similarity : {'pearson', 'cosine'}
+        Which similarity.
+    seed : int
+        Of the bootstrap and the permutations.
+
+    Returns
+    -------
+    DataFrame
+        One row a pair and group that has both: what, less, the columns of `by`, difference, low, high, effect size,
+        p, p (Holm), images; see `gain`.
+    """
     by = list(by)
-    kinds = ["distilled", *opponents]
-    means = frame[frame["kind"].isin(kinds)].pivot_table(index=[*by, "image"], columns="kind", values=similarity)
-    means = means.reindex(columns=kinds).dropna()
-    columns = ["distilled less", *by, "difference", "low", "high", "effect size", "p", "images"]
+    kinds = list(dict.fromkeys(name for pair in pairs for name in pair))
+    means = frame[frame[column].isin(kinds)].pivot_table(index=[*by, "image"], columns=column, values=similarity)
+    means = means.reindex(columns=kinds)
     rows = []
-    for opponent in opponents:
-        for key, paired in means.groupby(level=by, sort=False):
-            differences = paired["distilled"] - paired[opponent]
+    for what, less in pairs:
+        for key, paired in means[[what, less]].dropna().groupby(level=by, sort=False):
+            differences = paired[what] - paired[less]
             difference, low, high = interval(differences, seed=seed)
             tested = {"effect size": standardised(differences), "p": sign_flip_test(differences, seed=seed)}
-            row = {"distilled less": opponent} | dict(zip(by, key, strict=True)) | {"difference": difference}
+            row = {"what": what, "less": less} | dict(zip(by, key, strict=True)) | {"difference": difference}
             rows.append(row | {"low": low, "high": high} | tested | {"images": len(paired)})
+    columns = ["what", "less", *by, "difference", "low", "high", "effect size", "p", "images"]
     found = pd.DataFrame(rows, columns=columns)
     found.insert(found.columns.get_loc("p") + 1, "p (Holm)", holm(found["p"]))
     return found

@@ -22,7 +22,7 @@ run: str = "runs/quick"  # folder of the run, made by train_models
 patch: int = 4  # side of the occluding square, in pixels
 stride: int = 2  # step from one position of the square to the next, in pixels
 baseline: float = 0.0  # what hidden pixels become, after normalisation; 0 is the data set's mean colour
-every_epoch: int = 1  # components of which every epoch is explained (RQ1); of the others the last one
+every_epoch: int | None = None  # components of which every epoch is explained (RQ1), the others' last; None: all
 example: int = 0  # probe image shown in the galleries
 device: str = "auto"  # auto | cpu | cuda
 precision: str = "float32"  # float32 | bfloat16 | auto (bfloat16 where the hardware has it)
@@ -43,6 +43,7 @@ from kd_lib import (
     store,
     study,
     training,
+    truth,
 )
 
 parameters.check(globals())
@@ -142,13 +143,12 @@ charts.map_grid(
 # %% [markdown]
 # ## Ground truth by intervention
 #
-# Multi-view images can be drawn again without one view. What the networks answer then is kept for later: it says which
-# views a network really uses. Photographs offer nothing of the kind.
+# Multi-view images can be drawn again without one view. What every state answers then is kept for later: it says which
+# views a network really uses, and since when. Photographs offer nothing of the kind.
 
 # %%
-if probe.views is not None:
-    finals = {name: study.network(place, name, device=device) for name in names}
-    study.save_view_logits(place, {name: study.view_logits(net, dataset) for name, net in finals.items()})
+if truth.known(place):
+    truth.save_view_logits(place, dataset, states, load)
 
 # %% [markdown]
 # What this notebook leaves behind, checked whenever it is tested:

@@ -23,7 +23,7 @@ threshold: float | None = None  # T_c in [-1, 1]; None takes the one of threshol
 example: int = 0  # probe image whose maps are compared one with another
 
 # %% tags=["hide-input"]
-from kd_lib import charts, parameters, statistics, store, study, transfer
+from kd_lib import charts, parameters, references, statistics, store, study, transfer
 from kd_lib.threshold import PUBLISHED
 
 parameters.check(globals())
@@ -64,7 +64,7 @@ by_class = transfer.shares(frame, t_c, by=["kind", "class", "target"])
 place.write_csv(by_class, "rq3_shares_by_class")
 summary.set_index(["kind", "target"]).round(3)
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-to-ensemble", "caption": "Similarity to the ensemble's maps by class: median, quartiles, and the 5th and 95th percentile. The components are shown as parts of the ensemble and with themselves left out of it."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-to-ensemble", "caption": "Similarity to the ensemble's maps by class: median, quartiles, and the 5th and 95th percentile. The components are shown as parts of the ensemble and with themselves left out of it. Grey: the floor and the ceiling of the last chapter."}}
 charts.boxes(
     statistics.quantiles(frame, "pearson", by=["kind", "class", "target"]),
     group="class",
@@ -72,6 +72,7 @@ charts.boxes(
     value_title="Pearson similarity to the ensemble",
     title="Similarity to the ensemble's maps, by class",
     description="Box plots of the similarity to the ensemble's maps for components, leave-one-out and distilled.",
+    bands=references.bands(study.references_of(place)),
 )
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-shares", "caption": "Share of maps that are more similar to the ensemble's than the threshold, with 95 % intervals from a bootstrap over images."}}
@@ -83,6 +84,24 @@ charts.intervals(
     title="Share of maps above T_c of similarity to the ensemble's",
     description="Share of maps above the threshold by class for components, leave-one-out and distilled.",
 )
+
+# %% [markdown]
+# ## How much does being part of the ensemble flatter a component?
+#
+# The ensemble's map is the mean of M maps, so 1/M of it is the component's own, and that part is alike for free. The
+# table shows what leaving it out takes away (with a 95 % interval over images), and which part of a component's
+# covariance with the ensemble is with itself: 1/M if all components had the same maps, 1 if they had nothing in common.
+
+# %%
+bias = transfer.contrasts(frame, [("component", "leave-one-out")], column="kind").set_index("target")
+bias = bias[["difference", "low", "high", "images"]].rename(columns={"difference": "bias"})
+own = study.own_part(place)
+bias["own part"] = own.assign(target=own["on_target"].map({True: "on target", False: "off target"})).set_index(
+    "target"
+)["own part"]
+bias["1 / M"] = 1 / max(len(names), 1)
+place.write_csv(bias.reset_index(), "rq3_bias")
+bias.round(3)
 
 # %% [markdown]
 # ## Does the threshold matter?
@@ -121,6 +140,34 @@ gain.set_index(["distilled less", "target"]).round(4)
 by_class_gain = transfer.gain(frame, by=["class", "target"], opponents=["leave-one-out"])
 place.write_csv(by_class_gain, "rq3_gain_by_class")
 by_class_gain.drop(columns=["distilled less", "p"]).set_index(["target", "class"]).sort_index().round(3)
+
+# %% [markdown]
+# ## Its teachers' features, or any ensemble's?
+#
+# A distilled network may be close to the ensemble because it took over *that* ensemble's features, or because learning
+# from any ensemble gives maps that are closer to every other. The half-taught network learnt from the first half of the
+# components; the other half are strangers to it. Each component is shown beside the ensemble of the half that it is not
+# part of. If features are inherited, the half-taught network is closer to its teachers than to strangers; what it is
+# closer to strangers than a component is, is what any ensemble would have taught it.
+
+# %%
+halves = study.to_half_ensembles(place)
+halves["pair"] = halves["kind"] + " – " + halves["ensemble"]
+half_shares = transfer.shares(halves, t_c, by=["pair", "target"])
+half_means = halves.groupby(["pair", "target"], sort=False)["pearson"].mean().rename("mean similarity").reset_index()
+half_shares = half_shares.merge(half_means, on=["pair", "target"])
+place.write_csv(half_shares, "rq3_halves")
+half_shares.set_index(["pair", "target"]).round(3)
+
+# %%
+taught, strange, component = (
+    f"half-taught – {transfer.TEACHERS}",
+    f"half-taught – {transfer.STRANGERS}",
+    f"component – {transfer.STRANGERS}",
+)
+inherited = transfer.contrasts(halves, [(taught, strange), (strange, component)], column="pair")
+place.write_csv(inherited, "rq3_inherited")
+inherited.set_index(["what", "less", "target"]).round(4)
 
 # %% tags=["nbval-check-output"]
 closer = means.pivot(index="target", columns="kind", values="mean similarity")

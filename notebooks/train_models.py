@@ -28,6 +28,7 @@ probe_per_class: int = 10  # test images of each class set aside to be explained
 image_size: int | list = 32  # pixels a side, or [height, width], to which the images of a folder are resized
 mean: list | None = None  # of each channel, 0 to 1, for normalising; None takes that of the training images
 std: list | None = None  # likewise, the standard deviation
+single_view: float = 0.2  # multiview: share of the training images that show a single view of their class
 components: int = 4  # networks in the ensemble
 arch: str = "resnet10"  # resnet10 or any torchvision classification model
 epochs: int = 8  # passes over the training images
@@ -41,6 +42,7 @@ crop_padding: int = 2  # random shifts by up to this many pixels
 ensemble_output: str = "logits"  # what the ensemble averages: logits | probs
 temperature: float = 4.0  # of the soft targets
 hard_weight: float = 0.0  # weight of the true labels in the distillation loss
+controls: bool = True  # also train the networks that say what a similarity means
 seed: int = 0  # of the samples, and of the networks
 device: str = "auto"  # auto | cpu | cuda
 precision: str = "float32"  # float32 | bfloat16
@@ -53,7 +55,7 @@ import time
 import pandas as pd
 
 from kd_lib import charts, cluster, data, given, parameters, store, study, training
-from kd_lib.models import component_names
+from kd_lib.models import CONTROLS, HALF_TAUGHT, SHUFFLED, component_names
 
 parameters.check(globals())
 
@@ -114,7 +116,8 @@ place.record("root", root or None)
 if brought:
     given.take(brought, place)
 else:
-    place.record("networks", study.recipes(names, arch, len(dataset.class_names)))
+    chosen = CONTROLS if controls and components > 1 else ()
+    place.record("networks", study.recipes(names, arch, len(dataset.class_names), controls=chosen))
 
 # %%
 started = time.perf_counter()
@@ -129,10 +132,22 @@ with cluster.connect(executor) as client:
 # shown a label unless `hard_weight` asks for it.
 
 # %%
-ensemble = study.ensemble(place, device=device)
+ensemble, softened = study.ensemble(place, device=device), {"temperature": temperature, "hard_weight": hard_weight}
 if not brought:
-    softened = {"teacher": ensemble, "temperature": temperature, "hard_weight": hard_weight}
-    histories.append(training.train("distilled", dataset, regime, **softened, **options))
+    histories.append(training.train("distilled", dataset, regime, teacher=ensemble, **softened, **options))
+
+# %% [markdown]
+# Two more networks are controls, which later chapters compare with: one trained on labels in random order
+# {cite}`adebayo2018sanity`, whose maps cannot show what the classes look like, and a *half-taught* student, distilled
+# from the first half of the components only, so that the other half is an ensemble that it was not taught by.
+
+# %%
+if SHUFFLED in study.controls(place):
+    shuffled = data.with_shuffled_labels(dataset, seed=seed)
+    histories.append(training.train(SHUFFLED, shuffled, regime, **options))
+if HALF_TAUGHT in study.controls(place):
+    half = study.ensemble_of(place, study.halves(place)[0], device=device)
+    histories.append(training.train(HALF_TAUGHT, dataset, regime, teacher=half, **softened, **options))
 place.record("seconds_training", round(time.perf_counter() - started, 1))
 history = pd.concat(histories, ignore_index=True) if histories else study.accuracies(place, dataset, device=device)
 place.write_csv(history, "history")

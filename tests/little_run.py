@@ -17,6 +17,7 @@ SETTINGS = {
     "image_size": 32,
     "mean": None,
     "std": None,
+    "single_view": 0.2,
     "seed": 0,
     "components": 2,
     "arch": "resnet10",

@@ -9,13 +9,9 @@ from kd_lib import features
 from kd_lib.features import (
     FEATURES,
     cosine_matrix,
-    importance,
     pairs_of_components,
     read_utilisation,
-    used,
     utilisation,
-    view_tables,
-    views_shown,
 )
 from kd_lib.similarity import pearson
 
@@ -160,74 +156,3 @@ def test_cosine_matrix_is_symmetric_and_ignores_scale(values):
     np.testing.assert_allclose(matrix, matrix.T)
     np.testing.assert_allclose(np.diag(matrix), 1)
     np.testing.assert_allclose(matrix, cosine_matrix(pd.DataFrame(values * [[1], [2], [3]])), atol=1e-12)
-
-
-def test_views_shown_by_hand():
-    masks = np.zeros((1, 2, 4, 4), bool)
-    masks[0, 0, :2, :2] = True
-    masks[0, 1, 2:, 2:] = True
-    maps = np.zeros((1, 4, 4))
-    maps[0, :2, :2] = 1.0  # all of the attribution: four times its share of the area
-    maps[0, 2:, 2:] = -1.0
-    assert views_shown(maps, masks, [[True, True]]).tolist() == [[True, False]]
-    assert views_shown(maps, masks, [[False, True]]).tolist() == [[False, False]]
-    maps[0, 2:, 2:] = 1.0  # half each: exactly twice the share is not more than twice
-    assert views_shown(maps, masks, [[True, True]]).tolist() == [[False, False]]
-    assert not views_shown(np.full((1, 4, 4), 3.0), masks, [[True, True]]).any()
-    assert not views_shown(-maps, masks, [[True, True]]).any()
-
-
-@given(arrays(np.float64, (2, 4, 4), elements=st.integers(-8, 8).map(float)), st.sampled_from([0.5, 2.0, 64.0]))
-def test_views_shown_ignores_scale(maps, scale):
-    masks = np.zeros((2, 2, 4, 4), bool)
-    masks[:, 0, :2, :2] = masks[:, 1, 2:, 1:3] = True
-    present = np.ones((2, 2), bool)
-    np.testing.assert_array_equal(views_shown(maps * scale, masks, present), views_shown(maps, masks, present))
-
-
-@pytest.mark.parametrize(
-    ("maps", "masks", "present"),
-    [((4, 4), (1, 2, 4, 4), (1, 2)), ((1, 4, 4), (2, 2, 4, 4), (2, 2)), ((1, 4, 4), (1, 2, 4, 5), (1, 2))]
-    + [((1, 4, 4), (1, 2, 4, 4), (1, 3)), ((1, 4, 4), (1, 4, 4), (1,))],
-)
-def test_views_shown_refuses(maps, masks, present):
-    with pytest.raises(ValueError, match="expected"):
-        views_shown(np.zeros(maps), np.zeros(masks), np.zeros(present))
-
-
-def test_view_tables_feed_utilisation():
-    present = [[True, True], [True, False]]
-    shown, visible = view_tables(
-        {"a": [[True, False], [True, False]], "b": [[False, True], [True, False]]}, present, names=["view 1", "view 2"]
-    )
-    share = utilisation(shown, visible)
-    assert share.loc["a"].tolist() == [1, 0]
-    assert share.loc["b"].tolist() == [0.5, 1]
-    with pytest.raises(ValueError, match=r"expected \(N, 2\)"):
-        view_tables({"a": [[True]]}, present, names=["view 1", "view 2"])
-    with pytest.raises(ValueError, match=r"expected \(N, 3\)"):
-        view_tables({}, present, names=["view 1", "view 2", "view 3"])
-
-
-def test_importance_and_use_by_hand():
-    clean = np.array([[3.0, -1.0]])
-    without = np.array([[[1.0, 2.0, 5.0, 3.0], [-1.0, -1.0, -1.0, -1.0]]])
-    found = importance(clean, without)
-    assert found.tolist() == [[[2.0, 1.0, -2.0, 0.0], [0.0, 0.0, 0.0, 0.0]]]
-    assert used(found).tolist() == [
-        [[1, 1, -1, 0], [0, 0, 0, 0]]
-    ]  # half is enough; nothing is used where nothing counts
-    assert used(found, share=0.51).tolist() == [[[1, 0, -1, 0], [0, 0, 0, 0]]]
-    assert (used(7 * found) == used(found)).all()  # networks of other scales are comparable
-
-
-def test_importance_and_use_refuse():
-    with pytest.raises(ValueError, match=r"expected \(N, K\) and \(N, K, V\)"):
-        importance(np.zeros((2, 3)), np.zeros((2, 3)))
-    with pytest.raises(ValueError, match=r"expected \(N, K\) and \(N, K, V\)"):
-        importance(np.zeros((2, 3)), np.zeros((2, 4, 3)))
-    with pytest.raises(ValueError, match=r"expected \(N, K, V\)"):
-        used(np.zeros((2, 3)))
-    for share in (0, -1, 1.5, np.nan):
-        with pytest.raises(ValueError, match="view share"):
-            used(np.zeros((2, 3, 4)), share=share)

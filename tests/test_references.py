@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from kd_lib import references
@@ -34,3 +35,13 @@ def test_training_is_seen_from_its_first_and_its_last_but_one_epoch(maps):
     found = references.over_training(stored, LABELS, model="a").set_index("kind").pearson
     assert found[references.UNTRAINED].to_numpy() == pytest.approx(-1)
     assert found[references.LAST_TWO].to_numpy() == pytest.approx(1)
+
+
+def test_bands_hold_the_middle_half_of_floors_and_ceiling():
+    values = {references.OTHER_IMAGE: 0.0, references.OTHER_CLASS: 0.2, references.LAST_TWO: 0.8}
+    rows = [(kind, "own", value + step / 10) for kind, value in values.items() for step in range(5)]
+    frame = pd.DataFrame([*rows, (references.UNTRAINED, "own", np.nan)], columns=["kind", "target", "pearson"])
+    found = references.bands(frame).set_index(["target", "band"])
+    assert found.loc[("own", "floor")].tolist() == pytest.approx([0.2, 0.4])  # of 0.1 to 0.3 and of 0.3 to 0.5
+    assert found.loc[("own", "ceiling")].tolist() == pytest.approx([0.9, 1.1])
+    assert references.bands(frame[:0]).empty

@@ -10,6 +10,7 @@ from kd_lib.statistics import (
     cluster_of,
     holm,
     interval,
+    interval_table,
     quantiles,
     sign_flip_test,
     standardised,
@@ -178,3 +179,10 @@ def test_effect_size_by_hand():
     assert standardised([1, 2, 3]) == 2
     assert np.isnan(standardised([1, 1]))
     assert np.isnan(standardised([1]))
+
+
+def test_a_table_of_intervals_is_text():
+    frame = pd.DataFrame({"net": ["a", "a", "b"], "image": [0, 1, 0], "x": [1.0, 1.0, np.nan], "y": [0.0, 0.0, 2.0]})
+    found = interval_table(frame, ["x", "y"], by="net", clusters="image", digits=1)
+    assert found.loc["a"].tolist() == ["1.0 (1.0–1.0)", "0.0 (0.0–0.0)"]
+    assert found.loc["b"].tolist() == ["–", "2.0"]

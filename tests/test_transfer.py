@@ -6,7 +6,18 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from kd_lib.similarity import pearson
-from kd_lib.transfer import gain, leave_one_out, shares, sweep, to_ensemble
+from kd_lib.transfer import (
+    STRANGERS,
+    TEACHERS,
+    contrasts,
+    gain,
+    leave_one_out,
+    own_part,
+    shares,
+    sweep,
+    to_ensemble,
+    to_halves,
+)
 
 
 def test_leave_one_out_by_hand():
@@ -177,3 +188,50 @@ def test_a_sweep_counts_at_every_threshold():
     at = shares(frame.assign(image=range(5)), 0.5, by=["kind"])
     assert found[0.5] == at["share"].item()
     assert list(sweep(frame[:0], by=["kind", "target"])) == ["kind", "target", "threshold", "share"]
+
+
+def test_contrasts_pair_by_image_and_leave_out_what_one_side_lacks():
+    rows = [("x", 0, 0.9), ("x", 1, 0.7), ("x", 2, 0.8), ("y", 0, 0.5), ("y", 1, 0.5), ("z", 0, 0.1)]
+    frame = pd.DataFrame(rows, columns=["what it is", "image", "pearson"]).assign(target="own class")
+    found = contrasts(frame, [("x", "y"), ("x", "z"), ("y", "nobody")], column="what it is").set_index("less")
+    assert found.difference.to_dict() == pytest.approx({"y": 0.3, "z": 0.8})
+    assert found.images.to_dict() == {"y": 2, "z": 1}
+    assert np.isnan(found.p["z"])
+
+
+def test_a_half_taught_network_is_beside_its_teachers_and_strangers():
+    rng = np.random.default_rng(2)
+    a, b, c, d, student = rng.normal(size=(5, 2, 7, 4))
+    frame = to_halves({"a": a, "b": b}, {"c": c, "d": d}, student, [3, 0], maps=as_maps)
+
+    def score(ensemble, model):
+        return frame[(frame.ensemble == ensemble) & (frame.model == model)].pearson.to_numpy().reshape(2, 4)
+
+    taught, strange = as_maps((a + b) / 2), as_maps((c + d) / 2)
+    np.testing.assert_allclose(score(TEACHERS, "half-taught"), pearson(as_maps(student), taught))
+    np.testing.assert_allclose(score(STRANGERS, "half-taught"), pearson(as_maps(student), strange))
+    np.testing.assert_allclose(score(STRANGERS, "a"), pearson(as_maps(a), strange))
+    np.testing.assert_allclose(score(STRANGERS, "d"), pearson(as_maps(d), taught))
+    assert len(frame) == 6 * 2 * 4
+    assert set(frame[frame.ensemble == TEACHERS].kind) == {"half-taught"}
+
+
+def test_own_part_is_one_over_m_for_twins_and_one_for_strangers():
+    one = np.random.default_rng(3).normal(size=(2, 3, 4, 4))
+    assert own_part([one] * 4, [0, 1])["own part"].to_numpy() == pytest.approx(1 / 4)
+    waves = np.eye(16)[:5].reshape(5, 1, 1, 4, 4)  # no two have anything in common but their mean
+    waves = waves - waves.mean((-2, -1), keepdims=True)
+    waves = np.linalg.qr(waves.reshape(5, 16).T)[0].T.reshape(5, 1, 1, 4, 4)
+    found = own_part([np.concatenate([w, w], axis=1) for w in waves], [0]).set_index("on_target")["own part"]
+    assert found.to_numpy() == pytest.approx(1)
+
+
+@given(arrays(np.float64, (3, 1, 2, 3, 3), elements=st.floats(-1, 1)))
+def test_own_part_follows_from_leave_one_out(maps):
+    """The covariance with the ensemble is 1/M of one's own variance and (M - 1)/M of that with the others' mean."""
+    centred = maps - maps.mean((-2, -1), keepdims=True)
+    rests = leave_one_out(centred)
+    own = (centred[:, 0, 0] ** 2).sum() / 3
+    others = (centred[:, 0, 0] * rests[:, 0, 0]).sum() * 2 / 3
+    if own + others > 1e-6:
+        assert own_part(list(maps), [0])["own part"][0] == pytest.approx(own / (own + others))

@@ -1,0 +1,58 @@
+"""A run of two components, their student and the controls, all barely trained, with maps and views removed."""
+
+from pathlib import Path
+
+from kd_lib import data, explaining, models, occlusion_store, store, study, training, truth
+
+SETTINGS = {
+    "data_set": "multiview",
+    "train_size": 60,
+    "test_size": 60,
+    "probe_per_class": 2,
+    "image_size": 32,
+    "mean": None,
+    "std": None,
+    "single_view": 0.2,
+    "seed": 0,
+    "components": 2,
+    "arch": "resnet10",
+    "epochs": 1,
+    "ensemble_output": "logits",
+}
+NAMES = ["a", "b", "distilled"]
+
+
+def make(folder: Path) -> store.Run:
+    """Train for an epoch and explain a few images coarsely."""
+    run = store.Run(folder)
+    dataset = data.load("multiview", train_size=60, test_size=60, probe_per_class=2)
+    run.claim(SETTINGS, dataset_fingerprint=dataset.fingerprint)
+    run.record("class_names", list(dataset.class_names))
+    run.record("root", None)
+    run.record("networks", study.recipes(NAMES[:2], "resnet10", 10, controls=models.CONTROLS))
+    options = {"run": run, "seed": 0, "verbose": False}
+    regime = training.Regime(epochs=1, batch_size=30)
+    for name in NAMES[:2]:
+        training.train(name, dataset, regime, **options)
+    training.train("distilled", dataset, regime, teacher=study.ensemble(run), **options)
+    training.train(models.SHUFFLED, data.with_shuffled_labels(dataset, seed=0), regime, **options)
+    half = study.ensemble_of(run, study.halves(run)[0])
+    training.train(models.HALF_TAUGHT, dataset, regime, teacher=half, **options)
+    probe, states = dataset.probe, study.states(run, 1)
+    occlusion_store.create_or_open(
+        run.occlusion,
+        states=states,
+        labels=probe.labels,
+        index=probe.index,
+        class_names=dataset.class_names,
+        image_size=(32, 32),
+        patch=8,
+        stride=8,
+    )
+
+    def load(name, epoch):
+        return study.network(run, name, epoch)
+
+    explaining.fill(run.occlusion, load, dataset.normalise(probe.images), progress=False)
+    truth.save_view_logits(run, dataset, states, load)
+    return run
