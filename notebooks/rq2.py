@@ -55,8 +55,8 @@ print(f"T_c = {t_c:.2f} ({source}); networks: {', '.join(names)}")
 # ## How similar are the maps of two components?
 
 # %%
-pairs = features.pairs_of_components([study.maps(place, name) for name in names], labels, models=names)
-pairs = study.named(pairs, place)
+numbered = features.pairs_of_components([study.maps(place, name) for name in names], labels, models=names)
+pairs = study.named(numbered, place)
 pairs["pair"] = pairs["model_a"] + " – " + pairs["model_b"]
 shares = transfer.shares(pairs, t_c, by=["target"])
 by_pair = transfer.shares(pairs, t_c, by=["pair", "target"])
@@ -220,7 +220,7 @@ else:
 
 # %%
 if truth.known(place):
-    same = truth.same_views(place, pairs, view_share=view_share)
+    same = truth.same_views(place, numbered, view_share=view_share)
     above = (pairs["pearson"] >= t_c).to_numpy()
     chosen = {name: (pairs["target"] == name).to_numpy() for name in ("on target", "off target")}
     confusion = pd.DataFrame({name: views.confusion(same[rows], above[rows]) for name, rows in chosen.items()}).T
