@@ -111,6 +111,18 @@ def test_repeated_pairs_of_an_image_tell_nothing_new():
     assert naive.high - naive.low < 0.7 * (once.high - once.low)
 
 
+def test_the_interval_covers_at_its_nominal_rate():
+    """Labels made by a rule: every image has a threshold of its own around 0.3, which its pairs share."""
+    rng, trials, images, each = np.random.default_rng(8), 40, 50, 6
+    image, covered = np.repeat(np.arange(images), each), 0
+    for trial in range(trials):
+        own = rng.normal(0.3, 0.3, images)[image]
+        x = rng.uniform(-0.4, 1.0, images * each)
+        found = fit(x, rng.random(len(x)) < expit(20 * (x - own)), clusters=image, seed=trial)
+        covered += found.low <= 0.3 <= found.high
+    assert covered / trials > 0.95 - 3 * np.sqrt(0.95 * 0.05 / trials)
+
+
 def test_same_seed_same_interval():
     x, y = pairs(80)
     assert fit(x, y) == fit(x, y)

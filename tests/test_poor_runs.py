@@ -1,0 +1,99 @@
+"""Runs that lack something: each answer says what it cannot do, and the rest is still given."""
+
+import json
+import shutil
+
+import jupytext
+import numpy as np
+import pytest
+from trained_run import make
+
+from kd_lib import occlusion_store, store
+from tests.test_notebooks import PROJECT
+
+ANSWERS = ["threshold_determination", "rq1", "rq2", "rq3"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("whole") / "run")
+
+
+@pytest.fixture
+def run(whole, tmp_path):
+    """A copy of a run, to take something from."""
+    return store.Run(shutil.copytree(whole.folder, tmp_path / "run"))
+
+
+def answer(run, capsys):
+    """Execute the cells of the notebooks that answer, here and one after the other; what they print."""
+    printed = {}
+    for name in ANSWERS:
+        scope = {"display": lambda *outputs: None}
+        for cell in jupytext.read(PROJECT / "notebooks" / f"{name}.py").cells:
+            if cell.cell_type == "code":
+                exec(compile(cell.source, f"{name}.py", "exec"), scope)
+                if "parameters" in cell.metadata.get("tags", []):
+                    scope |= {"run": str(run.folder)}
+        printed[name] = capsys.readouterr().out
+    return printed
+
+
+def without(run, *names):
+    """Forget networks."""
+    path = run.folder / "run.json"
+    entries = json.loads(path.read_text())
+    for name in names:
+        del entries["networks"][name]
+    path.write_text(json.dumps(entries))
+
+
+def rewrite(run, change, models=None):
+    """Change stored occluded logits."""
+    group = occlusion_store.open_group(run.occlusion, mode="r+")
+    for state, (model, _) in enumerate(occlusion_store.states_of(group)):
+        for block in range(-(-len(group["label"]) // group["logits"].chunks[1])):
+            if models is None or model in models:
+                rows = occlusion_store.rows_of(group, block)
+                occlusion_store.write_block(group, state, block, change(group["logits"][state, rows]))
+
+
+def test_a_whole_run_is_answered(run, capsys):
+    printed = answer(run, capsys)
+    assert "labels: no people; ground truth" in printed["threshold_determination"]
+    assert {"rq1_curves.csv", "rq2_shares.csv", "rq3_gain.csv"} <= {path.name for path in run.results.iterdir()}
+
+
+def test_one_component(run, capsys):
+    without(run, "b", "shuffled", "half-taught")
+    printed = answer(run, capsys)
+    assert "No ensemble, which takes two components" in printed["rq3"]
+
+
+def test_one_network_alone(run, capsys):
+    without(run, "b", "distilled", "shuffled", "half-taught")
+    answer(run, capsys)
+
+
+def test_no_distilled_network(run, capsys):
+    without(run, "distilled", "half-taught")
+    answer(run, capsys)
+
+
+def test_no_epochs(run, capsys):
+    for path in run.checkpoints.glob("*/epoch-000.safetensors"):
+        path.unlink()
+    printed = answer(run, capsys)
+    assert "every epoch" in printed["rq1"]
+
+
+@pytest.mark.parametrize("models", [["b"], None], ids=["of one network", "of all"])
+def test_constant_maps(run, models, capsys):
+    rewrite(run, lambda logits: np.broadcast_to(logits[:, :1], logits.shape).copy(), models)
+    answer(run, capsys)
+
+
+@pytest.mark.parametrize("models", [["b"], ["distilled"], None], ids=["of a component", "of the student", "of all"])
+def test_logits_that_are_no_numbers(run, models, capsys):
+    rewrite(run, lambda logits: np.full_like(logits, np.nan), models)
+    answer(run, capsys)
