@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 # Networks that nothing should be concluded without: one trained on shuffled labels, and a student of half the ensemble.
 SHUFFLED, HALF_TAUGHT = CONTROLS = ("shuffled", "half-taught")
+# Networks that an ensemble does not teach, each named after how it is trained instead, see `techniques`.
+PLAIN, SELF_DISTILLATION = "plain", "self-distillation"
+TECHNIQUES = (PLAIN, "label-smoothing", "ricap", "mixup", "cutmix", SELF_DISTILLATION)
 
 # Their extra training heads would return a tuple of logits; this study needs the one output.
 _SINGLE_OUTPUT = dict.fromkeys(("googlenet", "inception_v3"), {"aux_logits": False, "init_weights": True})
@@ -129,7 +132,7 @@ def seed_of(name: str, seed: int) -> int:
     Parameters
     ----------
     name : str
-        Component 'a' to 'z', 'distilled', or one of `CONTROLS`.
+        Component 'a' to 'z', 'distilled', or one of `CONTROLS` or `TECHNIQUES`.
     seed : int
         The run's seed.
 
@@ -138,7 +141,7 @@ def seed_of(name: str, seed: int) -> int:
     ValueError
         If `name` is no network of the study.
     """
-    names = [*ascii_lowercase, "distilled", *CONTROLS]
+    names = [*ascii_lowercase, "distilled", *CONTROLS, *TECHNIQUES]
     if name not in names:
         raise ValueError(f"unknown network {name!r}: expected a component 'a' to 'z' or {', '.join(names[26:])}")
     return seed * len(names) + names.index(name)

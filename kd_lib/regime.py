@@ -3,6 +3,9 @@
 import math
 from dataclasses import dataclass
 
+import torch
+from torch import nn
+
 from kd_lib import models
 
 OPTIMISERS = ("sgd", "adam")
@@ -61,6 +64,20 @@ class Regime:
         check_number("max_lr", self.max_lr, above=0)
         check_number("momentum", self.momentum, least=0, below=1)
         check_number("weight_decay", self.weight_decay, least=0)
+
+
+def optimiser_and_schedule(model: nn.Module, regime: Regime, steps: int):
+    """Build the optimiser and its learning rate's schedule over all steps of the training."""
+    common = {"lr": regime.max_lr, "weight_decay": regime.weight_decay, "fused": True}
+    if regime.optimiser == "sgd":
+        nesterov = regime.momentum > 0
+        optimiser = torch.optim.SGD(model.parameters(), momentum=regime.momentum, nesterov=nesterov, **common)
+    else:
+        optimiser = torch.optim.Adam(model.parameters(), betas=(regime.momentum, 0.999), **common)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, regime.max_lr, total_steps=steps, anneal_strategy="linear", cycle_momentum=False
+    )
+    return optimiser, schedule
 
 
 def count_steps(images: int, batch_size: int) -> int:

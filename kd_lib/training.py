@@ -4,6 +4,7 @@ import copy
 import hashlib
 import math
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import timedelta
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from kd_lib import cluster, fusion, models, resume, rewrite, store
 from kd_lib.data import Dataset, Split
-from kd_lib.regime import Regime, check_number, count_steps
+from kd_lib.regime import Regime, check_number, count_steps, optimiser_and_schedule
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -151,6 +152,7 @@ def train(
     teacher: nn.Module | None = None,
     temperature: float = 4.0,
     hard_weight: float = 0.0,
+    mix: Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]] | None = None,
     recompute: bool = False,
     verbose: bool = True,
 ) -> pd.DataFrame:
@@ -176,6 +178,9 @@ def train(
         None trains on the labels alone. It is left as found.
     temperature, hard_weight : float
         See `distillation_loss`; unused without a teacher.
+    mix : callable, optional
+        From an augmented batch (N, C, H, W), its labels (N,) and the number of classes K to what the network is shown
+        instead, and its targets (N, K), rows that sum to 1; see `techniques`. Draws from torch's default generators.
     recompute : bool
         Train anew, whatever is stored.
     verbose : bool
@@ -185,8 +190,8 @@ def train(
     -------
     DataFrame
         One row an epoch 0 … E: model, epoch, loss (mean over the epoch's steps; NaN at epoch 0), train_accuracy (on
-        the augmented images while they were learnt; NaN at epoch 0), test_accuracy (both in [0, 1]) and
-        images_per_second (training steps alone; NaN at epoch 0).
+        the images as they were learnt, of mixed labels the heaviest; NaN at epoch 0), test_accuracy (both in [0, 1])
+        and images_per_second (training steps alone; NaN at epoch 0).
 
     Raises
     ------
@@ -201,6 +206,8 @@ def train(
         check_number("temperature", temperature, above=0)
         check_number("hard_weight", hard_weight, least=0, most=1)
         setting |= {"teacher": _digest(teacher), "temperature": temperature, "hard_weight": hard_weight}
+    if mix is not None:
+        setting["mix"] = mix.__name__
     stored = None if recompute else resume.load(run, name, setting, where, regime.epochs)
     history = stored["history"] if stored else []
     if len(history) > regime.epochs:
@@ -223,8 +230,8 @@ def train(
                 teacher = rewrite.for_inference(teacher, image)
                 if regime.precision == "float32" and fusion.available(where):
                     fusion.fuse_pointwise(teacher, batch_size=regime.batch_size)
-        optimiser, schedule = _optimiser(model, regime, steps * regime.epochs)
-        generator = _default_generator(where)
+        optimiser, schedule = optimiser_and_schedule(model, regime, steps * regime.epochs)
+        generators = _default_generators(where)
         on_device = replace(
             dataset,
             train=replace(dataset.train, images=dataset.train.images.to(where), labels=dataset.train.labels.to(where)),
@@ -244,7 +251,8 @@ def train(
             row = {"model": name, "epoch": len(history), "loss": loss, "train_accuracy": train_accuracy}
             history.append(row | {"test_accuracy": test_accuracy, "images_per_second": images_per_second})
             state = {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
-            state |= {"rng": generator.get_state(), "device": where.type, "setting": setting, "history": history}
+            state |= {"rng": [generator.get_state() for generator in generators]}
+            state |= {"device": where.type, "setting": setting, "history": history}
             resume.save(run, model, state)
 
         resume.clear_partial(run, name)
@@ -252,14 +260,17 @@ def train(
             store.load_checkpoint(run.checkpoint_path(name, history[-1]["epoch"]), model)
             optimiser.load_state_dict(stored["optimiser"])
             schedule.load_state_dict(stored["schedule"])
-            generator.set_state(stored["rng"])
+            for generator, state in zip(generators, stored["rng"], strict=True):
+                generator.set_state(state)
         else:
             resume.clear(run, name)
             commit()
 
         begun, first = time.perf_counter(), len(history)
         for epoch in range(first, regime.epochs + 1):
-            loss, train_accuracy, speed = _epoch(learner, on_device, regime, objective, optimiser, schedule, generator)
+            loss, train_accuracy, speed = _epoch(
+                learner, on_device, regime, mix, objective, optimiser, schedule, generators[0]
+            )
             if not math.isfinite(loss):
                 raise ValueError(f"the loss of {name!r} is {loss} in epoch {epoch}: lower max_lr ({regime.max_lr})")
             commit(loss, train_accuracy, speed)
@@ -273,7 +284,7 @@ def train(
     return pd.DataFrame(history)
 
 
-def _epoch(model, dataset, regime, objective, optimiser, schedule, generator) -> tuple[float, float, float]:
+def _epoch(model, dataset, regime, mix, objective, optimiser, schedule, generator) -> tuple[float, float, float]:
     """Learn every training image once: mean loss of the steps, accuracy, images a second."""
     images, labels = dataset.train.images, dataset.train.labels
     steps = count_steps(len(labels), regime.batch_size)
@@ -285,7 +296,11 @@ def _epoch(model, dataset, regime, objective, optimiser, schedule, generator) ->
     for rows in order.tensor_split(steps):
         batch = dataset.normalise(images[rows])
         batch = augment(batch, flip=regime.flip, crop_padding=regime.crop_padding, generator=generator)
-        batch, targets = batch.contiguous(memory_format=torch.channels_last), labels[rows]
+        targets = heaviest = labels[rows]
+        if mix is not None:
+            batch, targets = mix(batch, targets, len(dataset.class_names))
+            heaviest = targets.argmax(1)
+        batch = batch.contiguous(memory_format=torch.channels_last)
         with _autocast(images.device, regime):
             logits = model(batch)
         loss = objective(logits.float(), batch, targets)
@@ -294,35 +309,21 @@ def _epoch(model, dataset, regime, objective, optimiser, schedule, generator) ->
         optimiser.step()
         schedule.step()
         total += loss.detach()
-        right += (logits.argmax(1) == targets).sum()
+        right += (logits.argmax(1) == heaviest).sum()
     mean_loss = total.item() / steps  # the epoch's first wait for the device
     seconds = time.perf_counter() - begun
     return mean_loss, right.item() / len(labels), len(labels) / seconds
-
-
-def _optimiser(model: nn.Module, regime: Regime, steps: int):
-    """Build the optimiser and its schedule over all steps of the training."""
-    common = {"lr": regime.max_lr, "weight_decay": regime.weight_decay, "fused": True}
-    if regime.optimiser == "sgd":
-        nesterov = regime.momentum > 0
-        optimiser = torch.optim.SGD(model.parameters(), momentum=regime.momentum, nesterov=nesterov, **common)
-    else:
-        optimiser = torch.optim.Adam(model.parameters(), betas=(regime.momentum, 0.999), **common)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, regime.max_lr, total_steps=steps, anneal_strategy="linear", cycle_momentum=False
-    )
-    return optimiser, schedule
 
 
 def _autocast(device: torch.device, regime: Regime) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=regime.precision == "bfloat16")
 
 
-def _default_generator(device: torch.device) -> torch.Generator:
-    """Get the generator that dropout draws from too, so that one state is all there is to keep."""
+def _default_generators(device: torch.device) -> list[torch.Generator]:
+    """Get all that a training draws from: the device's generator, as dropout does, and the host's, as mixing does."""
     if device.type == "cuda":
-        return torch.cuda.default_generators[torch.cuda.current_device()]
-    return torch.default_generator
+        return [torch.cuda.default_generators[torch.cuda.current_device()], torch.default_generator]
+    return [torch.default_generator]
 
 
 def _digest(model: nn.Module) -> str:

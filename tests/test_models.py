@@ -83,7 +83,7 @@ def test_component_names():
 
 @given(st.integers(0, 1000), st.integers(0, 1000))
 def test_seeds_are_distinct_across_networks_and_runs(one, other):
-    names = [*models.component_names(26), "distilled"]
+    names = [*models.component_names(26), "distilled", *models.CONTROLS, *models.TECHNIQUES]
     seeds = {models.seed_of(name, seed) for name in names for seed in {one, other}}
     assert len(seeds) == len(names) * len({one, other})
 

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from kd_lib.regime import count_steps
-from tests.trainings import regime
+from kd_lib.regime import count_steps, optimiser_and_schedule
+from tests.trainings import net, regime
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,20 @@ def test_regime_names_the_bad_value(change):
         regime(**change)
     assert repr(value) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+def test_schedule_is_linear_up_and_down(optimiser):
+    chosen = regime(optimiser=optimiser, max_lr=0.4, momentum=0.8)
+    stepper, schedule = optimiser_and_schedule(net(), chosen, steps=100)
+    rates = []
+    for _ in range(100):
+        rates.append(stepper.param_groups[0]["lr"])
+        momentum = stepper.param_groups[0]["momentum" if optimiser == "sgd" else "betas"]
+        assert momentum == (0.8 if optimiser == "sgd" else (0.8, 0.999))
+        stepper.step()
+        schedule.step()
+    assert rates.index(max(rates)) == 29
+    assert max(rates) == pytest.approx(0.4)
+    bends = [abs(a - 2 * b + c) > 1e-6 for a, b, c in zip(rates, rates[1:], rates[2:], strict=False)]
+    assert sum(bends) == 1

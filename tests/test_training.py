@@ -8,7 +8,7 @@ from torch import nn
 from torchvision.transforms.v2 import functional as transforms
 
 from kd_lib import models, store, training
-from tests.trainings import DROPOUT, SMALL, checkpoints, coloured, files_in, net, regime, train
+from tests.trainings import DROPOUT, SMALL, checkpoints, coloured, files_in, net, train
 
 # Augmentation
 
@@ -102,23 +102,6 @@ def test_predict_leaves_the_network_as_found():
 
 def test_accuracy_by_hand():
     assert training.accuracy(torch.tensor([[1.0, 2], [3, 0], [0, 1]]), torch.tensor([1, 0, 0])) == pytest.approx(2 / 3)
-
-
-@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
-def test_schedule_is_linear_up_and_down(optimiser):
-    chosen = regime(optimiser=optimiser, max_lr=0.4, momentum=0.8)
-    stepper, schedule = training._optimiser(net(), chosen, steps=100)
-    rates = []
-    for _ in range(100):
-        rates.append(stepper.param_groups[0]["lr"])
-        momentum = stepper.param_groups[0]["momentum" if optimiser == "sgd" else "betas"]
-        assert momentum == (0.8 if optimiser == "sgd" else (0.8, 0.999))
-        stepper.step()
-        schedule.step()
-    assert rates.index(max(rates)) == 29
-    assert max(rates) == pytest.approx(0.4)
-    bends = [abs(a - 2 * b + c) > 1e-6 for a, b, c in zip(rates, rates[1:], rates[2:], strict=False)]
-    assert sum(bends) == 1
 
 
 # Training

@@ -2,7 +2,7 @@
 
 import torch
 
-from kd_lib import models, store, training
+from kd_lib import models, store, techniques, training
 from kd_lib.data import Dataset, Split
 
 SMALL = "shufflenet_v2_x0_5"  # 0.3 million weights, batch normalisation
@@ -12,6 +12,7 @@ EPOCHS = 6
 KILLED = {
     "component": {"name": "a", "optimiser": "sgd"},
     "distilled": {"name": "distilled", "optimiser": "adam", "max_lr": 0.005},
+    "mixing": {"name": "cutmix", "mix": techniques.cutmix},
 }
 
 
