@@ -1,4 +1,4 @@
-# make report [PROFILE=quick|cifar10|paper|smoke] [ROOT=folder of images] [MODELS=file.yaml] [THRESHOLD=t]
+# make report [PROFILE=quick|full|cifar10|paper|smoke] [ROOT=folder of images] [MODELS=file.yaml] [THRESHOLD=t]
 #             [EXECUTOR=local:N] [RUN=folder] [SET="parameter=value …"]
 # make annotate [RUN=folder]
 # README.md tells the rest.

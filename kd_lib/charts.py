@@ -17,11 +17,17 @@ import pandas as pd
 import vl_convert
 from IPython.display import HTML
 
-# One colour a kind of network throughout the book (Okabe & Ito's colour-blind-safe palette).
+# One colour a kind of network throughout the book (Okabe & Ito's colour-blind-safe palette, then dark ones and sand).
 COLOURS = {
     "component": "#0072B2",
     "leave-one-out": "#56B4E9",
     "distilled": "#D55E00",
+    "plain": "#6A3D00",
+    "label-smoothing": "#DDCC77",
+    "ricap": "#44AA99",
+    "mixup": "#332288",
+    "cutmix": "#994455",
+    "self-distillation": "#550022",
     "ensemble": "#009E73",
     "other": "#CC79A7",
     "half-taught": "#000000",

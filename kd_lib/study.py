@@ -60,10 +60,18 @@ def decisive(parameters: Mapping, brought: Sequence[given.Network] = ()) -> dict
     return chosen | {f"network {name}": digest for name, digest in given.fingerprint(brought).items()}
 
 
-def recipes(names: Sequence[str], arch: str, num_classes: int, *, controls: Sequence[str] = ()) -> dict[str, dict]:
-    """How to build the networks that `train_models` trains: components of these names, the distilled one, controls."""
+def recipes(
+    names: Sequence[str],
+    arch: str,
+    num_classes: int,
+    *,
+    controls: Sequence[str] = (),
+    techniques: Sequence[str] = (),
+) -> dict[str, dict]:
+    """How to build what `train_models` trains: components of these names, the distilled network, controls, rivals."""
     recipe = {"factory": "kd_lib.models:build", "arguments": {"arch": arch, "num_classes": num_classes}}
     of_role = dict.fromkeys(names, "component") | {"distilled": "distilled"} | dict.fromkeys(controls, "control")
+    of_role |= dict.fromkeys(techniques, "technique")
     return {name: recipe | {"role": role} for name, role in of_role.items()}
 
 
@@ -92,6 +100,11 @@ def controls(run: store.Run) -> list[str]:
     return _of_role(run, "control")
 
 
+def techniques(run: store.Run) -> list[str]:
+    """Names of the networks that were trained without the ensemble, each by the technique of its name."""
+    return _of_role(run, "technique")
+
+
 def halves(run: store.Run) -> tuple[list[str], list[str]]:
     """Components that the half-taught network learns from, and the rest."""
     names = components(run)
@@ -99,8 +112,13 @@ def halves(run: store.Run) -> tuple[list[str], list[str]]:
 
 
 def roles(run: store.Run) -> dict[str, str]:
-    """Role of every network: 'component', 'distilled', 'other' or 'control'."""
+    """Role of every network: 'component', 'distilled', 'other', 'control' or 'technique'."""
     return {name: recipe["role"] for name, recipe in run.entry("networks").items()}
+
+
+def kinds(run: store.Run) -> dict[str, str]:
+    """Kind of every network, which charts tell apart: its role, or its technique."""
+    return {name: name if role == "technique" else role for name, role in roles(run).items()}
 
 
 def _of_role(run: store.Run, role: str) -> list[str]:
@@ -141,7 +159,7 @@ def states(run: store.Run, every_epoch: int | None) -> list[tuple[str, int]]:
     if not 0 <= every_epoch <= len(names):
         raise ValueError(f"every_epoch={every_epoch}: expected 0 to {len(names)}, the number of components")
     whole = [(name, epoch) for name in names[:every_epoch] for epoch in run.epochs(name)]
-    rest = [name for name in [*networks(run), *controls(run)] if name not in names[:every_epoch]]
+    rest = [name for name in [*networks(run), *techniques(run), *controls(run)] if name not in names[:every_epoch]]
     return whole + [(name, run.last_epoch(name)) for name in rest]
 
 
@@ -227,7 +245,7 @@ def accuracy_table(run: store.Run, last: pd.Series, together: float | None) -> p
         rows.append(("ensemble", together, 87.95))
     if student:
         rows.append(("distilled", last[student], 85.32))
-    rows += [(name, last[name], np.nan) for name in [*others(run), *controls(run)]]
+    rows += [(name, last[name], np.nan) for name in [*others(run), *techniques(run), *controls(run)]]
     return pd.DataFrame(rows, columns=["network", "accuracy (%)", "Gardner (2022) (%)"])
 
 
@@ -290,6 +308,7 @@ def to_ensemble(run: store.Run) -> pd.DataFrame:
         None if student is None else occluded_outputs(run, student),
         labels(run),
         others={name: occluded_outputs(run, name) for name in others(run)},
+        techniques={name: occluded_outputs(run, name) for name in techniques(run)},
         maps=lambda outputs: saliency_maps(run, outputs),
         models=members,
     )

@@ -52,6 +52,7 @@ def to_ensemble(
     maps: Callable[[np.ndarray], ArrayLike],
     models: Sequence[str],
     others: Mapping[str, ArrayLike] | None = None,
+    techniques: Mapping[str, ArrayLike] | None = None,
     index: ArrayLike | None = None,
 ) -> pd.DataFrame:
     """Similarity to the ensemble's maps: of components, with and without themselves in it, and of the distilled net.
@@ -71,6 +72,8 @@ def to_ensemble(
         Names of the components.
     others : mapping of str to array_like, optional
         The same of other networks, which are in no ensemble, by name.
+    techniques : mapping of str to array_like, optional
+        The same of networks trained without the ensemble, by technique.
     index : array_like of int, shape (N,), optional
         Identifier of each image; its position by default.
 
@@ -78,8 +81,8 @@ def to_ensemble(
     -------
     DataFrame
         Columns kind, model, image, target, label, on_target, pearson, cosine. kind is 'component' (to the ensemble it
-        is part of), 'leave-one-out' (the same component to the ensemble of the others), 'distilled' or 'other' (to
-        the ensemble).
+        is part of), 'leave-one-out' (the same component to the ensemble of the others), 'distilled', 'other' or a
+        technique's name (to the ensemble).
 
     Raises
     ------
@@ -89,6 +92,7 @@ def to_ensemble(
     components = np.asarray(components)
     outside = [] if distilled is None else [("distilled", "distilled", np.asarray(distilled))]
     outside += [("other", name, np.asarray(outputs)) for name, outputs in (others or {}).items()]
+    outside += [(name, name, np.asarray(outputs)) for name, outputs in (techniques or {}).items()]
     for shape in [outputs.shape for _, _, outputs in outside] or [components.shape[1:]]:
         if components.ndim != 4 or shape != components.shape[1:]:
             raise ValueError(

@@ -23,7 +23,7 @@ threshold: float | None = None  # T_c in [-1, 1]; None takes the one of threshol
 example: int = 0  # probe image whose maps are compared one with another
 
 # %% tags=["hide-input"]
-from kd_lib import charts, parameters, references, statistics, store, study, transfer
+from kd_lib import charts, parameters, references, rivals, statistics, store, study, transfer
 from kd_lib.threshold import PUBLISHED
 
 parameters.check(globals())
@@ -58,20 +58,21 @@ charts.heat_map(
 frame = study.to_ensemble(place)
 shares = transfer.shares(frame, t_c, by=["kind", "target"])
 means = frame.groupby(["kind", "target"], sort=False)["pearson"].mean().rename("mean similarity").reset_index()
+kinds = ", ".join(frame["kind"].unique())
 summary = shares.merge(means, on=["kind", "target"])
 place.write_csv(summary, "rq3_shares")
 by_class = transfer.shares(frame, t_c, by=["kind", "class", "target"])
 place.write_csv(by_class, "rq3_shares_by_class")
 summary.set_index(["kind", "target"]).round(3)
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-to-ensemble", "caption": "Similarity to the ensemble's maps by class: median, quartiles, and the 5th and 95th percentile. The components are shown as parts of the ensemble and with themselves left out of it. Grey: the floor and the ceiling of the last chapter."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-to-ensemble", "caption": "Similarity to the ensemble's maps by class: median, quartiles, and the 5th and 95th percentile. The components are shown as parts of the ensemble and with themselves left out of it. Techniques that need no ensemble are shown where the run trained some. Grey: the floor and the ceiling of the last chapter."}}
 charts.boxes(
     statistics.quantiles(frame, "pearson", by=["kind", "class", "target"]),
     group="class",
     colour="kind",
     value_title="Pearson similarity to the ensemble",
     title="Similarity to the ensemble's maps, by class",
-    description="Box plots of the similarity to the ensemble's maps for components, leave-one-out and distilled.",
+    description=f"Box plots of the similarity to the ensemble's maps for {kinds}.",
     bands=references.bands(study.references_of(place)),
 )
 
@@ -82,7 +83,7 @@ charts.intervals(
     colour="kind",
     value_title="share of maps above T_c",
     title="Share of maps above T_c of similarity to the ensemble's",
-    description="Share of maps above the threshold by class for components, leave-one-out and distilled.",
+    description=f"Share of maps above the threshold by class for {kinds}.",
 )
 
 # %% [markdown]
@@ -116,7 +117,7 @@ charts.threshold_sweep(
     [t_c, PUBLISHED],
     colour="kind",
     title="Share of maps above the threshold, as the threshold runs from 0 to 0.95",
-    description="Share of maps above the threshold by threshold for components, leave-one-out and distilled.",
+    description=f"Share of maps above the threshold by threshold for {kinds}.",
 )
 
 # %% [markdown]
@@ -140,6 +141,23 @@ gain.set_index(["distilled less", "target"]).round(4)
 by_class_gain = transfer.gain(frame, by=["class", "target"], opponents=["leave-one-out"])
 place.write_csv(by_class_gain, "rq3_gain_by_class")
 by_class_gain.drop(columns=["distilled less", "p"]).set_index(["target", "class"]).sort_index().round(3)
+
+# %% [markdown]
+# ## Which technique without an ensemble comes closest?
+#
+# An ensemble is costly. *Plain* is a network that is trained on the labels as long as the distilled one and is in no
+# ensemble. The others change the labels {cite}`szegedy2016rethinking` or mix images
+# {cite}`zhang2018mixup,yun2019cutmix,takahashi2018ricap`, or learn from one component {cite}`furlanello2018born`, which
+# is itself a part of the ensemble. Each is one network of one seed, and the intervals, over images, know nothing of
+# other seeds; how far apart the components lie tells what a seed does.
+
+# %%
+techniques = rivals.compare(frame, study.techniques(place))
+place.write_csv(techniques, "rq3_techniques")
+print(*rivals.answer(techniques, rivals.seed_spread(frame)), sep="\n")
+
+# %% tags=["hide-input"]
+techniques.set_index(["what", "less", "target"]).round(4)
 
 # %% [markdown]
 # ## Its teachers' features, or any ensemble's?

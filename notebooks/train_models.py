@@ -43,6 +43,7 @@ ensemble_output: str = "logits"  # what the ensemble averages: logits | probs
 temperature: float = 4.0  # of the soft targets
 hard_weight: float = 0.0  # weight of the true labels in the distillation loss
 controls: bool = True  # also train the networks that say what a similarity means
+techniques: list = []  # also train: plain, label-smoothing, ricap, mixup, cutmix, self-distillation
 seed: int = 0  # of the samples, and of the networks
 device: str = "auto"  # auto | cpu | cuda
 precision: str = "float32"  # float32 | bfloat16
@@ -56,6 +57,7 @@ import pandas as pd
 
 from kd_lib import charts, cluster, data, given, parameters, store, study, training
 from kd_lib.models import CONTROLS, HALF_TAUGHT, SHUFFLED, component_names
+from kd_lib.techniques import check_techniques, train_technique
 
 parameters.check(globals())
 
@@ -97,6 +99,7 @@ regime = training.Regime(
     precision=precision,
 )
 names = component_names(components)
+check_techniques(techniques)
 brought = given.read(models) if models else []
 given.check(brought, dataset)
 given.table(brought) if brought else study.regime_table(regime, networks=components)
@@ -117,7 +120,8 @@ if brought:
     given.take(brought, place)
 else:
     chosen = CONTROLS if controls and components > 1 else ()
-    place.record("networks", study.recipes(names, arch, len(dataset.class_names), controls=chosen))
+    recipes = study.recipes(names, arch, len(dataset.class_names), controls=chosen, techniques=techniques)
+    place.record("networks", recipes)
 
 # %%
 started = time.perf_counter()
@@ -148,14 +152,28 @@ if SHUFFLED in study.controls(place):
 if HALF_TAUGHT in study.controls(place):
     half = study.ensemble_of(place, study.halves(place)[0], device=device)
     histories.append(training.train(HALF_TAUGHT, dataset, regime, teacher=half, **softened, **options))
+
+# %% [markdown]
+# Where `techniques` names some, as the profile `full` does, each trains one more network with the same budget and
+# without the ensemble: plainly on the labels, by one of four ways to change labels or images, or distilled from one
+# component. RQ3 asks which comes closest to the distilled network.
+
+# %%
+if study.techniques(place):
+    with cluster.connect(executor) as client:
+        here = client is None
+        images = dataset if here else client.submit(study.load_data, place)
+        component = study.network(place, names[0]) if here else client.submit(study.network, place, names[0])
+        options |= {"component": component, **softened}
+        histories += cluster.each(client, train_technique, techniques, images, regime, **options)
 place.record("seconds_training", round(time.perf_counter() - started, 1))
 history = pd.concat(histories, ignore_index=True) if histories else study.accuracies(place, dataset, device=device)
 place.write_csv(history, "history")
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-training", "caption": "Loss and accuracy by epoch. The distilled network's loss is its distance to the ensemble (scaled by the squared temperature), so the two kinds of loss are not comparable."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-training", "caption": "Loss and accuracy by epoch. The distilled network's loss is its distance to the ensemble (scaled by the squared temperature), so the two kinds of loss are not comparable; mixed images and changed labels raise the loss, too."}}
 several = history.groupby("model")["epoch"].transform("size") > 1
 charts.training_curves(
-    history.assign(kind=history["model"].map(study.roles(place)), accuracy=100 * history["test_accuracy"])[several],
+    history.assign(kind=history["model"].map(study.kinds(place)), accuracy=100 * history["test_accuracy"])[several],
     title="Loss and accuracy of every network by epoch",
     description="Training loss and test accuracy of every network by epoch.",
 )

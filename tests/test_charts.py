@@ -3,8 +3,9 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from skimage.color import deltaE_ciede2000, rgb2lab
 
-from kd_lib import charts
+from kd_lib import charts, models
 
 WORDS = {"title": "What it shows", "description": 'Alt text with "quotes" & <tags>'}
 
@@ -79,6 +80,26 @@ def test_a_sweep_marks_its_thresholds():
 def test_where_there_is_nothing_to_draw_the_chart_says_so():
     text = html(charts.boxes(grid(g=[]), group="g", colour="kind", value_title="v", **WORDS))
     assert "Nothing to draw for “What it shows”" in text
+
+
+# What people without red-sensitive and without green-sensitive cones see of linear red, green and blue.
+# Machado, Oliveira & Fernandes (2009), "A Physiologically-based Model for Simulation of Color Vision Deficiency".
+SIGHT = {
+    "usual": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+}
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_all_kinds_that_rq3_draws_together_are_told_apart(sight):
+    kinds = ["component", "leave-one-out", "distilled", *models.TECHNIQUES]
+    srgb = np.array([[int(charts.COLOURS[kind][i : i + 2], 16) / 255 for i in (1, 3, 5)] for kind in kinds])
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.transpose(SIGHT[sight]), 0, 1)
+    lab = rgb2lab(np.where(seen <= 0.0031308, seen * 12.92, 1.055 * seen ** (1 / 2.4) - 0.055)[None])[0]
+    apart = deltaE_ciede2000(lab[:, None], lab[None]) + 100 * np.eye(len(kinds))
+    assert apart.min() > 15  # a difference of 2 is just noticeable
 
 
 def test_the_same_figure_is_the_same_bytes():

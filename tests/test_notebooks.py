@@ -69,6 +69,8 @@ def test_every_figure_has_a_caption_title_and_alternative_text(source):
         ("train_models", {"data_set": "mnist"}, "unknown data set 'mnist'"),
         ("train_models", {"arch": "resnet1"}, "unknown architecture 'resnet1'"),
         ("train_models", {"optimiser": "sdg"}, "unknown optimiser 'sdg'"),
+        ("train_models", {"techniques": ["mixup", "cutmx"]}, "unknown technique 'cutmx': expected a list of some of"),
+        ("train_models", {"techniques": "mixup"}, "parameter techniques = 'mixup' must be of type list"),
         ("rq1", {}, "run threshold_determination first"),
         ("generate_saliency_maps", {}, "run train_models first"),
     ],

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from trained_run import NAMES, make
 
-from kd_lib import data, models, references, study, training, transfer
+from kd_lib import data, models, references, similarity, study, training, transfer
 
 
 @pytest.fixture(scope="module")
@@ -16,9 +16,9 @@ def run(tmp_path_factory):
 
 
 def test_states_are_all_epochs_of_some_components_and_the_last_of_all(run):
-    controls = [(name, 1) for name in models.CONTROLS]
-    assert study.states(run, 1) == [("a", 0), ("a", 1), ("b", 1), ("distilled", 1), *controls]
-    assert study.states(run, None) == [("a", 0), ("a", 1), ("b", 0), ("b", 1), ("distilled", 1), *controls]
+    rest = [(name, 1) for name in ("distilled", "mixup", *models.CONTROLS)]
+    assert study.states(run, 1) == [("a", 0), ("a", 1), ("b", 1), *rest]
+    assert study.states(run, None) == [("a", 0), ("a", 1), ("b", 0), ("b", 1), *rest]
     assert study.explained_at_every_epoch(run) == ["a"]
     with pytest.raises(ValueError, match="every_epoch=3: expected 0 to 2"):
         study.states(run, 3)
@@ -63,9 +63,22 @@ def test_controls_are_no_part_of_the_study(run):
     assert study.networks(run) == NAMES
     assert study.controls(run) == ["shuffled", "half-taught"]
     assert study.halves(run) == (["a"], ["b"])
-    assert set(study.to_ensemble(run).model) == set(NAMES)
+    assert not set(models.CONTROLS) & set(study.to_ensemble(run).model)
     kinds = set(study.references_of(run).kind)
     assert kinds == {*references.FLOORS, references.LAST_TWO}
+
+
+def test_a_technique_is_compared_with_the_ensemble_under_its_own_name(run):
+    assert study.techniques(run) == ["mixup"]
+    frame = study.to_ensemble(run)
+    assert set(frame.model) == {*NAMES, "mixup"}
+    own = frame[frame.kind == "mixup"]
+    assert set(own.model) == {"mixup"}
+    together = study.saliency_maps(run, np.mean([study.occluded_outputs(run, name) for name in "ab"], axis=0))
+    expected = similarity.pearson(study.maps(run, "mixup"), together)
+    np.testing.assert_allclose(own.pearson.to_numpy().reshape(expected.shape), expected, atol=1e-6)
+    kinds = {"component", "distilled", "mixup", "control"}
+    assert set(study.kinds(run).values()) == kinds
 
 
 def test_the_half_taught_network_is_compared_with_both_halves(run):

@@ -62,6 +62,10 @@ def test_to_ensemble():
     np.testing.assert_allclose(score("leave-one-out", "b"), pearson(as_maps(components[1]), rest))
     np.testing.assert_allclose(score("distilled", "distilled"), pearson(as_maps(distilled), ensemble))
     assert frame.groupby("kind").on_target.mean().tolist() == [0.25] * 3
+    outside = {"others": {"x": distilled}, "techniques": {"ricap": distilled}}
+    more = to_ensemble(components, distilled, [3, 0], maps=as_maps, models="abc", **outside)
+    assert more.groupby(["kind", "model"]).size()[[("other", "x"), ("ricap", "ricap")]].tolist() == [8, 8]
+    assert more[more.kind == "ricap"].pearson.tolist() == frame[frame.kind == "distilled"].pearson.tolist()
 
 
 def test_independent_components_look_alike_only_through_themselves():

@@ -1,8 +1,8 @@
-"""A run of two components, their student and the controls, all barely trained, with maps and views removed."""
+"""A run of two components, their student, the controls and a technique, barely trained, with maps and views removed."""
 
 from pathlib import Path
 
-from kd_lib import data, explaining, models, occlusion_store, store, study, training, truth
+from kd_lib import data, explaining, models, occlusion_store, store, study, techniques, training, truth
 
 SETTINGS = {
     "data_set": "multiview",
@@ -29,7 +29,8 @@ def make(folder: Path) -> store.Run:
     run.claim(SETTINGS, dataset_fingerprint=dataset.fingerprint)
     run.record("class_names", list(dataset.class_names))
     run.record("root", None)
-    run.record("networks", study.recipes(NAMES[:2], "resnet10", 10, controls=models.CONTROLS))
+    recipes = study.recipes(NAMES[:2], "resnet10", 10, controls=models.CONTROLS, techniques=["mixup"])
+    run.record("networks", recipes)
     options = {"run": run, "seed": 0, "verbose": False}
     regime = training.Regime(epochs=1, batch_size=30)
     for name in NAMES[:2]:
@@ -38,6 +39,7 @@ def make(folder: Path) -> store.Run:
     training.train(models.SHUFFLED, data.with_shuffled_labels(dataset, seed=0), regime, **options)
     half = study.ensemble_of(run, study.halves(run)[0])
     training.train(models.HALF_TAUGHT, dataset, regime, teacher=half, **options)
+    techniques.train_technique("mixup", dataset, regime, **options)
     probe, states = dataset.probe, study.states(run, 1)
     occlusion_store.create_or_open(
         run.occlusion,
