@@ -82,7 +82,7 @@ def answer(compared: pd.DataFrame, spread: pd.Series) -> list[str]:
         sentences.append(
             f"{target}: {name} comes closest to the distilled network, which is {_distance(closest)} than it. "
             f"{_against_plain(name, compared[compared['target'] == target])} "
-            f"Networks that differ in their seed alone lie up to {spread.get(target, float('nan')):.3f} apart."
+            f"Components, which differ in their seed alone, lie up to {spread[target]:.3f} apart when left out."
         )
     return sentences
 

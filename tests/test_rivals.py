@@ -4,7 +4,7 @@ import pytest
 
 from kd_lib import rivals
 
-IMAGES = 12
+IMAGES = 8
 
 
 def frame(**levels):
@@ -41,37 +41,42 @@ def test_the_spread_of_seeds_is_the_range_of_the_components_means():
     assert rivals.seed_spread(frame(**EVERY))["on target"] == pytest.approx(0.04, abs=2e-3)
 
 
-def said(techniques, **levels):
-    numbers = frame(**levels)
-    (sentence,) = rivals.answer(rivals.compare(numbers, techniques), rivals.seed_spread(numbers))
+def said(*rows, spread=0.04):
+    """What is said of rows (what, less, difference, adjusted p), whose intervals reach 0.01 to each side."""
+    compared = pd.DataFrame(rows, columns=["what", "less", "difference", "p (Holm)"]).assign(target="on target")
+    compared = compared.assign(low=compared["difference"] - 0.01, high=compared["difference"] + 0.01)
+    (sentence,) = rivals.answer(compared, pd.Series({"on target": spread}))
     return sentence
 
 
-def test_the_closest_technique_is_told_apart_from_plain():
-    sentence = said(["plain", "mixup", "ricap"], **EVERY)
-    assert sentence.startswith("on target: mixup comes closest to the distilled network, which is 0.1")
-    assert "closer to the ensemble than it." in sentence
-    assert "It is told apart from plain training, than which it is 0.2" in sentence
-    assert sentence.endswith("lie up to 0.040 apart.") or sentence.endswith("lie up to 0.041 apart.")
+def test_the_closest_technique_is_told_apart_from_plain_or_not():
+    rows = [("distilled", "plain", 0.3, 0.01), ("distilled", "mixup", 0.1, 0.01), ("distilled", "ricap", 0.5, 0.01)]
+    assert said(*rows, ("mixup", "plain", 0.2, 0.01), ("ricap", "plain", -0.2, 0.01)) == (
+        "on target: mixup comes closest to the distilled network, which is 0.100 (0.090 to 0.110) closer to the "
+        "ensemble than it. It is told apart from plain training, than which it is 0.200 (0.190 to 0.210) closer to the "
+        "ensemble. "
+        "Components, which differ in their seed alone, lie up to 0.040 apart when left out."
+    )
+    assert "is not told apart from plain training, than" in said(*rows, ("mixup", "plain", 0.2, 0.06))
+    assert "is not told apart from plain training, than" in said(*rows, ("mixup", "plain", 0.2, np.nan))  # one image
 
 
-def test_a_technique_beyond_the_distilled_network_and_one_like_plain():
-    beyond = said(["plain", "mixup"], **EVERY | {"mixup": 0.9})
-    assert "which is 0.1" in beyond
-    assert "further from the ensemble than it." in beyond
-    assert "-0." not in beyond
-    alike = said(["plain", "mixup"], **EVERY | {"plain": 0.7})
-    assert "is not told apart from plain training" in alike or "No technique comes closer than plain" in alike
+def test_a_technique_may_be_closer_to_the_ensemble_than_the_distilled_network_or_further_than_plain():
+    rows = [("distilled", "plain", -0.3, 0.01), ("distilled", "mixup", -0.1, 0.01), ("mixup", "plain", -0.2, 0.01)]
+    sentence = said(*rows)
+    assert "which is 0.100 (0.090 to 0.110) further from the ensemble than it." in sentence
+    assert "than which it is 0.200 (0.190 to 0.210) further from the ensemble." in sentence
 
 
 def test_plain_may_be_the_closest():
-    assert "plain comes closest" in said(["plain", "ricap"], **EVERY)
-    assert "No technique comes closer than plain training." in said(["plain", "ricap"], **EVERY)
-    assert "No other technique was trained." in said(["plain"], **EVERY)
+    rows = [("distilled", "plain", 0.1, 0.01), ("distilled", "ricap", 0.2, 0.01), ("ricap", "plain", -0.1, 0.01)]
+    assert said(*rows).startswith("on target: plain comes closest")
+    assert "No technique comes closer than plain training." in said(*rows)
+    assert "No other technique was trained." in said(rows[0])
 
 
 def test_without_a_plain_network_or_without_techniques_it_says_so():
-    assert "cannot be told: no plain network was trained" in said(["mixup", "ricap"], **EVERY)
+    assert "cannot be told: no plain network was trained" in said(("distilled", "mixup", 0.1, 0.01))
     numbers = frame(**EVERY)
     nothing = rivals.compare(numbers, [])
     assert nothing.empty
