@@ -414,3 +414,38 @@ def heat_map(
     return alt.layer(rect, text, title=title, description=description).properties(
         width=alt.Step(40), height=alt.Step(30)
     )
+
+
+@_unless_empty
+def similarity_by_kl(bins: pd.DataFrame, *, title: str, description: str) -> alt.FacetChart:
+    """Mean similarity of maps by how far outputs are (columns target, kind, KL (nats), similarity, low, high)."""
+    kinds = [k for k in COLOURS if k in set(bins["kind"])]
+    at = alt.X("KL (nats):Q", title="KL(ensemble || network) (nats)", scale=alt.Scale(type="log"))
+    base = alt.Chart(bins).encode(x=at, color=alt.Color("kind:N", title=None, scale=_colour(kinds)))
+    scale = alt.Scale(domain=[min(0.0, float(bins["low"].min())), 1])
+    mean = alt.Y("similarity:Q", title="Pearson similarity of maps", scale=scale)
+    layers = alt.layer(
+        base.mark_rule().encode(y=alt.Y("low:Q", scale=scale), y2="high:Q"),
+        base.mark_line(point=True).encode(y=mean),
+    ).properties(width=WIDTH // 2 - 60, height=200)
+    return layers.facet(
+        column=alt.Column("target:N", title=None, sort=["on target", "off target"]), title=title
+    ).properties(description=description)
+
+
+@_unless_empty
+def consensus(states: pd.DataFrame, *, title: str, description: str) -> alt.LayerChart:
+    """Accuracy (%) by similarity to the consensus (columns kind, model, epoch, similarity, accuracy (%)).
+
+    A line follows a network through its epochs; a large point is its last one (column last).
+    """
+    kinds = [k for k in COLOURS if k in set(states["kind"])]
+    base = alt.Chart(states).encode(
+        x=alt.X("similarity:Q", title="Pearson similarity to the consensus, own class", scale=alt.Scale(zero=False)),
+        y=alt.Y("accuracy (%):Q", title="test accuracy (%)", scale=alt.Scale(zero=False)),
+        color=alt.Color("kind:N", title=None, scale=_colour(kinds)),
+        detail="model:N",
+    )
+    path = base.mark_line(strokeWidth=1, opacity=0.5, point=alt.OverlayMarkDef(size=15)).encode(order="epoch:Q")
+    last = base.mark_point(filled=True, size=90).transform_filter("datum.last")
+    return alt.layer(path, last, title=title, description=description).properties(width=WIDTH, height=260)

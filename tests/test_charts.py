@@ -48,6 +48,20 @@ CHARTS = {
     "threshold_sweep": lambda: charts.threshold_sweep(
         grid(target="on target", kind="component", threshold=[0.0, 0.5], share=[1, 0.4]), [0.53], colour="kind", **WORDS
     ),
+    "similarity_by_kl": lambda: charts.similarity_by_kl(
+        pd.DataFrame(
+            [("on target", "distilled", 0.1, 0.9, 0.8, 1.0), ("on target", "leave-one-out", 1.0, 0.5, 0.4, 0.6)],
+            columns=["target", "kind", "KL (nats)", "similarity", "low", "high"],
+        ),
+        **WORDS,
+    ),
+    "consensus": lambda: charts.consensus(
+        pd.DataFrame(
+            [("component", "a", 0, 0.1, 10.0, False), ("component", "a", 1, 0.9, 80.0, True)],
+            columns=["kind", "model", "epoch", "similarity", "accuracy (%)", "last"],
+        ),
+        **WORDS,
+    ),
     "image_grid": lambda: charts.image_grid([("row", np.zeros((2, 3, 8, 8), np.uint8))], **WORDS),
     "map_grid": lambda: charts.map_grid(
         [("row", np.zeros((3, 8, 8), np.uint8), [np.eye(8), -np.eye(8)])], ["one", "two"], **WORDS

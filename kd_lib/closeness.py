@@ -1,0 +1,151 @@
+"""How close a run's networks come to its ensemble: in maps, in outputs and in features, and with which accuracy."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from kd_lib import models, occlusion_store, outputs, store, study
+from kd_lib.beyond import MEASURES, OFF, ON
+from kd_lib.data import Dataset, Split
+from kd_lib.similarity import pearson
+from kd_lib.transfer import leave_one_out
+
+COLUMNS = ("kind", "model", "image", *MEASURES)
+STATES = ("kind", "model", "epoch", "image", "similarity", "accuracy")
+
+
+def penultimate_features(model: nn.Module, dataset: Dataset, split: Split, *, batch_size: int = 1000) -> Tensor | None:
+    """Take what the last linear layer of a network is given, in evaluation mode.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Of any kind. Its last linear layer is the one that runs last; it must give the network's K outputs.
+    dataset : Dataset
+        Whose mean and standard deviation normalise the images.
+    split : Split
+        Of N images.
+    batch_size : int
+        Images per forward pass.
+
+    Returns
+    -------
+    Tensor (N, D) or None
+        float32, on the CPU; None where a network does not end with a linear layer (SqueezeNet ends with a convolution).
+    """
+    seen, device = {}, next(model.parameters()).device
+
+    def keep(_, given: tuple[Tensor, ...], answer: Tensor) -> None:
+        seen["features"], seen["answer"] = given[0], answer
+
+    hooks = [m.register_forward_hook(keep) for m in model.modules() if isinstance(m, nn.Linear)]
+    found = []
+    try:
+        with models.evaluating(model):
+            for images in split.images.split(batch_size):
+                logits = model(dataset.normalise(images.to(device)))
+                if not seen or seen["answer"].shape != logits.shape:
+                    return None
+                found.append(seen["features"].float().cpu())
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return torch.cat(found)
+
+
+def features(run: store.Run, *, device: str = "auto") -> tuple[dict[str, np.ndarray], str]:
+    """Penultimate features (N, D) of the probe images, of every network that the study is about, by name.
+
+    Returns
+    -------
+    found : dict of str to ndarray
+        Without networks that have none; empty where the images cannot be read any more.
+    said : str
+        What they are, or which are missing and why.
+    """
+    try:
+        dataset = study.load_data(run)
+    except (OSError, RuntimeError, ValueError) as error:
+        return {}, f"No features, and no CKA: the images cannot be read ({error})."
+    every = {
+        name: penultimate_features(study.network(run, name, device=device), dataset, dataset.probe)
+        for name in study.networks(run)
+    }
+    found = {name: own.numpy() for name, own in every.items() if own is not None}
+    without = [name for name in every if name not in found]
+    if without:
+        return found, f"No features, and no CKA, of {', '.join(without)}: no linear layer at the end."
+    return found, "Features: what the last linear layer is given."
+
+
+def to_ensemble(run: store.Run, similarity: pd.DataFrame, own_features: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """How close every final network is to the ensemble on each probe image.
+
+    Parameters
+    ----------
+    run : store.Run
+    similarity : DataFrame
+        Of maps, as of `study.to_ensemble`.
+    own_features : mapping of str to ndarray, shape (N, D)
+        Of the networks by name, as of `features`; without those of all components of an ensemble there is no CKA to it.
+
+    Returns
+    -------
+    DataFrame
+        A row a kind, model and image: kind (as in `similarity`; 'leave-one-out' is compared with the ensemble of the
+        others in everything), model, image, agreement, KL (nats), CKA (shares of the image, `outputs.cka_by_image`),
+        accuracy (0 or 1), similarity on target, similarity off target (mean over classes). No rows without an ensemble.
+    """
+    members, true = study.components(run), study.labels(run)
+    pairs = similarity[["kind", "model"]].drop_duplicates().itertuples(index=False)
+    clean = {name: occlusion_store.logits_of(run.occlusion, name)[:, 0] for name in study.networks(run)}
+    grams = {name: outputs.gram(own) for name, own in own_features.items() if len(true) >= 5}
+    frames = []
+    for kind, name in pairs:
+        teachers = [member for member in members if kind != "leave-one-out" or member != name]
+        reference = outputs.together([clean[n] for n in teachers], output=run.parameters["ensemble_output"])
+        frame = outputs.by_image(reference, clean[name], true).assign(kind=kind, model=name)
+        known = grams.keys() >= {name, *teachers}
+        aligned = outputs.cka_by_image(grams[name], sum(grams[n] for n in teachers)) if known else np.nan
+        frames.append(frame.assign(**{outputs.CKA: aligned}))
+    if not frames:
+        return pd.DataFrame(columns=list(COLUMNS))
+    maps = similarity.pivot_table(index=["kind", "model", "image"], columns="target", values="pearson", observed=True)
+    maps = maps.rename(columns={"on target": ON, "off target": OFF}).reindex(columns=[ON, OFF]).reset_index()
+    return pd.concat(frames).merge(maps, on=["kind", "model", "image"], how="left")[list(COLUMNS)]
+
+
+def to_consensus(run: store.Run) -> pd.DataFrame:
+    """How close the maps of every state in the store are to the consensus, and how accurate the network is then.
+
+    The consensus is the final ensemble; for a component, at every epoch, the final ensemble of the others.
+
+    Returns
+    -------
+    DataFrame
+        A row a state and probe image: kind (role of the network), model, epoch, image, similarity (Pearson, of the maps
+        for the image's own class), accuracy (of the network at that epoch, on the test images, in [0, 1]). The controls
+        count as well. No rows without an ensemble.
+    """
+    members, true = study.components(run), study.labels(run)
+    if len(members) < 2:
+        return pd.DataFrame(columns=list(STATES))
+    accuracy = run.read_csv("history", made_by="train_models").set_index(["model", "epoch"])["test_accuracy"]
+
+    def own_class(name: str, epoch: int | None = None) -> np.ndarray:
+        chosen = study.occluded_outputs(run, name, epoch)[np.arange(len(true)), :, true]
+        return study.saliency_maps(run, chosen[..., None])[:, 0]
+
+    finals = np.stack([own_class(name) for name in members])
+    consensus = dict(zip(members, leave_one_out(finals), strict=True))
+    frames = []
+    for name, role in study.roles(run).items():
+        for epoch in occlusion_store.epochs_of(run.occlusion, name):
+            close = pearson(own_class(name, epoch), consensus.get(name, finals.mean(0)))
+            kind = name if name == models.HALF_TAUGHT else role
+            columns = {"kind": kind, "model": name, "epoch": epoch, "image": np.arange(len(true)), "similarity": close}
+            frames.append(pd.DataFrame(columns).assign(accuracy=accuracy.get((name, epoch), np.nan)))
+    return pd.concat(frames, ignore_index=True)
