@@ -6,12 +6,12 @@ Columns of a frame of closeness to the ensemble, a row a kind, model and image: 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import bootstrap, permutation_test, rankdata
+from scipy.stats import permutation_test, rankdata
 from sklearn.preprocessing import SplineTransformer
 from statsmodels.regression.linear_model import OLS
 
 from kd_lib.outputs import ACCURACY, AGREEMENT, CKA, KL
-from kd_lib.statistics import PERMUTATIONS, RESAMPLES, bootstrap_weights, interval
+from kd_lib.statistics import PERMUTATIONS, bootstrap_weights, interval
 
 ON, OFF = "similarity on target", "similarity off target"
 MEASURES = (AGREEMENT, KL, CKA, ACCURACY, ON, OFF)
@@ -81,14 +81,19 @@ def rank_correlations(frame: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
                 if not vary.any() or len(known) < LEAST:
                     continue
                 x, y = known["x"].to_numpy().T, known["y"].to_numpy().T
-                # Paired: the draws of images are the same for all networks.
-                options = {"paired": True, "axis": -1, "vectorized": True, "method": "percentile", "batch": 100}
-                drawn = bootstrap((x, y), _spearman, n_resamples=RESAMPLES, rng=seed, **options).bootstrap_distribution
+                draws = _draws(len(known), seed)  # the same for all networks
+                drawn = [_spearman(own_x[draws], own_y[draws]) for own_x, own_y in zip(x, y, strict=True)]
                 mean = np.ma.masked_invalid(drawn).mean(0).compressed()  # a draw may lack what varies
                 low, high = np.quantile(mean, [0.025, 0.975])
                 rows.append((kind, similarity, output, _spearman(x, y).mean(), low, high, len(x), len(known)))
     columns = ["kind", "similarity", "output", "spearman", "low", "high", "networks", "images"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _draws(images: int, seed: int) -> np.ndarray:
+    """Positions (R, N) of the images in each bootstrap sample."""
+    weights = bootstrap_weights(images, seed=seed).astype(int)
+    return np.repeat(np.tile(np.arange(images), len(weights)), weights.ravel()).reshape(weights.shape)
 
 
 def _spearman(x: ArrayLike, y: ArrayLike, axis: int = -1) -> np.ndarray:
@@ -269,13 +274,15 @@ def track(frame: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     accuracy = known.groupby(state)["accuracy"].first()
     means = pd.DataFrame(_resampled_means(table.to_numpy(), seed), index=table.index)
     rows = [(ALL_STATES, *_tracked(means, accuracy), np.nan, len(means), known["model"].nunique())]
-    at = means.index.to_frame()
+    at = means.index.to_frame(index=False)
     components = at[(at["kind"] == "component") & (at["epoch"] > 0)]
     networks = components["model"].nunique()
-    chosen = components[components.groupby("epoch")["model"].transform("size") == networks].index
+    at_once = components.groupby("epoch")["model"].transform("size") == networks
+    chosen = components[at_once].set_index(state).index
     less = [v.loc[chosen] - v.loc[chosen].groupby("epoch").transform("mean") for v in (means, accuracy)]
-    p = _permuted(*less, networks, seed) if networks > 1 and len(chosen) > 2 else np.nan
-    rows.append((SAME_EPOCH, *_tracked(*less), p, len(chosen), networks))
+    enough = networks > 1 and len(chosen) > 2
+    found = (*_tracked(*less), _permuted(*less, networks, seed)) if enough else (np.nan,) * 4
+    rows.append((SAME_EPOCH, *found, len(chosen), networks))
     return pd.DataFrame(rows, columns=["among", "spearman", "low", "high", "p", "states", "networks"])
 
 

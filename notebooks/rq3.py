@@ -23,7 +23,9 @@ threshold: float | None = None  # T_c in [-1, 1]; None takes the one of threshol
 example: int = 0  # probe image whose maps are compared one with another
 
 # %% tags=["hide-input"]
-from kd_lib import charts, parameters, references, rivals, statistics, store, study, transfer
+import pandas as pd
+
+from kd_lib import beyond, charts, closeness, parameters, references, rivals, statistics, store, study, transfer
 from kd_lib.threshold import PUBLISHED
 
 parameters.check(globals())
@@ -186,6 +188,92 @@ taught, strange, component = (
 inherited = transfer.contrasts(halves, [(taught, strange), (strange, component)], column="pair")
 place.write_csv(inherited, "rq3_inherited")
 inherited.set_index(["what", "less", "target"]).round(4)
+
+# %% [markdown]
+# ## Is it the features, or just the outputs?
+#
+# A network that gives the ensemble's answers may have the ensemble's maps for no other reason. So every network's
+# outputs on the probe images are compared with the ensemble's as well (a leave-one-out component's with those of the
+# ensemble of the others): *agreement*, the share of images for which both put the same class first, and the
+# Kullback-Leibler divergence KL(ensemble || network). Linear *CKA* {cite}`kornblith2019similarity` compares what the last
+# layer is given; the ensemble's features are those of its members side by side, of which its output is a linear function.
+# It is debiased {cite}`nguyen2021wide`, since the images are fewer than the features. Accuracy is on the probe images.
+
+# %%
+own_features, said = closeness.features(place)
+close = closeness.to_ensemble(place, frame, own_features)
+place.write_csv(beyond.summary(close), "rq3_outputs")
+print(said)
+statistics.interval_table(close, list(beyond.MEASURES), by="kind", clusters="image")
+
+# %% [markdown]
+# ### Do maps and outputs tell the same story?
+#
+# A handful of networks is too few to correlate one measure with another. Their images are not: on those images on which
+# a network's outputs are closer to the ensemble's, are its maps closer, too? With KL the correlation is then negative.
+
+# %%
+correlations = beyond.rank_correlations(close)
+place.write_csv(correlations, "rq3_rank_correlations")
+print(beyond.same_story(correlations))
+correlations.pivot(index=["kind", "similarity"], columns="output", values="spearman").round(2)
+
+# %% [markdown]
+# ### At equal outputs, are the distilled network's maps still closer?
+#
+# This is the sharp question. If outputs explain the gain over leave-one-out components, it is gone where the two
+# networks' outputs are as close to their ensembles as each other. The table compares all pairs of the distilled network
+# and a component on one image; those where both agree with their ensemble; those with the same agreement and about the
+# same KL; and the gain at equal KL and agreement in two regressions, across images and within them. The answer is *yes*
+# where the intervals of the last three are all above 0, *no* where they all end below a quarter of the whole gain.
+# Outputs are equal here on the image as it is; what remains is how the networks come to them.
+
+# %%
+controlled = {what: beyond.beyond(close, similarity=what) for what in (beyond.ON, beyond.OFF)}
+gains = pd.concat([found.assign(similarity=what) for what, found in controlled.items()])
+place.write_csv(gains, "rq3_beyond_outputs")
+for what, found in controlled.items():
+    print(beyond.answer(found, what))
+gains.set_index(["similarity", "adjustment"]).round(3)
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-beyond-outputs", "caption": "Mean similarity of the maps to the ensemble's (leave-one-out: to that of the others) by how far the outputs are from the same ensemble's on the same image, in five bins of KL with equally many rows; 95 % intervals over images. At one KL, a distance between the lines is not due to how close the outputs are."}}
+charts.similarity_by_kl(
+    beyond.by_kl(close),
+    title="At the same distance of outputs, whose maps are closer to the ensemble's?",
+    description="Mean similarity of maps by KL divergence of outputs, for each kind of network, on and off target.",
+)
+
+# %% [markdown]
+# ### Are networks closer to the consensus more accurate?
+#
+# Li et al. {cite}`li2023cross` took the consensus of many image classifiers' explanations and found that a network is the
+# more accurate, the closer its explanations are to it; each network was part of the consensus it was compared with. Here
+# it is left out, and networks of every epoch count. Training raises both, so components are also compared with the others
+# of the same epoch; p is from giving one network's accuracies to another, and cannot be small with few networks. Accuracy
+# is on the test images, of which the probe is no part.
+
+# %%
+states = closeness.to_consensus(place)
+tracked = beyond.track(states)
+place.write_csv(tracked, "rq3_consensus")
+print(beyond.tracking(tracked))
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-consensus", "caption": "Accuracy on the test images by mean similarity of the maps to the consensus: the final ensemble, for a component that of the others. A line follows a component through its epochs; large points are final networks."}}
+points = states.groupby(["kind", "model", "epoch"], sort=False)[["similarity", "accuracy"]].mean().reset_index()
+points["accuracy (%)"] = 100 * points["accuracy"]
+charts.consensus(
+    points.assign(last=points["epoch"] == points.groupby("model")["epoch"].transform("max")),
+    title="Are networks whose maps are closer to the consensus more accurate?",
+    description="Test accuracy by similarity to the consensus, every network, components at every epoch.",
+)
+
+# %% [markdown]
+# Others come to the transfer of features from other sides. UniCAM {cite}`adhane2025explaining` isolates in gradient-based
+# maps what a student has from its teacher and what it ignores, and finds the one on the objects and the other around
+# them. e²KD {cite}`parchami2024good` adds the likeness of
+# explanations to what a student is trained for, since a student as accurate as its teacher need not have its reasons, and
+# gains accuracy and agreement. Here students are trained on outputs alone and explanations only looked at: the table at
+# equal outputs says how much of the ensemble's explanations comes along uncalled for.
 
 # %% tags=["nbval-check-output"]
 closer = means.pivot(index="target", columns="kind", values="mean similarity")

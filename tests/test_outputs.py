@@ -120,7 +120,7 @@ def test_the_shares_of_images_are_those_of_a_jackknife():
     rng = np.random.default_rng(3)
     a = rng.normal(size=(9, 4))
     k, m = gram(a), gram(a + rng.normal(size=(9, 4)))
-    without = np.array([cka(*(np.delete(np.delete(m, i, 0), i, 1) for m in (k, l))) for i in range(9)])
+    without = np.array([cka(*(np.delete(np.delete(g, i, 0), i, 1) for g in (k, m))) for i in range(9)])
     shares = cka_by_image(k, m)
     np.testing.assert_allclose(shares, cka(k, m) + 8 * (without.mean() - without))
     assert shares.mean() == pytest.approx(cka(k, m))
