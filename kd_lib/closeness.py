@@ -62,10 +62,12 @@ def features(run: store.Run, *, device: str = "auto") -> tuple[dict[str, np.ndar
     Returns
     -------
     found : dict of str to ndarray
-        Without networks that have none; empty where the images cannot be read any more.
+        Without networks that have none; empty without an ensemble, and where the images cannot be read any more.
     said : str
         What they are, or which are missing and why.
     """
+    if len(study.components(run)) < 2:
+        return {}, "No ensemble to compare features with."
     try:
         dataset = study.load_data(run)
     except (OSError, RuntimeError, ValueError) as error:
