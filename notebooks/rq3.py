@@ -268,12 +268,12 @@ charts.consensus(
 )
 
 # %% [markdown]
-# Others come to the transfer of features from other sides. UniCAM {cite}`adhane2025explaining` isolates in gradient-based
-# maps what a student has from its teacher and what it ignores, and finds the one on the objects and the other around
-# them. e²KD {cite}`parchami2024good` adds the likeness of
-# explanations to what a student is trained for, since a student as accurate as its teacher need not have its reasons, and
-# gains accuracy and agreement. Here students are trained on outputs alone and explanations only looked at: the table at
-# equal outputs says how much of the ensemble's explanations comes along uncalled for.
+# Others look at what is transferred from other sides. UniCAM {cite}`adhane2025explaining` isolates in gradient-based maps
+# what a student has from its teacher and what it leaves out, and finds the one on the objects and the other around them.
+# e²KD {cite}`parchami2024good` adds the likeness of explanations to what a student is trained for, since a student that is
+# as accurate as its teacher need not have its reasons, and gains accuracy and agreement. Here students are trained on
+# outputs alone and explanations are only looked at: the table at equal outputs says how much of the ensemble's
+# explanations comes along uncalled for.
 
 # %% tags=["nbval-check-output"]
 closer = means.pivot(index="target", columns="kind", values="mean similarity")
