@@ -36,6 +36,8 @@ COLOURS = {
     "ceiling": "#777700",
     "on target": "#0072B2",
     "off target": "#E69F00",
+    "first": "#0072B2",
+    "lasting": "#D55E00",
 }
 MEASURE_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7"]
 WIDTH = 560
@@ -257,40 +259,70 @@ def roc(curves: pd.DataFrame, *, title: str, description: str) -> alt.LayerChart
 
 
 @_unless_empty
-def cumulative_share(shares: pd.DataFrame, *, title: str, description: str) -> alt.LayerChart:
-    """Share of maps that have reached the threshold, by epoch (columns model, epoch, target, share).
+def cumulative_share(shares: pd.DataFrame, *, title: str, description: str) -> alt.FacetChart:
+    """Share of maps that have reached the threshold, by epoch, with its band: a panel a ``panel``.
 
-    A thin line is one network; a thick one the mean of the networks.
+    Columns panel, target, crossing (first or lasting), epoch, share, low, high. Dashed is the lasting crossing.
     """
-    lines = alt.Chart(shares).encode(
+    base = alt.Chart(shares).encode(
         x=alt.X("epoch:Q", title="epoch"),
-        y=alt.Y("share:Q", title="share of maps that have reached T_c", scale=alt.Scale(domain=[0, 1])),
         color=alt.Color("target:N", title=None, scale=_colour(["on target", "off target"])),
+        detail="crossing:N",
     )
-    single = lines.mark_line(strokeWidth=1, opacity=0.4).encode(detail="model:N")
-    mean = lines.mark_line(strokeWidth=3, point=True).encode(y=alt.Y("mean(share):Q"))
-    return alt.layer(single, mean, title=title, description=description).properties(width=WIDTH, height=260)
+    y = {"title": "share of maps that have arrived", "scale": alt.Scale(domain=[0, 1])}
+    band = base.mark_area(opacity=0.2).encode(y=alt.Y("low:Q", **y), y2="high:Q").transform_filter("isValid(datum.low)")
+    line = base.mark_line().encode(
+        y=alt.Y("share:Q", **y),
+        strokeDash=alt.StrokeDash("crossing:N", title="arrival", scale=alt.Scale(domain=["first", "lasting"])),
+    )
+    panels = alt.Facet("panel:N", title=None, sort=list(dict.fromkeys(shares["panel"])))
+    layers = alt.layer(band, line).properties(width=170, height=140)
+    return layers.facet(facet=panels, columns=3, title=title).properties(description=description)
 
 
 @_unless_empty
-def cumulative_by_class(shares: pd.DataFrame, onsets: pd.DataFrame, *, title: str, description: str) -> alt.FacetChart:
-    """Draw a panel a class (columns class, target, epoch, share) and mark bends (columns class, target, onset)."""
-    every = pd.concat([shares.assign(layer="share"), onsets.assign(layer="onset")])
-    colour = alt.Color("target:N", title=None, scale=_colour(["on target", "off target"]))
-    base = alt.Chart(every)
-    layers = alt.layer(
-        base.mark_line()
-        .encode(
-            x=alt.X("epoch:Q", title="epoch"),
-            y=alt.Y("share:Q", title="share ≥ T_c", scale=alt.Scale(domain=[0, 1])),
-            color=colour,
-        )
-        .transform_filter("datum.layer == 'share'"),
-        base.mark_rule(strokeDash=[3, 3]).encode(x="onset:Q", color=colour).transform_filter("datum.layer == 'onset'"),
-    ).properties(width=110, height=90)
+def cumulative_by_class(shares: pd.DataFrame, *, title: str, description: str) -> alt.FacetChart:
+    """Draw a panel a class (columns class, model, target, epoch, share): thin lines are networks, thick their mean."""
+    lines = alt.Chart(shares).encode(
+        x=alt.X("epoch:Q", title="epoch"),
+        y=alt.Y("share:Q", title="share arrived", scale=alt.Scale(domain=[0, 1])),
+        color=alt.Color("target:N", title=None, scale=_colour(["on target", "off target"])),
+    )
+    single = lines.mark_line(strokeWidth=0.7, opacity=0.5).encode(detail="model:N")
+    mean = lines.mark_line(strokeWidth=2).encode(y=alt.Y("mean(share):Q"))
+    layers = alt.layer(single, mean).properties(width=110, height=90)
     return layers.facet(facet=alt.Facet("class:N", title=None), columns=5, title=title).properties(
         description=description
     )
+
+
+@_unless_empty
+def onsets(found: pd.DataFrame, *, title: str, description: str) -> alt.FacetChart:
+    """Onsets with their intervals (columns class, model, onset, onset_low, onset_high, proportion_memorised)."""
+    base = alt.Chart(found).encode(y=alt.Y("model:N", title=None), color=alt.Color("phase:N", title=None))
+    x = alt.X("onset:Q", title="epoch")
+    size = alt.Size("proportion_memorised:Q", title="share still to come")
+    rule = base.mark_rule().encode(x=alt.X("onset_low:Q", title="epoch"), x2="onset_high:Q")
+    layers = alt.layer(rule.transform_filter("isValid(datum.onset_low)"), base.mark_circle().encode(x=x, size=size))
+    return (
+        layers.properties(width=110, height=alt.Step(11))
+        .facet(facet=alt.Facet("class:N", title=None), columns=5, title=title)
+        .properties(description=description)
+    )
+
+
+@_unless_empty
+def settling(counts: pd.DataFrame, *, title: str, description: str) -> alt.LayerChart:
+    """How many images settle when (columns use and map, both epochs, and images); on the line both do at once."""
+    last = float(counts[["use", "map"]].max(axis=None))
+    line = alt.Chart(pd.DataFrame({"use": [0, last], "map": [0, last]}))
+    x = alt.X("use:Q", title="epoch at which the use of views settles")
+    y = alt.Y("map:Q", title="epoch at which the map settles")
+    layers = alt.layer(
+        line.mark_line(strokeDash=[4, 3], color="#777").encode(x=x, y=y),
+        alt.Chart(counts).mark_circle(color="#0072B2").encode(x=x, y=y, size=alt.Size("images:Q", title="maps")),
+    )
+    return layers.properties(width=280, height=280, title=title, description=description)
 
 
 @_unless_empty
@@ -359,7 +391,13 @@ def intervals(
 
 @_unless_empty
 def threshold_sweep(
-    shares: pd.DataFrame, marks: Sequence[float], *, colour: str, title: str, description: str
+    shares: pd.DataFrame,
+    marks: Sequence[float],
+    *,
+    colour: str,
+    title: str,
+    description: str,
+    value_title: str = "share of maps above it",
 ) -> alt.FacetChart:
     """Share of maps by the threshold it counts from (columns threshold, share, target), with some thresholds marked."""
     kinds = [k for k in COLOURS if k in set(shares[colour])]
@@ -369,7 +407,7 @@ def threshold_sweep(
         base.mark_line(point=True)
         .encode(
             x=alt.X("threshold:Q", title="threshold T_c"),
-            y=alt.Y("share:Q", title="share of maps above it", scale=alt.Scale(domain=[0, 1])),
+            y=alt.Y("share:Q", title=value_title, scale=alt.Scale(domain=[0, 1])),
             color=alt.Color(f"{colour}:N", title=None, scale=_colour(kinds)),
         )
         .transform_filter("isValid(datum.threshold)"),

@@ -1,20 +1,25 @@
-"""RQ1: when, in training, a saliency map comes to look as it will in the end."""
+"""RQ1: when, in training, a saliency map comes to look as it will in the end.
 
-from collections.abc import Mapping, Sequence
+A map *arrives* when its similarity to the same network's final map reaches T_c: for the first time, or for good. With
+the last epoch it arrives by construction, since it then is the final map. So a map that has not arrived before is
+*censored*: it takes longer than was watched, nobody knows how long.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-import pwlf
 from numpy.typing import ArrayLike
+from scipy.stats import t as student
 
+from kd_lib import piecewise, survival
+from kd_lib.piecewise import INTERVALS, TRANSITION
 from kd_lib.similarity import check_labels, check_threshold
-from kd_lib.statistics import interval
+from kd_lib.statistics import RESAMPLES, cluster_of
 
-MAX_SEGMENTS = 4
-POINTS_PER_SEGMENT = 3
-STARTS = 10
-# Shares are told apart down to this; a residual below it is a perfect fit.
-RESOLUTION = 1e-4
+CROSSINGS = ("first", "lasting")
+EXACT = 10**6  # observations behind a curve that is taken as exact
+REFITS = 200
 
 
 def first_crossing(similarity: ArrayLike, threshold: float) -> np.ndarray:
@@ -38,120 +43,221 @@ def first_crossing(similarity: ArrayLike, threshold: float) -> np.ndarray:
     ValueError
         If the threshold is outside [-1, 1] or there is no epoch.
     """
-    threshold = check_threshold(threshold)
-    similarity = np.asarray(similarity)
-    if similarity.ndim == 0 or not len(similarity):
-        raise ValueError(f"similarity of shape {similarity.shape}: expected (E, ...) with at least one epoch")
-    reached = similarity >= threshold
+    reached = _reached(similarity, threshold)
     return np.where(reached.any(0), reached.argmax(0), np.nan)
 
 
-def cumulative(first: ArrayLike, epochs: int) -> np.ndarray:
-    """Share of maps that have crossed the threshold by each epoch.
+def lasting_crossing(similarity: ArrayLike, threshold: float) -> np.ndarray:
+    """Epoch from which on a similarity never falls below the threshold again.
 
     Parameters
     ----------
-    first : array_like
-        Epoch at which each map crosses, NaN for never; any shape.
-    epochs : int
-        Number of epochs E.
+    similarity : array_like, shape (E, ...)
+        Similarity of each map to the same network's final map, epoch by epoch from 0.
+    threshold : float
+        T_c, in [-1, 1].
 
     Returns
     -------
-    ndarray of float64, shape (E,)
-        Share of all maps, those that never cross included, with first <= 0, 1, ..., E - 1.
+    ndarray of float64, shape (...)
+        Position along the first axis of the first value of the last unbroken run of values >= threshold; NaN where the
+        last value is below it or NaN.
 
     Raises
     ------
     ValueError
-        If there are no maps or no epochs.
+        If the threshold is outside [-1, 1] or there is no epoch.
     """
-    first = np.ravel(np.asarray(first, dtype=np.float64))
-    if not first.size or epochs < 1:
-        raise ValueError(f"{first.size} maps over {epochs} epochs: expected at least one of each")
-    return _crossed(first, epochs).mean(0)
+    reached = _reached(similarity, threshold)
+    held = np.logical_and.accumulate(reached[::-1]).sum(0)
+    return np.where(held > 0, len(reached) - held, np.nan)
 
 
-def curves(
-    similarity: ArrayLike, labels: ArrayLike, threshold: float, *, model: str, per_class: bool = False
-) -> pd.DataFrame:
-    """Cumulative share of maps that have reached the threshold by each epoch, with its uncertainty.
+def _reached(similarity: ArrayLike, threshold: float) -> np.ndarray:
+    threshold = check_threshold(threshold)
+    similarity = np.asarray(similarity)
+    if similarity.ndim == 0 or not len(similarity):
+        raise ValueError(f"similarity of shape {similarity.shape}: expected (E, ...) with at least one epoch")
+    return similarity >= threshold
+
+
+def arrivals(similarity: Mapping[str, ArrayLike], labels: ArrayLike, threshold: float) -> pd.DataFrame:
+    """When the maps of several networks arrive.
 
     Parameters
     ----------
-    similarity : array_like, shape (E, N, K)
-        Similarity of each map to the same network's final map: epochs, images, target classes.
+    similarity : mapping of str to array_like, shape (E, N, K)
+        For each network the similarity of each map to its final one: epochs, images, target classes.
     labels : array_like of int, shape (N,)
         True class of each image, 0 to K - 1.
     threshold : float
         T_c, in [-1, 1].
-    model : str
-        Name of the network.
-    per_class : bool
-        One curve for each target class rather than one over all of them.
 
     Returns
     -------
     DataFrame
-        Columns model, target (with `per_class`), on_target, epoch, share, low, high (95 % bootstrap by image),
-        maps (how many). Off target, a class's maps are those of the images of all other classes.
+        A row a map: model, image, target, on_target, first and lasting (epochs, see `first_crossing` and
+        `lasting_crossing`), undefined (whether the final map is constant, so that it has no similarity), epochs (E).
 
     Raises
     ------
     ValueError
         If the threshold, the labels or the shapes are wrong.
     """
-    similarity = np.asarray(similarity)
-    if similarity.ndim != 3:
-        raise ValueError(f"similarity of shape {similarity.shape}: expected (E, N, K)")
-    epochs, images, classes = similarity.shape
-    labels = check_labels(labels, images, classes)
-    first = first_crossing(similarity, threshold)
-    on_target = labels[:, None] == np.arange(classes)
     frames = []
-    for target in range(classes) if per_class else [slice(None)]:
-        chosen = np.zeros_like(on_target)
-        chosen[:, target] = True
-        for on in (True, False):
-            image, _ = maps = np.nonzero(chosen & (on_target == on))
-            if not len(image):
-                continue
-            share, low, high = interval(_crossed(first[maps], epochs), image)
-            ids = {"model": model} | ({"target": target} if per_class else {}) | {"on_target": on}
-            points = {"epoch": np.arange(epochs), "share": share, "low": low, "high": high, "maps": len(image)}
-            frames.append(pd.DataFrame(ids | points))
-    return pd.concat(frames, ignore_index=True)
+    for model, values in similarity.items():
+        values = np.asarray(values)
+        if values.ndim != 3:
+            raise ValueError(f"similarity of shape {values.shape}: expected (E, N, K)")
+        epochs, images, classes = values.shape
+        target = np.tile(np.arange(classes), images)
+        columns = {
+            "model": model,
+            "image": np.repeat(np.arange(images), classes),
+            "target": target,
+            "on_target": target == np.repeat(check_labels(labels, images, classes), classes),
+            "first": first_crossing(values, threshold).ravel(),
+            "lasting": lasting_crossing(values, threshold).ravel(),
+            "undefined": np.isnan(values[-1]).ravel(),
+            "epochs": epochs,
+        }
+        frames.append(pd.DataFrame(columns))
+    columns = ["model", "image", "target", "on_target", "first", "lasting", "undefined", "epochs"]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
-def curves_of(
-    similarity: Mapping[str, ArrayLike], labels: ArrayLike, threshold: float, *, per_class: bool = False
-) -> pd.DataFrame:
-    """Give the `curves` of several networks, by name, in one frame; no rows for no networks."""
-    found = [curves(values, labels, threshold, model=name, per_class=per_class) for name, values in similarity.items()]
-    columns = ["model", *(["target"] if per_class else []), "on_target", "epoch", "share", "low", "high", "maps"]
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
+def curves(arrivals: pd.DataFrame, *, by: Sequence[str], crossing: str = "first") -> pd.DataFrame:
+    """Cumulative share of maps that have arrived by each epoch, with its uncertainty.
 
-
-def transitions_by(curves: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Find the `transitions` of every group of a frame of curves.
+    Parameters
+    ----------
+    arrivals : DataFrame
+        What `arrivals` returns, with the columns of `by`.
+    by : sequence of str
+        Columns that tell the curves apart, the network among them.
+    crossing : {'first', 'lasting'}
+        Which arrival.
 
     Returns
     -------
     DataFrame
-        The columns of `transitions` and `by`, and transition: its number in its group, from 1.
+        The columns of `by`, crossing, epoch, share, low, high (95 % bootstrap by image), maps (how many). At the last
+        epoch the share is that of the maps that have a similarity, by construction.
     """
-    by = list(by)
-    found = [transitions(group["share"]).assign(**dict(zip(by, key, strict=True))) for key, group in curves.groupby(by)]
-    columns = ["onset", "proportion_memorised", "slope_before", "slope_after", *by]
-    frame = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
-    return frame.assign(transition=frame.groupby(by).cumcount() + 1)
+    by, found = list(by), []
+    for key, group in arrivals.groupby(by, sort=False):
+        epochs = int(group["epochs"].iloc[0])
+        shares, _ = _shares(group, crossing, epochs, RESAMPLES, 0)
+        low, high = survival.bounds(shares)
+        points = {"epoch": np.arange(epochs), "share": shares[0], "low": low, "high": high, "maps": len(group)}
+        found.append(pd.DataFrame(dict(zip(by, key, strict=True)) | {"crossing": crossing} | points))
+    return _concat(found, [*by, "crossing", "epoch", "share", "low", "high", "maps"])
 
 
-def transitions(curve: ArrayLike, epochs: ArrayLike | None = None) -> pd.DataFrame:
+def over_networks(curves: pd.DataFrame, *, by: Sequence[str]) -> pd.DataFrame:
+    """Mean of the networks' curves, and how much networks differ.
+
+    Parameters
+    ----------
+    curves : DataFrame
+        What `curves` returns.
+    by : sequence of str
+        Columns that tell the curves of one network apart.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `by`, epoch, share (mean over networks), low and high (its 95 % t interval, NaN for one network),
+        lowest and highest (single networks), networks (how many).
+    """
+    grouped = curves.groupby([*by, "epoch"], sort=False)["share"]
+    found = grouped.agg(share="mean", error="sem", lowest="min", highest="max", networks="size").reset_index()
+    half = student.ppf(0.975, found["networks"].astype(float) - 1) * found["error"].astype(float)
+    found = found.assign(low=(found["share"] - half).clip(lower=0), high=(found["share"] + half).clip(upper=1))
+    return found[[*by, "epoch", "share", "low", "high", "lowest", "highest", "networks"]]
+
+
+def crossing_times(
+    arrivals: pd.DataFrame,
+    *,
+    by: Sequence[str],
+    crossings: Sequence[str] = CROSSINGS,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """When maps arrive, those that have not arrived before the last epoch being censored.
+
+    Parameters
+    ----------
+    arrivals : DataFrame
+        What `arrivals` returns, with the columns of `by`.
+    by : sequence of str
+        Columns that tell the groups apart.
+    crossings : sequence of str
+        Which arrivals.
+    resamples, seed : int
+        Of the bootstrap, which draws whole images.
+
+    Returns
+    -------
+    DataFrame
+        A row a group and crossing: the columns of `by`, crossing, median (epoch by which half of the maps have arrived,
+        by the product-limit estimate; infinite if that is not so before the last epoch), median_low, median_high,
+        share (of maps that have arrived half-way through training), low, high, censored (share of maps that have not
+        arrived before the last epoch), censored_low, censored_high, undefined (share of maps, all censored, that have
+        no similarity), maps, images, last (number of the last epoch, the latest one). Intervals are 95 % bootstraps;
+        NaN where there is one image.
+
+    References
+    ----------
+    Kaplan and Meier (1958), "Nonparametric estimation from incomplete observations", Journal of the American
+    Statistical Association 53(282).
+    """
+    by, rows = list(by), []
+    for key, group in arrivals.groupby(by, sort=False):
+        last = group["epochs"].to_numpy() - 1
+        images, count = cluster_of(group["image"], len(group))
+        weights = survival.weights(count, resamples, seed=seed)
+        sizes = weights @ np.bincount(images)
+        for crossing in crossings:
+            time = group[crossing].to_numpy()
+            arrived = time < last
+            events = weights @ survival.tally(images, time, arrived, last.max())
+            leaving = weights @ survival.tally(images, last - 1, ~arrived, last.max())
+            numbers = {
+                "median": survival.median(events, leaving),
+                "share": weights @ np.bincount(images, time <= last // 2) / sizes,
+                "censored": weights @ np.bincount(images, ~arrived) / sizes,
+            }
+            row = dict(zip(by, key, strict=True)) | {"crossing": crossing}
+            for name, values in numbers.items():
+                prefix = "" if name == "share" else f"{name}_"
+                low, high = survival.bounds(values)
+                row |= {name: values[0], f"{prefix}low": low, f"{prefix}high": high}
+            row |= {"undefined": group["undefined"].mean(), "maps": len(group), "images": count, "last": last.max()}
+            rows.append(row)
+    numbers = ["median", "median_low", "median_high", "share", "low", "high", "censored", "censored_low"]
+    return pd.DataFrame(
+        rows, columns=[*by, "crossing", *numbers, "censored_high", "undefined", "maps", "images", "last"]
+    )
+
+
+def sweep(
+    similarity: Mapping[str, ArrayLike], labels: ArrayLike, thresholds: Iterable[float], *, resamples: int = REFITS
+) -> pd.DataFrame:
+    """Give the `crossing_times` of all networks, on and off target, for every threshold (column threshold)."""
+    found = []
+    for threshold in thresholds:
+        times = crossing_times(arrivals(similarity, labels, threshold), by=["on_target"], resamples=resamples)
+        found.append(times.assign(threshold=threshold))
+    return pd.concat(found, ignore_index=True)
+
+
+def transitions(curve: ArrayLike, epochs: ArrayLike | None = None, *, images: float = EXACT) -> pd.DataFrame:
     """Epochs at which fast learning gives way to slow memorising.
 
-    A continuous piecewise-linear function of one to four segments, as many as give the least Bayesian information
-    criterion, is fitted to a cumulative curve. Each bend at which its slope falls is a transition.
+    A continuous piecewise-linear function of as many segments as give the least Bayesian information criterion is
+    fitted to a cumulative curve (`piecewise.fits`). Each bend at which its slope falls is a transition.
 
     Parameters
     ----------
@@ -159,13 +265,15 @@ def transitions(curve: ArrayLike, epochs: ArrayLike | None = None) -> pd.DataFra
         Share of maps that have reached the threshold by each epoch.
     epochs : array_like, shape (E,), optional
         Strictly increasing epochs; 0 to E - 1 by default.
+    images : float
+        Number of independent observations behind the curve. By default it is taken as exact, and every bend as real.
 
     Returns
     -------
     DataFrame
         One row a transition, in order of onset; none where the curve has no such bend. Columns: onset (epoch of the
         bend), proportion_memorised (share still to come: the curve's last value less its value at the onset),
-        slope_before and slope_after (share per epoch).
+        slope_before and slope_after (share per epoch), distinct (whether the slope has fallen and risen before).
 
     Raises
     ------
@@ -175,51 +283,65 @@ def transitions(curve: ArrayLike, epochs: ArrayLike | None = None) -> pd.DataFra
     Notes
     -----
     A segment takes at least three points, so a curve of fewer than six has no transition. A gradual bend is described
-    by two or more in a row, so a second row means a second transition only where the curve has two distinct bends.
-
-    References
-    ----------
-    Jekel and Venter (2019), pwlf: A Python Library for Fitting 1D Continuous Piecewise Linear Functions.
+    by several in a row; a second phase of learning is one that is `distinct`.
     """
     curve = np.asarray(curve, dtype=np.float64)
-    epochs = np.arange(len(curve), dtype=np.float64) if epochs is None else np.asarray(epochs, dtype=np.float64)
-    if curve.ndim != 1 or len(curve) < 2 or not np.isfinite(curve).all():
+    if curve.ndim != 1:
         raise ValueError(f"curve of shape {curve.shape}: expected at least two finite shares, one an epoch")
-    if epochs.shape != curve.shape or not (np.diff(epochs) > 0).all():
-        raise ValueError(f"epochs of shape {epochs.shape}: expected {len(curve)} increasing numbers, one a share")
-    most = max(1, min(MAX_SEGMENTS, len(curve) // POINTS_PER_SEGMENT))
-    fits = [_piecewise(epochs, curve, segments) for segments in range(1, most + 1)]
-    best = min(fits, key=lambda fitted: _criterion(fitted, curve))
-    bends, slopes = best.fit_breaks[1:-1], best.calc_slopes()
-    frame = pd.DataFrame(
-        {
-            "onset": bends,
-            "proportion_memorised": curve[-1] - np.interp(bends, epochs, curve),
-            "slope_before": slopes[:-1],
-            "slope_after": slopes[1:],
-        }
-    )
-    return frame[frame.slope_after < frame.slope_before].reset_index(drop=True)
+    return piecewise.transitions(curve[None], images, epochs=epochs)[0][TRANSITION]
 
 
-def _crossed(first: np.ndarray, epochs: int) -> np.ndarray:
-    return first[:, None] <= np.arange(epochs)
+def onsets(
+    arrivals: pd.DataFrame, *, by: Sequence[str], crossing: str = "first", resamples: int = REFITS, seed: int = 0
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Find the transitions of every curve, with intervals, and whether it has a second phase of learning.
+
+    The last epoch, at which maps arrive by construction, is no part of the curves.
+
+    Parameters
+    ----------
+    arrivals : DataFrame
+        What `arrivals` returns, with the columns of `by`.
+    by : sequence of str
+        Columns that tell the curves apart, the network among them.
+    crossing : {'first', 'lasting'}
+        Which arrival.
+    resamples, seed : int
+        Of the bootstrap, which draws whole images.
+
+    Returns
+    -------
+    found : DataFrame
+        The columns of `transitions`; onset_low, onset_high, proportion_low, proportion_high: 95 % intervals from curves
+        of resampled images, fitted again with the same number of segments; support: share of these curves that, with a
+        number of segments of their own, have as many transitions; the columns of `by`; transition: its number, from 1.
+    second : DataFrame
+        A row a curve: the columns of `by`, able (whether it has epochs enough to show a second phase), second (whether
+        it has one, a transition that is distinct) and support (share of resampled curves that have one).
+    """
+    by, found, second = list(by), [], []
+    for key, group in arrivals.groupby(by, sort=False):
+        last = int(group["epochs"].iloc[0]) - 1
+        if last < 2:
+            continue
+        shares, count = _shares(group, crossing, last, resamples, seed)
+        frame, again = piecewise.transitions(shares, count)
+        ids = dict(zip(by, key, strict=True))
+        found.append(frame.assign(**ids, transition=np.arange(1, len(frame) + 1)))
+        support = again[1:].mean() if count > 1 else np.nan
+        second.append(ids | {"able": piecewise.able(last), "second": bool(again[0]), "support": support})
+    columns = [*TRANSITION, *INTERVALS, *by, "transition"]
+    return _concat(found, columns), pd.DataFrame(second, columns=[*by, "able", "second", "support"])
 
 
-def _piecewise(x: np.ndarray, y: np.ndarray, segments: int) -> pwlf.PiecewiseLinFit:
-    fitted = pwlf.PiecewiseLinFit(x, y, seed=0)
-    fitted.fitfast(segments, pop=STARTS)
-    return fitted
+def _shares(group: pd.DataFrame, crossing: str, epochs: int, resamples: int, seed: int) -> tuple[np.ndarray, int]:
+    """Shares (1 + R, epochs) that have arrived by each epoch, in the data and in bootstrap samples, and the images."""
+    images, count = cluster_of(group["image"], len(group))
+    weights, time = survival.weights(count, resamples, seed=seed), group[crossing].to_numpy()
+    events = weights @ survival.tally(images, time, time < epochs, epochs)
+    return events.cumsum(1) / (weights @ np.bincount(images))[:, None], count
 
 
-def _criterion(fitted: pwlf.PiecewiseLinFit, y: np.ndarray) -> float:
-    parameters = 2 * fitted.n_segments
-    residual = np.mean((fitted.predict(fitted.x_data) - y) ** 2)
-    return len(y) * np.log(residual + RESOLUTION**2) + parameters * np.log(len(y))
-
-
-def lasting_crossing(similarity, threshold):  # TEMPORARY until merged
-    """Temporary."""
-    reached = np.asarray(similarity) >= threshold
-    n = np.logical_and.accumulate(reached[::-1]).sum(0)
-    return np.where(n > 0, len(reached) - n, np.nan)
+def _concat(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    frames = [frame for frame in frames if len(frame)]
+    return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)

@@ -26,8 +26,18 @@ CHARTS = {
         grid(model=["a", "a"], kind="component", epoch=[0, 1], loss=[np.nan, 1.0], accuracy=[10, 50]), **WORDS
     ),
     "cumulative_share": lambda: charts.cumulative_share(
-        grid(model="a", epoch=[0, 1], target="on target", share=[0.1, 1]), **WORDS
+        grid(panel="a", epoch=[0, 1], target="on target", crossing="first", share=[0.1, 1], low=0.05, high=1), **WORDS
     ),
+    "cumulative_by_class": lambda: charts.cumulative_by_class(
+        grid(**{"class": "cat"}, model="a", epoch=[0, 1], target="on target", share=[0.1, 1]), **WORDS
+    ),
+    "onsets": lambda: charts.onsets(
+        grid(**{"class": "cat"}, model=["a", "b"], onset=3, onset_low=[2, np.nan], onset_high=[4, np.nan]).assign(
+            proportion_memorised=0.1, phase="slower"
+        ),
+        **WORDS,
+    ),
+    "settling": lambda: charts.settling(grid(use=[0, 1], map=[1, 1], images=[3, 4]), **WORDS),
     "heat_map": lambda: charts.heat_map(
         grid(one=["a", "b"], two=["c", "c"], v=[0.25, 1.0]), x="one", y="two", value="v", **WORDS
     ),
