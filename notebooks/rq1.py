@@ -13,17 +13,25 @@
 # %% [markdown]
 # # RQ1: when are the features learnt?
 #
-# A map has *arrived* at the first epoch at which it is as similar to the same network's final map as T_c asks. The
-# cumulative share of maps that have arrived shows how features settle: a steep part in which many maps arrive, then a
-# bend, after which the rest trickles in. Gardner (2022) reads the part after the bend as memorising.
+# A map has *arrived* when it is as similar to the same network's final map as T_c asks: for the *first* time, or
+# *lasting*, from an epoch on after which it never falls back. The cumulative share of maps that have arrived shows how
+# features settle: a steep part in which many maps arrive, then a bend, after which the rest trickles in. Gardner (2022)
+# reads the part after the bend as memorising, from one network. Here every component is watched.
+#
+# With the last epoch every map arrives, because it is then compared with itself. That says nothing of learning, so a map
+# that has not arrived earlier counts as *censored*: it takes longer than was watched.
 
 # %% tags=["parameters"]
 run: str = "runs/quick"  # folder of the run
 threshold: float | None = None  # T_c in [-1, 1]; None takes the one of threshold_determination
+view_share: float = 0.5  # multiview: a view is used if it matters this share of what the one that matters most does
 
 # %% tags=["hide-input"]
+import numpy as np
+import pandas as pd
 
-from kd_lib import charts, learning, parameters, store, study
+from kd_lib import charts, learning, parameters, second_transitions, settling, store, study, transfer, truth
+from kd_lib.threshold import PUBLISHED
 
 parameters.check(globals())
 
@@ -35,62 +43,160 @@ models = study.explained_at_every_epoch(place)
 print(f"T_c = {t_c:.2f} ({source}); networks with maps of every epoch: {', '.join(models) or 'none'}")
 
 # %% [markdown]
-# ## All classes
+# ## When do maps arrive?
 #
-# *On target* maps explain the image's own class, *off target* maps the nine others.
+# *On target* maps explain the image's own class, *off target* maps the other classes. `median` is the epoch by which half
+# of the maps have arrived, by the product-limit estimate {cite}`kaplan1958nonparametric`; `share` is what has arrived
+# half-way through training; `censored` is the share of maps that arrive with the last epoch only, or never, since
+# a constant map has no similarity (`undefined`). Intervals are of a bootstrap over images.
 
 # %%
 similarity = {name: study.similarity_to_final(place, name) for name in models}
-curves = learning.curves_of(similarity, labels, t_c)
-curves["target"] = curves["on_target"].map({True: "on target", False: "off target"})
-place.write_csv(curves, "rq1_curves")
+arrivals = study.named(learning.arrivals(similarity, labels, t_c), place)
+by_network = learning.crossing_times(arrivals, by=["model", "target"])
+together = learning.crossing_times(arrivals, by=["target"]).assign(model="all")
+times = pd.concat([together, by_network], ignore_index=True)
+place.write_csv(times, "rq1_crossing_times")
+columns = ["median", "median_low", "median_high", "share", "low", "high", "censored", "undefined"]
+times.set_index(["target", "crossing", "model"])[columns].sort_index().round(3).replace(np.inf, "not seen")
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-cumulative", "caption": "Share of maps that have reached the threshold, by epoch; thin lines are single networks, the thick ones their mean. The last point is one by construction: a final map equals itself."}}
+# %%
+for row in together.to_dict("records"):
+    by = f"by epoch {row['median']:.0f}" if np.isfinite(row["median"]) else "only with the last epoch, by construction"
+    print(
+        f"{row['target']}, {row['crossing']} arrival: half of the maps {by};",
+        f"{row['censored']:.1%} not before the last epoch, {row['undefined']:.1%} constant in the end",
+    )
+
+# %% [markdown]
+# ## How fast do maps arrive, and how much do networks differ?
+
+# %%
+curves = pd.concat([learning.curves(arrivals, by=["model", "target"], crossing=c) for c in learning.CROSSINGS])
+bands = learning.over_networks(curves, by=["target", "crossing"])
+place.write_csv(curves[curves["crossing"] == "first"], "rq1_curves")
+place.write_csv(curves[curves["crossing"] == "lasting"], "rq1_curves_lasting")
+place.write_csv(bands, "rq1_bands")
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-cumulative", "caption": "Share of maps that have arrived, by epoch. First panel: mean of the networks with the 95 % t interval of that mean (none for one network). Others: single networks with 95 % bootstrap intervals over images. At the last epoch all have arrived by construction."}}
 charts.cumulative_share(
-    curves,
-    title="Share of maps that have reached T_c, by epoch",
-    description="Cumulative share of maps above the threshold by epoch, on and off target, for every network.",
+    pd.concat([bands.assign(panel="mean of networks"), curves.assign(panel="network " + curves["model"])]),
+    title="By which epoch have maps come to look as they will in the end?",
+    description="Cumulative share of maps that have arrived by epoch, for the first time and for good, on and off target.",
 )
 
 # %% [markdown]
-# ## Class by class
+# ## Class by class: where do the curves bend?
 #
-# The bends are found by fitting a continuous piecewise-linear curve, its number of pieces chosen by the Bayesian
-# information criterion. A bend at which the slope falls is a *transition*: its epoch is the onset, and what is still to
-# come after it the proportion memorised. A class may have a second one.
+# A curve is described by straight pieces: between two knots maps arrive at a constant rate. The pieces are fitted by
+# maximum likelihood, and their number is the one with the least Bayesian information criterion, which counts the images
+# and not the epochs: points of a cumulative curve are not independent. A bend at which the slope falls is a *transition*:
+# its epoch is the onset, and what is still to come after it the proportion memorised. The last epoch is left out. For the
+# intervals the images are drawn again and the curve is fitted with as many pieces as before.
 
 # %%
-by_class = study.named(learning.curves_of(similarity, labels, t_c, per_class=True), place)
-onsets = learning.transitions_by(by_class, ["model", "class", "target"])
-place.write_csv(by_class, "rq1_curves_by_class")
+groups = ["model", "class", "target", "on_target"]
+by_class = pd.concat([learning.curves(arrivals, by=groups, crossing=c) for c in learning.CROSSINGS])
+onsets, second = learning.onsets(arrivals, by=groups)
+place.write_csv(by_class[by_class["crossing"] == "first"], "rq1_curves_by_class")
+place.write_csv(by_class[by_class["crossing"] == "lasting"], "rq1_curves_by_class_lasting")
 place.write_csv(onsets, "rq1_transitions")
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-by-class", "caption": "The same by class, for the first network; dashed lines mark the transitions."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-by-class", "caption": "Share of maps that have arrived for the first time, by class: thin lines are networks, thick ones their mean."}}
 charts.cumulative_by_class(
-    by_class[by_class["model"].isin(models[:1])],
-    onsets[onsets["model"].isin(models[:1])],
-    title=f"Share of maps that have reached T_c by epoch and class, network {', '.join(models[:1])}",
-    description="Cumulative share of maps above the threshold by epoch, one panel a class, with onsets.",
+    by_class[by_class["crossing"] == "first"],
+    title="By which epoch have the maps of each class arrived?",
+    description="Cumulative share of maps that have arrived by epoch, one panel a class, on and off target.",
+)
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-onsets", "caption": "Onsets of the on-target curves of every network, with 95 % bootstrap intervals over images; the larger the dot, the more is still to come. A network without a dot has no bend that its images can show. *Again* is a fall of the slope after a rise: a second phase of learning."}}
+on_target = onsets[onsets["target"] == "on target"]
+charts.onsets(
+    on_target.assign(phase=np.where(on_target["distinct"].astype(bool), "again", "slower")),
+    title="At which epoch does learning of each class slow down?",
+    description="Onset of each transition of every network's on-target curve with its interval, one panel a class.",
 )
 
 # %% [markdown]
-# Onsets of the on-target curves, every network, first and second transitions (Gardner 2022, Table 4.2, gives one
-# network's). A dash means that the curve has no such bend.
+# Onset, share still to come, and `support`, the share of resampled curves that have a transition as well: means over the
+# networks that have one, and how many do. (Gardner 2022, Table 4.2, gives one network's.)
 
 # %%
-on_target = onsets[onsets["target"] == "on target"]
-summary = on_target.pivot_table(
-    index="class", columns=["transition", "model"], values=["onset", "proportion_memorised"]
+first = on_target[on_target["transition"] == 1].astype({"onset": float, "proportion_memorised": float})
+summary = first.groupby("class", sort=False)[["onset", "proportion_memorised", "support"]].mean()
+summary["networks"] = first.groupby("class", sort=False)["model"].nunique()
+summary["second"] = on_target[on_target["distinct"].astype(bool)].groupby("class")["model"].nunique()
+place.write_csv(summary.reset_index(), "rq1_onsets")
+summary.fillna({"second": 0}).round(2)
+
+# %% [markdown]
+# ## Is a second transition a property of the class, or of the network?
+#
+# Gardner (2022) reports second transitions for car, bird and deer, from one network. A curve has one here where its slope
+# falls, rises and falls again; a network shows it where at least half of the resampled curves have it too. `p` is the
+# probability of as many networks if each showed it for as many classes as it does, but for any of them. The verdict is
+# *class* if more than half of the networks have it (exact 95 % interval, {cite}`clopper1934use`) and p, after Holm's
+# correction, is at most 0.05; *net* if it occurs but in less than half of them; *none* if it does not occur and the
+# interval says as much; else *cannot tell*.
+
+# %%
+second = second[second["target"] == "on target"]
+verdicts = second_transitions.by_class(second)
+place.write_csv(second, "rq1_second_transitions")
+place.write_csv(verdicts, "rq1_second_by_class")
+print(second_transitions.in_words(second))
+verdicts.set_index("class").round(3)
+
+# %% [markdown]
+# ## Do maps settle when the networks settle?
+#
+# On multi-view images the truth is known: which views of an image a network uses, epoch by epoch, by taking them away.
+# Does a map arrive for good at the epoch from which on its network uses the views that it uses in the end?
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-settling", "caption": "Maps of the images' own class, all networks: the epoch at which the map arrives for good and the one at which the use of views settles; the larger the dot, the more maps. On the dashed line both happen at once."}}
+if truth.known(place) and models:
+    settled = truth.settling(place, t_c, view_share=view_share)
+    place.write_csv(settled, "rq1_settling")
+    place.write_csv(settling.agreement(settled), "rq1_settling_agreement")
+    counts = settled.dropna().groupby(["use", "map"]).size().rename("images").reset_index()
+    display(
+        charts.settling(
+            counts,
+            title="Do maps settle when the use of views settles?",
+            description="Epoch at which maps settle by the epoch at which the use of views does, sized by their number.",
+        )
+    )
+    print(settling.in_words(settled))
+else:
+    print(
+        "Nobody knows when these networks' use of features settles: it takes multi-view images and maps of all epochs."
+    )
+
+# %% [markdown]
+# ## Does the threshold matter?
+#
+# T_c is uncertain. Here it runs from 0 to 0.95; dashed are the one of this run and the published one, 0.53.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-arrival-sweep", "caption": "Share of maps that have arrived half-way through training, all networks, for every threshold."}}
+sweep = learning.sweep(similarity, labels, transfer.SWEEP)
+sweep["target"] = sweep["on_target"].map({True: "on target", False: "off target"})
+place.write_csv(sweep, "rq1_sweep")
+charts.threshold_sweep(
+    sweep,
+    [t_c, PUBLISHED],
+    colour="crossing",
+    value_title="share arrived half-way through training",
+    title="How much has arrived half-way, as the threshold runs from 0 to 0.95?",
+    description="Share of maps that have arrived half-way through training by threshold, on and off target.",
 )
-summary.round(2).astype(object).where(summary.notna(), "–")
 
 # %% tags=["nbval-check-output"]
-final = curves.groupby(["model", "on_target"])["share"].last()
-first = curves[curves["epoch"] == 0].set_index("on_target")["share"]
-middle = curves[curves["epoch"] == curves["epoch"].max() // 2].groupby("on_target")["share"].mean()
+start = curves[(curves["epoch"] == 0) & (curves["crossing"] == "first")]
+halfway = together[together["crossing"] == "first"].set_index("target")["share"]
 if models:
-    print("hardly any map of an untrained network has arrived:", bool((first < 0.2).all()))
+    print("hardly any map of an untrained network has arrived:", bool((start["share"] < 0.2).all()))
+if {"on target", "off target"} <= set(halfway.index):
     print(
         "half-way through training more on-target than off-target maps have arrived:",
-        bool(middle[True] > middle[False]),
+        bool(halfway["on target"] > halfway["off target"]),
     )
