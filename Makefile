@@ -27,7 +27,7 @@ OVERRIDES = run=$(RUN) $(if $(ROOT),data_set=imagefolder 'root=$(abspath $(ROOT)
             $(if $(MODELS),models=$(abspath $(MODELS))) \
             $(if $(EXECUTOR),executor=$(EXECUTOR)) $(SET)
 
-.PHONY: report parameters annotate test site bench notebooks lock clean
+.PHONY: report parameters annotate test site bench edition notebooks lock clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -40,7 +40,8 @@ MAKEFLAGS += --jobs=2
 # ---- the study: a notebook is executed again when its source, its parameters or what it reads has changed ------------
 
 # Executing again is cheap: networks and occluded logits that are there already are kept.
-CODE = $(filter-out kd_lib/report.py,$(wildcard kd_lib/*.py))
+PAGES = $(addprefix kd_lib/,report.py scorecard.py claims.py)
+CODE  = $(filter-out $(PAGES),$(wildcard kd_lib/*.py))
 
 # Answers by people; their files have blanks in their names, which Make's own wildcard takes for two names.
 answers = $(shell find $(RUN)/annotations -name '$(1)*.csv' 2> /dev/null | sed 's/ /\\ /g')
@@ -59,10 +60,10 @@ $(NEEDS)/%.yaml: parameters
 parameters: | .venv/ready
 	@$(REPORT) parameters $(PROFILE) $(NEEDS) $(OVERRIDES)
 
-BOOK = _config.yml _toc.yml $(wildcard book/*)
+BOOK = _config.yml _toc.yml $(filter-out book/editions,$(wildcard book/*))
 
-$(RUN)/report/index.html: $(STUDY:%=$(DONE)/%.ipynb) $(BOOK) kd_lib/report.py | .venv/ready
-	$(REPORT) book $(DONE) $(@D)
+$(RUN)/report/index.html: $(STUDY:%=$(DONE)/%.ipynb) $(BOOK) $(PAGES) kd_lib/claims.yaml | .venv/ready
+	$(REPORT) book $(DONE) $(@D) $(RUN)
 
 # For annotators who do not use Jupyter: the two tasks as a page of their own, on this machine only.
 annotate: .venv/ready
@@ -79,14 +80,19 @@ test: .venv/ready
 
 # The published edition: the notebooks as they are committed, outputs included; nothing is trained.
 site: .venv/ready
-	$(REPORT) book notebooks _build/site
+	$(REPORT) book notebooks _build/site $(wildcard book/editions/*)
 	@echo "site: _build/site/index.html"
 
 bench: .venv/ready
 	$(PY) -m bench
 
-# Renew what is committed of the quick study: outputs of notebooks/NAME.ipynb, the README's table and picture.
-notebooks: report
+# Keep what the scorecard needs of a run, for the published edition.
+edition: report
+	$(REPORT) edition $(RUN) book/editions/$(PROFILE)
+
+# Renew what is committed of the quick study: outputs of notebooks/NAME.ipynb, its edition, the README's table and
+# pictures.
+notebooks: edition
 	for name in $(STUDY); do $(REPORT) keep $(DONE)/$$name.ipynb notebooks/$$name.py || exit 1; done
 	$(REPORT) readme $(RUN)
 

@@ -5,7 +5,6 @@ Run by the Makefile, a step a call: ``python -m kd_lib.report parameters|execute
 
 import argparse
 import base64
-import json
 import logging
 import os
 import re
@@ -13,12 +12,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from kd_lib import files, parameters
+from kd_lib import claims, files, parameters, scorecard
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -131,7 +131,7 @@ def without_widgets(node: Any) -> Any:
     return node
 
 
-def build_book(notebooks: Path, output: Path) -> None:
+def build_book(notebooks: Path, output: Path, editions: Sequence[Path] = ()) -> None:
     """Render the book, strictly (any warning is an error), from the prose pages and a folder of executed notebooks.
 
     Parameters
@@ -140,6 +140,8 @@ def build_book(notebooks: Path, output: Path) -> None:
         A folder that holds the six executed notebooks.
     output : Path
         The folder that receives ``index.html``; replaced only once the new pages are complete.
+    editions : sequence of Path
+        Folders of runs, or of what is kept of them, which the scorecard judges; a column each.
 
     Raises
     ------
@@ -153,6 +155,10 @@ def build_book(notebooks: Path, output: Path) -> None:
         source = Path(folder) / "source"
         shutil.copytree(PROJECT / "book", source / "book", ignore=shutil.ignore_patterns("_build"))
         (source / "notebooks").mkdir()
+        prose = source / "book" / "scorecard.md"
+        judged = [claims.read_edition(edition) for edition in editions]
+        page = scorecard.page(prose.read_text(encoding="utf-8"), claims.read_claims(), judged)
+        files.write_text(prose, page)
         for name in ("_config.yml", "_toc.yml"):
             shutil.copy(PROJECT / name, source)
         for notebook in sorted(notebooks.glob("*.ipynb")):
@@ -177,39 +183,11 @@ def build_book(notebooks: Path, output: Path) -> None:
 
 def write_readme(run: Path, readme: Path) -> None:
     """Write the README's table of results from a run's tables, between its two marks."""
-    import pandas as pd
-
-    results = {name: pd.read_csv(run / "results" / f"{name}.csv") for name in ("accuracy", "rq2_shares", "rq3_shares")}
-    settings = json.loads((run / "run.json").read_text(encoding="utf-8"))["parameters"]
-    accuracy = results["accuracy"].set_index("network")["accuracy (%)"]
-    shares = results["rq3_shares"].set_index(["kind", "target"])
-    rows = [
-        ("accuracy, component (mean ± sd)", f"{accuracy.iloc[0]:.1f} ± {accuracy.iloc[1]:.1f} %", "84.37 ± 0.32 %"),
-        ("accuracy, ensemble", f"{accuracy['ensemble']:.1f} %", "87.95 %"),
-        ("accuracy, distilled", f"{accuracy['distilled']:.1f} %", "85.32 %"),
-    ]
-    published = {("component", "on target"): "78 %", ("component", "off target"): "52 %"}
-    published |= {("distilled", "on target"): "98 %", ("distilled", "off target"): "87 %"}
-    for target in ("on target", "off target"):
-        share = results["rq2_shares"].set_index("target").loc[target]
-        rows.append((f"two components alike, {target}", _percent(share), "–"))
-        for kind in ("component", "leave-one-out", "distilled"):
-            name = f"like the ensemble, {kind}, {target}"
-            rows.append((name, _percent(shares.loc[(kind, target)]), published.get((kind, target), "–")))
-    title = (
-        f"{settings['components']} {settings['arch']}, {settings['epochs']} epochs, {settings['train_size']} images of "
-        f"{settings['data_set']}"
-    )
-    table = [f"| | this study, quick ({title}) | Gardner (2022): 10 ResNet18, CIFAR-10 |", "|---|---|---|"]
-    table += [f"| {' | '.join(row)} |" for row in rows]
-    note = (
-        "*Alike* is the share of maps whose Pearson similarity reaches T_c, with a 95 % interval over images. A "
-        "component is part of the ensemble; *leave-one-out* compares it with the ensemble of the others, which is fair."
-    )
     start, end = "<!-- results: written by `make notebooks` -->", "<!-- end of results -->"
     text = readme.read_text(encoding="utf-8")
     before, after = text.split(start)[0], text.split(end)[1]
-    files.write_text(readme, "\n".join([before + start, *table, "", note, end]) + after)
+    table = scorecard.readme_table(claims.read_claims(), claims.read_edition(run))
+    files.write_text(readme, "\n".join([before + start, table, end]) + after)
 
 
 def extract_picture(executed: Path, caption: str, output: Path) -> None:
@@ -220,10 +198,6 @@ def extract_picture(executed: Path, caption: str, output: Path) -> None:
         if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == caption:
             data = re.search(r"base64,([^\"]+)", cell.outputs[-1].data["text/html"])[1]
             files.write_bytes(output, base64.b64decode(data))
-
-
-def _percent(row: Any) -> str:
-    return f"{row['share']:.0%} ({row['low']:.0%}–{row['high']:.0%})"
 
 
 def main() -> int:
@@ -243,9 +217,13 @@ def main() -> int:
     step.add_argument("notebook", type=Path)
     step = steps.add_parser("readme", help="renew the README's table and picture from a run")
     step.add_argument("run", type=Path)
+    step = steps.add_parser("edition", help="keep what the scorecard needs of a run")
+    step.add_argument("run", type=Path)
+    step.add_argument("folder", type=Path)
     step = steps.add_parser("book", help="render the book")
     step.add_argument("notebooks", type=Path)
     step.add_argument("output", type=Path)
+    step.add_argument("editions", type=Path, nargs="*", help="runs, or what is kept of them, for the scorecard")
     given = parser.parse_args()
     try:
         if given.step == "parameters":
@@ -260,8 +238,10 @@ def main() -> int:
             extract_picture(executed / "generate_saliency_maps.ipynb", "fig-gallery", PROJECT / "book" / "gallery.png")
             judged = executed / "threshold_determination.ipynb"
             extract_picture(judged, "fig-judging", PROJECT / "book" / "judging.png")
+        elif given.step == "edition":
+            claims.keep_edition(given.run, given.folder)
         else:
-            build_book(given.notebooks, given.output)
+            build_book(given.notebooks, given.output, given.editions)
     except (ValueError, RuntimeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

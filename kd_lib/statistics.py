@@ -14,6 +14,7 @@ from statsmodels.stats.multitest import multipletests
 
 RESAMPLES = 1000
 PERMUTATIONS = 9999
+AT_ONCE = 10_000_000  # numbers in memory while permuting: a test set has ten thousand images
 
 
 class Interval(NamedTuple):
@@ -199,6 +200,7 @@ def sign_flip_test(differences: ArrayLike, *, seed: int = 0) -> float:
         permutation_type="samples",
         vectorized=True,
         n_resamples=PERMUTATIONS,
+        batch=max(1, AT_ONCE // len(differences)),
         rng=np.random.default_rng(seed),
     )
     return float(found.pvalue)

@@ -11,7 +11,7 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from upath import UPath
 
-from kd_lib.statistics import bootstrap_weights, cluster_of
+from kd_lib.statistics import bootstrap_weights, cluster_of, interval
 from kd_lib.tables import check_unique, coded, read_table, whole_numbers
 
 PUBLISHED = 0.53  # Gardner (2022), from human labels
@@ -156,8 +156,9 @@ def fit_all(labelled: pd.DataFrame | None, *, seed: int = 0) -> tuple[pd.DataFra
     Returns
     -------
     table : DataFrame
-        A row a fit: measure, loss, value, low, high, error, baseline (error of always giving the commoner label), n,
-        and remark, which says why a fit gives no threshold; empty without labels.
+        A row a fit: measure, loss, value, low, high, error with its interval over images (error low, error high; the
+        threshold is taken as given), baseline (error of always giving the commoner label), n, and remark, which says
+        why a fit gives no threshold; empty without labels.
     curves : DataFrame
         Columns measure, loss, similarity, same (fitted probability) of the fits that succeeded.
     """
@@ -172,11 +173,15 @@ def fit_all(labelled: pd.DataFrame | None, *, seed: int = 0) -> tuple[pd.DataFra
             except ValueError as error:
                 rows.append(row | {"baseline": rare, "remark": str(error)})
                 continue
-            numbers = {"value": found.value, "low": found.low, "high": found.high, "error": found.error}
+            wrong = (labelled[measure] >= found.value) != labelled["same"].astype(bool)
+            error = interval(wrong, labelled["image"], seed=seed)
+            numbers = {"value": found.value, "low": found.low, "high": found.high, "error": error.estimate}
+            numbers |= {"error low": error.low, "error high": error.high}
             rows.append(row | numbers | {"baseline": rare, "remark": ""})
             fitted = {"measure": measure, "loss": loss, "similarity": grid, "same": found.probability(grid)}
             curves.append(pd.DataFrame(fitted))
-    columns = ["measure", "loss", "value", "low", "high", "error", "baseline", "n", "remark"]
+    of_error = ["error", "error low", "error high"]
+    columns = ["measure", "loss", "value", "low", "high", *of_error, "baseline", "n", "remark"]
     return pd.DataFrame(rows, columns=columns), pd.concat(curves) if curves else pd.DataFrame()
 
 

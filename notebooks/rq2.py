@@ -30,6 +30,7 @@ from kd_lib import (
     annotation,
     charts,
     features,
+    gaps,
     parameters,
     people,
     references,
@@ -254,6 +255,17 @@ if truth.known(place):
     )
     numbers["views known"] = known.map(lambda n: f"{n} of {len(by_view) // len(known)}")
     display(numbers)
+
+# %% [markdown]
+# The differences that the theory is about, with intervals over the same images; and by how much the pointing game beats
+# chance (`hit` less `area`), the mean over networks.
+
+# %%
+if truth.known(place):
+    single = answers.rename(columns={"right": "single-view accuracy"})
+    view_gaps = gaps.of_views(use, single, study.components(place), study.distilled(place))
+    place.write_csv(view_gaps, "rq2_view_gaps")
+    display(view_gaps.set_index(["what", "less", "target"]).round(3))
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-views-known", "caption": "Accuracy of every network on test images that show a single view of their class, view by view."}}
 if truth.known(place):

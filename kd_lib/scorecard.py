@@ -1,0 +1,119 @@
+"""The scorecard: the book's page of claims and verdicts, and the README's table of the headlines."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from kd_lib.claims import CANNOT_TELL, FAILS, HOLDS, OWN, THESIS, UNITS, Claim, Edition, Finding, judge
+
+# What a verdict is called in either part of the page; the mark tells it without colour.
+WORDS = {
+    THESIS: {HOLDS: "✓ replicated", FAILS: "✗ not replicated", CANNOT_TELL: "? cannot tell"},
+    OWN: {HOLDS: "✓ holds", FAILS: "✗ does not hold", CANNOT_TELL: "? cannot tell"},
+}
+NO_EDITION = "No edition's results are kept, so no claim is judged here; `make edition` keeps those of a run."
+
+
+def page(template: str, claims: Sequence[Claim], editions: Sequence[Edition]) -> str:
+    """Write the book's page: counts of verdicts, then the claims chapter by chapter, then where numbers come from.
+
+    Parameters
+    ----------
+    template : str
+        The page's prose, with the marks ``<!-- editions -->``, ``<!-- thesis -->``, ``<!-- own -->`` and
+        ``<!-- sources -->`` where the tables go.
+    claims : sequence of Claim
+    editions : sequence of Edition
+        A column each; without any the claims are listed and none is judged.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    titles = [f"- **{_cell(edition.name)}**: {_cell(edition.title)}" for edition in editions]
+    origins = [[claim.says, claim.source or "–", _region(claim), _origin(claim), _needs(claim)] for claim in claims]
+    header = ["claim", "in the thesis", "holds where the quantity is", "table and row", "needs"]
+    parts = {"editions": "\n".join(titles or [NO_EDITION]), "sources": _table(header, origins)}
+    parts |= {part: _part([claim for claim in claims if claim.part == part], editions) for part in WORDS}
+    for mark, text in parts.items():
+        template = template.replace(f"<!-- {mark} -->", text)
+    return template
+
+
+def _part(claims: Sequence[Claim], editions: Sequence[Edition]) -> str:
+    """Count the verdicts of each edition, then show them chapter by chapter."""
+    found = {(claim.id, edition.name): judge(claim, edition) for claim in claims for edition in editions}
+    words = WORDS[claims[0].part] if claims else {}
+    counts = {edition.name: Counter(found[claim.id, edition.name].verdict for claim in claims) for edition in editions}
+    rows = [[name, *(count[key] for key in words), len(claims)] for name, count in counts.items()]
+    blocks = [_table(["edition", *words.values(), "claims"], rows)] if rows else []
+    for chapter in dict.fromkeys(claim.chapter for claim in claims):
+        of_chapter = [claim for claim in claims if claim.chapter == chapter]
+        columns = {"claim": [claim.says for claim in of_chapter]}
+        if claims[0].part == THESIS:
+            columns["thesis"] = [claim.number for claim in of_chapter]
+        for edition in editions:
+            columns[edition.name] = [_answer(claim, found[claim.id, edition.name]) for claim in of_chapter]
+        blocks += [f"### {chapter}", _table(list(columns), list(zip(*columns.values(), strict=True)))]
+    return "\n\n".join(blocks)
+
+
+def readme_table(claims: Sequence[Claim], edition: Edition) -> str:
+    """Write the README's table: the headline claims, their numbers and verdicts."""
+    rows = []
+    for claim in claims:
+        if claim.headline:
+            found = judge(claim, edition)
+            rows.append([claim.says, claim.number, _quantity(claim, found) or "–", WORDS[claim.part][found.verdict]])
+    header = ["", "Gardner (2022): 10 resnet18, CIFAR-10", f"this study, {edition.name} ({edition.title})", "verdict"]
+    return _table(header, rows)
+
+
+def _answer(claim: Claim, found: Finding) -> str:
+    which = f"{found.which}: " if found.which and not math.isnan(found.estimate) else ""
+    below = [f"{which}{_quantity(claim, found)}", found.reason]
+    return "<br>".join([f"**{WORDS[claim.part][found.verdict]}**", *filter(None, below)])
+
+
+def _quantity(claim: Claim, found: Finding) -> str:
+    if math.isnan(found.estimate):
+        return ""
+    text = _number(found.estimate, claim.unit)
+    if math.isnan(found.low) or math.isnan(found.high):
+        return text
+    scale, digits, _ = UNITS[claim.unit]
+    low, high = (f"{bound * scale:.{digits}f}".replace("-", "−") for bound in (found.low, found.high))
+    return f"{text} ({low} to {high})"
+
+
+def _number(value: float, unit: str) -> str:
+    scale, digits, suffix = UNITS[unit]
+    return f"{value * scale:.{digits}f}{suffix}".replace("-", "−")
+
+
+def _region(claim: Claim) -> str:
+    above, below = (_number(bound, claim.unit) for bound in (claim.above, claim.below))
+    if math.isinf(claim.below):
+        return f"above {above}"
+    return f"below {below}" if math.isinf(claim.above) else f"between {above} and {below}"
+
+
+def _origin(claim: Claim) -> str:
+    chosen = ", ".join(f"{column} = {value}" for column, value in claim.rows.items())
+    every = f"; every {' and '.join(claim.every)}" if claim.every else ""
+    return f"`{claim.table}`: {claim.estimate}; {chosen}{every}"
+
+
+def _needs(claim: Claim) -> str:
+    return ", ".join(f"{key} {value}" for key, value in claim.needs.items()) or "–"
+
+
+def _table(header: Sequence, rows: Sequence[Sequence]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(_cell(value) for value in line)} |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")
