@@ -164,43 +164,50 @@ def judge(claim: Claim, edition: Edition) -> Finding:
 
     What cannot be found or compared is no error: the verdict is then that the edition cannot tell, and why.
     """
+    lacks = edition.lacks(claim.needs)
     rows, reason = _select(claim, edition)
     if reason:
-        return Finding(CANNOT_TELL, reason)
-    divisor = edition.parameters.get(claim.over) if claim.over else 1
-    if not divisor:
-        return Finding(CANNOT_TELL, f"parameter {claim.over} of the run is unknown")
+        return Finding(CANNOT_TELL, lacks or reason)
     findings = []
     for _, row in rows.iterrows():
-        estimate, low, high = (float(row[column]) / divisor for column in (claim.estimate, claim.low, claim.high))
-        found = verdict(low, high, above=claim.above, below=claim.below)
+        numbers = [float(row[column]) for column in (claim.estimate, claim.low, claim.high)]
         which = ", ".join(f"{column} {row[column]}" for column in claim.every)
-        reason = "the quantity is not defined here" if math.isnan(estimate) else ""
-        reason = reason or ("no interval is known" if math.isnan(low) or math.isnan(high) else "")
-        findings.append(Finding(found, reason, estimate, low, high, which))
-    # What holds of every row is as sure as its least sure row, and that is the one to show.
+        findings.append(_finding(claim, *numbers, which=which))
+    # What is claimed of every row is as sure as its least sure row, and that is the one to show.
     order = (FAILS, CANNOT_TELL, HOLDS)
     worst = min(findings, key=lambda f: (order.index(f.verdict), -f.high if math.isinf(claim.above) else f.low))
-    lacks = edition.lacks(claim.needs)
     return worst._replace(verdict=CANNOT_TELL, reason=lacks) if lacks else worst
 
 
+def _finding(claim: Claim, estimate: float, low: float, high: float, *, which: str) -> Finding:
+    reason = ""
+    if math.isnan(low) or math.isnan(high):
+        reason = "no interval is known"
+    if math.isnan(estimate):
+        reason = "the quantity is not defined here"
+    found = CANNOT_TELL if reason else verdict(low, high, above=claim.above, below=claim.below)
+    return Finding(found, reason, estimate, low, high, which)
+
+
 def _select(claim: Claim, edition: Edition) -> tuple[pd.DataFrame, str]:
-    """Rows of the claim's table, or why there are none."""
-    frame = edition.tables.get(claim.table, pd.DataFrame())
+    """Rows of the claim's table with their quantity as a number, or why there are none."""
+    empty = pd.DataFrame()
     if claim.table not in edition.tables:
-        return frame, edition.lacks(claim.needs) or f"no table {claim.table} here"
-    columns = [*claim.rows, *claim.every, claim.estimate, claim.low, claim.high]
-    if missing := [column for column in columns if column not in frame.columns]:
-        return frame, edition.lacks(claim.needs) or f"table {claim.table} has no column {missing[0]!r}"
+        return empty, f"no table {claim.table} here"
+    frame, quantity = edition.tables[claim.table], [claim.estimate, claim.low, claim.high]
+    if missing := [column for column in (*claim.rows, *claim.every, *quantity) if column not in frame.columns]:
+        return empty, f"table {claim.table} has no column {missing[0]!r}"
     for column, value in claim.rows.items():
         frame = frame[frame[column] == value]
     described = ", ".join(f"{column} {value}" for column, value in claim.rows.items())
     if frame.empty:
-        return frame, edition.lacks(claim.needs) or f"table {claim.table} has no row with {described}"
+        return empty, f"table {claim.table} has no row with {described}"
     if len(frame) > 1 and not claim.every:
-        return frame, f"table {claim.table} has {len(frame)} rows with {described}"
-    return frame, ""
+        return empty, f"table {claim.table} has {len(frame)} rows with {described}"
+    if not (divisor := edition.parameters.get(claim.over) if claim.over else 1):
+        return empty, f"parameter {claim.over} of the run is unknown"
+    numbers = frame[quantity].apply(pd.to_numeric, errors="coerce") / divisor
+    return frame.assign(**{column: numbers[column] for column in quantity}), ""
 
 
 def read_claims(path: Path = CLAIMS) -> list[Claim]:

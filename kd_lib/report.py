@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from kd_lib import claims, files, parameters, scorecard
+from kd_lib import files, parameters
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -150,6 +150,8 @@ def build_book(notebooks: Path, output: Path, editions: Sequence[Path] = ()) -> 
     """
     import nbformat
 
+    from kd_lib import claims, scorecard
+
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".book-") as folder:
         source = Path(folder) / "source"
@@ -183,6 +185,8 @@ def build_book(notebooks: Path, output: Path, editions: Sequence[Path] = ()) -> 
 
 def write_readme(run: Path, readme: Path) -> None:
     """Write the README's table of results from a run's tables, between its two marks."""
+    from kd_lib import claims, scorecard
+
     start, end = "<!-- results: written by `make notebooks` -->", "<!-- end of results -->"
     text = readme.read_text(encoding="utf-8")
     before, after = text.split(start)[0], text.split(end)[1]
@@ -239,6 +243,8 @@ def main() -> int:
             judged = executed / "threshold_determination.ipynb"
             extract_picture(judged, "fig-judging", PROJECT / "book" / "judging.png")
         elif given.step == "edition":
+            from kd_lib import claims
+
             claims.keep_edition(given.run, given.folder)
         else:
             build_book(given.notebooks, given.output, given.editions)

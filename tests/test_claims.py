@@ -100,6 +100,7 @@ def test_epochs_are_shares_of_the_training():
         (ROW, {"rows": {}}, "table gaps has 2 rows with "),
         (ROW | {"difference": [math.nan] * 2}, {}, "the quantity is not defined here"),
         (ROW | {"low": [math.nan] * 2}, {}, "no interval is known"),
+        (ROW | {"difference": ["much", "less"]}, {}, "the quantity is not defined here"),
         (ROW, {"needs": {"class": "ship"}}, "no class 'ship' here"),
         (ROW, {"needs": {"data_set": "cifar10"}}, "comparable only where data_set is cifar10, here multiview"),
         (ROW, {"needs": {"arch": "resnet18"}}, "comparable only where arch is resnet18, here unknown"),
