@@ -1,5 +1,6 @@
 """`make report` on the smoke profile: the whole study, what Make then finds stale, and a killed run that goes on."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -10,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kd_lib import report
+from kd_lib import claims, report, scorecard
 
 PROJECT = Path(__file__).resolve().parent.parent
 STUDY = ["train_models", "generate_saliency_maps", "threshold_determination", "rq1", "rq2", "rq3"]
@@ -67,6 +68,15 @@ def test_results_are_tidy_tables(run):
     assert set(shares["kind"]) == {"component", "leave-one-out", "distilled"}
     assert (shares["low"] <= shares["share"]).all()
     assert (shares["share"] <= shares["high"]).all()
+
+
+def test_every_claim_finds_its_table_and_columns(run):
+    edition, found = claims.read_edition(run), claims.read_claims()
+    lost = {c.id: claims.judge(dataclasses.replace(c, needs={}), edition).reason for c in found}
+    assert not {name: reason for name, reason in lost.items() if "no table" in reason or "has no column" in reason}
+    page = (run / "report" / "book" / "scorecard.html").read_text()
+    assert edition.title in page
+    assert scorecard.NO_EDITION not in page
 
 
 def test_a_second_report_does_nothing(run):

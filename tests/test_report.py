@@ -5,9 +5,10 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+import pandas as pd
 import pytest
 
-from kd_lib import report
+from kd_lib import report, store
 
 PROJECT = Path(__file__).resolve().parent.parent
 HEADER = (
@@ -76,9 +77,20 @@ def test_widgets_leave_their_picture_and_no_state():
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def edition(tmp_path_factory):
+    """A run of which a single result is known."""
+    run = store.Run(tmp_path_factory.mktemp("runs") / "little")
+    run.claim({"data_set": "multiview"}, dataset_fingerprint="f")
+    run.record("class_names", ["class 0"])
+    gap = {"what": ["ensemble"], "less": ["component"], "difference": [0.04], "low": [0.03], "high": [0.05]}
+    run.write_csv(pd.DataFrame(gap), "accuracy_gaps")
+    return run.folder
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory, edition):
     output = tmp_path_factory.mktemp("site") / "html"
-    report.build_book(PROJECT / "notebooks", output)
+    report.build_book(PROJECT / "notebooks", output, [edition])
     return output
 
 
@@ -86,6 +98,26 @@ def test_the_committed_notebooks_render_without_a_warning(site):
     assert (site / "index.html").is_file()
     names = {path.stem for path in (site / "notebooks").glob("*.html")}
     assert names == {path.stem for path in (PROJECT / "notebooks").glob("*.py")}
+
+
+def test_the_scorecard_shows_the_editions_verdicts(site):
+    page = (site / "book" / "scorecard.html").read_text()
+    assert "4.0 points (3.0 to 5.0)" in page
+    assert page.count("✓ replicated") == 2  # in the head of the counts and in the one cell
+    assert "<!-- thesis" not in page
+
+
+def test_the_readme_gets_the_headlines_between_its_marks(edition, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text((PROJECT / "README.md").read_text())
+    report.write_readme(edition, readme)
+    before, after = (text.splitlines() for text in ((PROJECT / "README.md").read_text(), readme.read_text()))
+    start, end = (line for line in before if line.startswith("<!-- "))
+    assert before[: before.index(start)] == after[: after.index(start)]
+    assert before[before.index(end) :] == after[after.index(end) :]
+    table = after[after.index(start) + 1 : after.index(end)]
+    assert "this study, little" in table[0]
+    assert all(line.startswith("| ") for line in table)
 
 
 def test_pages_load_no_script_style_or_font_from_elsewhere(site):
