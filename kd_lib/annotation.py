@@ -59,6 +59,8 @@ def annotate_pairs(
     """
     run = run if isinstance(run, Run) else Run(run)
     names = study.networks(run)[: None if annotator else 2]
+    if len(names) < 2:
+        return HTML("<p>This run has one network only: there are no pairs of maps to label.</p>")
     maps, true = {name: study.maps(run, name) for name in names}, study.labels(run)
     images, class_names = study.load_data(run).probe.images.numpy(), run.entry("class_names")
 

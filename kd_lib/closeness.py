@@ -57,7 +57,7 @@ def penultimate_features(model: nn.Module, dataset: Dataset, split: Split, *, ba
 
 
 def features(run: store.Run, *, device: str = "auto") -> tuple[dict[str, np.ndarray], str]:
-    """Penultimate features (N, D) of the probe images, of every network that the study is about, by name.
+    """Penultimate features (N, D) of the probe images, of every network that is compared with the ensemble.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def features(run: store.Run, *, device: str = "auto") -> tuple[dict[str, np.ndar
         return {}, f"No features, and no CKA: the images cannot be read ({error})."
     every = {
         name: penultimate_features(study.network(run, name, device=device), dataset, dataset.probe)
-        for name in study.networks(run)
+        for name in [*study.networks(run), *study.techniques(run)]
     }
     found = {name: own.numpy() for name, own in every.items() if own is not None}
     without = [name for name in every if name not in found]
@@ -103,7 +103,8 @@ def to_ensemble(run: store.Run, similarity: pd.DataFrame, own_features: Mapping[
     """
     members, true = study.components(run), study.labels(run)
     pairs = similarity[["kind", "model"]].drop_duplicates().itertuples(index=False)
-    clean = {name: occlusion_store.logits_of(run.occlusion, name)[:, 0] for name in study.networks(run)}
+    names = [*study.networks(run), *study.techniques(run)]
+    clean = {name: occlusion_store.logits_of(run.occlusion, name)[:, 0] for name in names}
     grams = {name: outputs.gram(own) for name, own in own_features.items() if len(true) >= 5}
     frames = []
     for kind, name in pairs:

@@ -21,6 +21,8 @@ FEATURES = {
     "frog": ("eyes", "back-legs", "back", "feet", "grass", "cheeks", "front-legs", "throat"),
 }
 TICKS = {"1": True, "0": False}
+PAIRS = dict.fromkeys(("model_a", "model_b"), str) | dict.fromkeys(("image", "target", "label"), int)
+PAIRS |= {"on_target": bool, "pearson": float, "cosine": float}  # columns of `pairs_of_components`
 
 
 def pairs_of_components(
@@ -42,15 +44,17 @@ def pairs_of_components(
     Returns
     -------
     DataFrame
-        Columns model_a, model_b, image, target, label, on_target, pearson, cosine.
+        Columns model_a, model_b, image, target, label, on_target, pearson, cosine. No rows for fewer than two.
 
     Raises
     ------
     ValueError
-        If there are fewer than two components, or names and maps do not match.
+        If names and maps do not match.
     """
-    if len(maps) < 2 or len(maps) != len(models):
-        raise ValueError(f"{len(maps)} components and {len(models)} names: expected at least two, one name each")
+    if len(maps) != len(models):
+        raise ValueError(f"{len(maps)} components and {len(models)} names: expected one name each")
+    if len(maps) < 2:
+        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in PAIRS.items()})
     pairs = combinations(zip(models, maps, strict=True), 2)
     return pd.concat(
         [compare(of_a, of_b, labels, index=index, model_a=a, model_b=b) for (a, of_a), (b, of_b) in pairs],

@@ -141,13 +141,16 @@ def labelled_pairs(run: store.Run, pairs: pd.DataFrame, *, view_share: float) ->
     """Those pairs of maps that somebody or something has labelled, with a column `same`, and who or what it was.
 
     People's labels come first (`people.labels`), then on multi-view images the views that the networks use;
-    without either the frame is None.
+    without either, or where no two maps can be compared, the frame is None.
     """
     said = labels_by_people(run)
     if len(said.pairs):
         return thresholds.merge_labels(pairs, said.pairs), str(said)
+    published = f"the published T_c = {thresholds.PUBLISHED} is used"
     if not known(run):
-        return None, f"none; the published T_c = {thresholds.PUBLISHED} is used"
+        return None, f"none; {published}"
+    if pairs["pearson"].isna().all():
+        return None, f"none, for no two maps can be compared (one network, or maps that are constant or NaN); {published}"
     found = pairs.assign(same=same_views(run, pairs, view_share=view_share)).dropna(subset=["pearson", "cosine"])
     return found, "no people; ground truth of the multi-view images (the views used, by intervention)"
 

@@ -287,9 +287,9 @@ else:
     print("These images have no views.")
 
 # %% tags=["nbval-check-output"]
-on_target = shares.set_index("target")["share"]["on target"]
-print("the share of on-target pairs above T_c is clearly below 1 (under 0.95):", bool(on_target < 0.95))
-print(
-    "components agree more on target than off target:",
-    bool(shares.set_index("target")["share"].idxmax() == "on target"),
-)
+share = shares.set_index("target")["share"]
+if share.notna().all() and len(share) == 2:
+    print("the share of on-target pairs above T_c is clearly below 1 (under 0.95):", bool(share["on target"] < 0.95))
+    print("components agree more on target than off target:", bool(share["on target"] > share["off target"]))
+else:
+    print("No two networks whose maps can be compared.")

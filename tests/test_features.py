@@ -36,10 +36,17 @@ def test_pairs_of_components():
     assert row.on_target
 
 
-@pytest.mark.parametrize(("count", "models"), [(1, "a"), (3, "ab")])
-def test_pairs_of_components_refuse(count, models):
-    with pytest.raises(ValueError, match="at least two, one name each"):
-        pairs_of_components(np.zeros((count, 2, 2, 3, 3)), [0, 1], models=models)
+def test_pairs_of_components_take_a_name_each():
+    with pytest.raises(ValueError, match="3 components and 2 names: expected one name each"):
+        pairs_of_components(np.zeros((3, 2, 2, 3, 3)), [0, 1], models="ab")
+
+
+@pytest.mark.parametrize("models", ["", "a"])
+def test_fewer_than_two_components_are_no_pair(models):
+    none = pairs_of_components(np.zeros((len(models), 2, 2, 3, 3)), [0, 1], models=models)
+    some = pairs_of_components(np.zeros((2, 2, 2, 3, 3)), [0, 1], models="ab")
+    assert none.empty
+    assert none.dtypes.equals(some.dtypes)
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def rewrite(run, change, models=None):
     """Change stored occluded logits."""
     group = occlusion_store.open_group(run.occlusion, mode="r+")
     for state, (model, _) in enumerate(occlusion_store.states_of(group)):
-        for block in range(-(-len(group["label"]) // group["logits"].chunks[1])):
+        for block in range(-(-group["label"].shape[0] // group["logits"].chunks[1])):
             if models is None or model in models:
                 rows = occlusion_store.rows_of(group, block)
                 occlusion_store.write_block(group, state, block, change(group["logits"][state, rows]))

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pandas as pd
+
 from kd_lib import data, explaining, models, occlusion_store, store, study, techniques, training, truth
 
 SETTINGS = {
@@ -33,13 +35,15 @@ def make(folder: Path) -> store.Run:
     run.record("networks", recipes)
     options = {"run": run, "seed": 0, "verbose": False}
     regime = training.Regime(epochs=1, batch_size=30)
-    for name in NAMES[:2]:
-        training.train(name, dataset, regime, **options)
-    training.train("distilled", dataset, regime, teacher=study.ensemble(run), **options)
-    training.train(models.SHUFFLED, data.with_shuffled_labels(dataset, seed=0), regime, **options)
+    histories = [training.train(name, dataset, regime, **options) for name in NAMES[:2]]
     half = study.ensemble_of(run, study.halves(run)[0])
-    training.train(models.HALF_TAUGHT, dataset, regime, teacher=half, **options)
-    techniques.train_technique("mixup", dataset, regime, **options)
+    histories += [
+        training.train("distilled", dataset, regime, teacher=study.ensemble(run), **options),
+        training.train(models.SHUFFLED, data.with_shuffled_labels(dataset, seed=0), regime, **options),
+        training.train(models.HALF_TAUGHT, dataset, regime, teacher=half, **options),
+        techniques.train_technique("mixup", dataset, regime, **options),
+    ]
+    run.write_csv(pd.concat(histories, ignore_index=True), "history")
     probe, states = dataset.probe, study.states(run, 1)
     occlusion_store.create_or_open(
         run.occlusion,
