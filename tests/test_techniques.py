@@ -86,28 +86,28 @@ def test_the_state_of_both_generators_is_kept_on_a_gpu(monkeypatch):
     assert training._default_generators(torch.device("cpu")) == [torch.default_generator]
 
 
-def learn(folder, technique, **options):
+def learn(folder, technique, *, epochs=7, **options):
     run = {"run": store.Run(folder), "seed": 0, "verbose": False, "device": "cpu"}
-    return techniques.train_technique(technique, coloured(n=96), regime(epochs=10), **run | options)
+    return techniques.train_technique(technique, coloured(n=96), regime(epochs=epochs), **run | options)
 
 
-@pytest.mark.parametrize("technique", models.TECHNIQUES)
-def test_every_technique_learns(tmp_path, technique):
+@pytest.mark.parametrize("technique", ["ricap", models.SELF_DISTILLATION])
+def test_a_technique_learns(tmp_path, technique):
     component = None
     if technique == models.SELF_DISTILLATION:
-        train(tmp_path, "a", coloured(n=96), epochs=10)
-        component = store.load_checkpoint(store.Run(tmp_path).checkpoint_path("a", 10), net())
+        train(tmp_path, "a", coloured(n=96), epochs=7)
+        component = store.load_checkpoint(store.Run(tmp_path).checkpoint_path("a", 7), net())
     history = learn(tmp_path, technique, component=component)
     assert history["test_accuracy"].iloc[-1] > 0.8
     assert set(history["model"]) == {technique}
-    assert len(checkpoints(tmp_path, technique)) == 11
+    assert len(checkpoints(tmp_path, technique)) == 8
     assert history["train_accuracy"][1:].between(0, 1).all()
 
 
 def test_plain_is_trained_as_a_component_is_but_from_its_own_seed(tmp_path, monkeypatch):
-    learn(tmp_path, "plain")
+    learn(tmp_path, "plain", epochs=1)
     monkeypatch.setattr(models, "seed_of", lambda name, seed, of=models.seed_of: of("plain", seed))
-    train(tmp_path, "a", coloured(n=96), epochs=10)
+    train(tmp_path, "a", coloured(n=96), epochs=1)
     assert checkpoints(tmp_path, "a") == checkpoints(tmp_path, "plain")
 
 
