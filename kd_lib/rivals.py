@@ -96,7 +96,7 @@ def _against_plain(name: str, compared: pd.DataFrame) -> str:
         return "Whether it differs from plain training cannot be told: no plain network was trained."
     row = rows.iloc[0]
     verdict = "is" if row["p (Holm)"] < SIGNIFICANCE else "is not"
-    return f"It {verdict} told apart from plain training, than which it is {_distance(row)}."
+    return f"From plain training it {verdict} told apart: it is {_distance(row)}."
 
 
 def _distance(row: pd.Series) -> str:
