@@ -16,8 +16,8 @@ from kd_lib.statistics import PERMUTATIONS, bootstrap_weights, interval
 ON, OFF = "similarity on target", "similarity off target"
 MEASURES = (AGREEMENT, KL, CKA, ACCURACY, ON, OFF)
 SAME_OUTPUT = 1e-6  # nats; below, outputs count as the same, so that the logarithm has an end
-FACTOR = 1.5  # outputs count as equally close to their ensembles where neither KL is more than this times the other
-LEAST = 10  # images that a rank correlation takes
+FACTOR = 1.5  # outputs count as equally close to the ensemble where neither KL is more than this times the other
+LEAST = 10  # images, or states of networks, that a rank correlation takes
 GONE = 0.25  # a gain counts as gone where at most this part of it is left
 MATCHED, POOLED, PAIRED = CONTROLLED = (
     f"same image and agreement, KL within {FACTOR} times",
@@ -122,13 +122,14 @@ def _sign(low: float, high: float) -> str:
 def beyond(frame: pd.DataFrame, *, similarity: str, seed: int = 0) -> pd.DataFrame:
     """How much closer the distilled network's maps are than a component's, where their outputs are equally close.
 
-    Each component is compared with the leave-one-out ensemble, in maps and in outputs; the distilled network with the
-    ensemble. A pair is one component and the distilled network, on one image.
+    A component and the distilled network are compared with the same ensemble, of the other components, in maps and in
+    outputs. A pair is the two of them, on one image.
 
     Parameters
     ----------
     frame : DataFrame
-        Of closeness; the kinds 'distilled' and 'leave-one-out' count.
+        A row a kind ('leave-one-out' or 'distilled'), component left out of the ensemble ('without') and image, with
+        the columns agreement, KL (nats) and `similarity`.
     similarity : str
         Column of the similarity of maps.
     seed : int
@@ -144,7 +145,7 @@ def beyond(frame: pd.DataFrame, *, similarity: str, seed: int = 0) -> pd.DataFra
 
     Notes
     -----
-    The adjustments are: none; pairs in which both agree with their ensemble; pairs of the same agreement and about the
+    The adjustments are: none; pairs in which both agree with the ensemble; pairs of the same agreement and about the
     same KL (`FACTOR`); least squares of similarity on being distilled, a cubic spline of log KL and agreement; and
     least squares of a pair's difference in similarity on its differences in log KL and agreement. The first regression
     also compares images, of which the distilled network has harder ones at the same KL; the second does not.
@@ -152,7 +153,7 @@ def beyond(frame: pd.DataFrame, *, similarity: str, seed: int = 0) -> pd.DataFra
     rows = frame[frame["kind"].isin(["distilled", "leave-one-out"])].dropna(subset=[similarity, KL, AGREEMENT])
     rows = rows.assign(log_kl=np.log(np.maximum(rows[KL], SAME_OUTPUT)), distilled=rows["kind"] == "distilled")
     student, own = rows[rows["distilled"]], rows[~rows["distilled"]]
-    pairs = student.merge(own, on="image", suffixes=("", " less"))
+    pairs = student.merge(own, on=["image", "without"], suffixes=("", " less"))
     columns = ["adjustment", "gain", "low", "high", "part left", "KL ratio", "pairs", "images"]
     if pairs.empty:
         return pd.DataFrame(columns=columns)
@@ -160,7 +161,7 @@ def beyond(frame: pd.DataFrame, *, similarity: str, seed: int = 0) -> pd.DataFra
     both = (pairs[AGREEMENT] == 1) & (pairs[f"{AGREEMENT} less"] == 1)
     equal = (change["log_kl"].abs() <= np.log(FACTOR)) & (change[AGREEMENT] == 0)
     found = []
-    for name, chosen in {"none": both | True, "both agree with their ensemble": both, MATCHED: equal}.items():
+    for name, chosen in {"none": both | True, "both agree with the ensemble": both, MATCHED: equal}.items():
         kept, image = change[chosen], pairs["image"][chosen]
         gain = interval(kept[similarity], image, seed=seed) if len(kept) else (np.nan,) * 3
         found.append((name, *gain, np.exp(kept["log_kl"].mean()), len(kept), image.nunique()))
@@ -223,7 +224,7 @@ def by_kl(frame: pd.DataFrame, *, bins: int = 5) -> pd.DataFrame:
     Parameters
     ----------
     frame : DataFrame
-        As of `summary`.
+        As of `beyond`.
     bins : int
         Number of bins of KL, with the same number of rows each (all kinds together).
 
@@ -233,7 +234,7 @@ def by_kl(frame: pd.DataFrame, *, bins: int = 5) -> pd.DataFrame:
         A row a target ('on target', 'off target'), kind and bin: target, kind, KL (nats) (geometric mean of the bin's
         rows of that kind), similarity, low, high (95 %, images drawn), images (at least 3).
     """
-    known = frame[frame["kind"].isin(["leave-one-out", "distilled", "other"])].dropna(subset=[KL])
+    known = frame.dropna(subset=[KL])
     known = known.assign(log_kl=np.log(np.maximum(known[KL], SAME_OUTPUT)))
     rows = []
     if len(known):
@@ -266,7 +267,7 @@ def track(frame: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
         Two rows: all states; and the components, each less the mean of all at the same epoch (but 0), since training
         raises both whatever the maps. Columns among, spearman (of mean similarity and accuracy), low, high (95 %,
         images drawn), p (one-sided: the accuracies of whole networks given to others at random; NaN for all states),
-        states, networks. NaN for fewer than 3 states.
+        states, networks. NaN for fewer than 10 states.
     """
     known = frame.dropna(subset=["similarity", "accuracy"])
     state = ["kind", "model", "epoch"]
@@ -280,7 +281,7 @@ def track(frame: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     at_once = components.groupby("epoch")["model"].transform("size") == networks
     chosen = components[at_once].set_index(state).index
     less = [v.loc[chosen] - v.loc[chosen].groupby("epoch").transform("mean") for v in (means, accuracy)]
-    enough = networks > 1 and len(chosen) > 2
+    enough = networks > 1 and len(chosen) >= LEAST
     found = (*_tracked(*less), _permuted(*less, networks, seed)) if enough else (np.nan,) * 4
     rows.append((SAME_EPOCH, *found, len(chosen), networks))
     return pd.DataFrame(rows, columns=["among", "spearman", "low", "high", "p", "states", "networks"])
@@ -298,7 +299,7 @@ def _resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
 
 def _tracked(means: pd.DataFrame, accuracy: pd.Series) -> tuple[float, float, float]:
     """Correlate the first column of means with accuracy; the others are resamples."""
-    if len(means) < 3:
+    if len(means) < LEAST:
         return (np.nan,) * 3
     drawn = _spearman(means.to_numpy().T, accuracy.to_numpy())
     return (drawn[0], *np.nanquantile(drawn[1:], [0.025, 0.975]))
@@ -320,7 +321,7 @@ def tracking(found: pd.DataFrame) -> str:
     said = ["Are networks closer to the consensus more accurate?"]
     for name, row in found.set_index("among").iterrows():
         if np.isnan(row["spearman"]):
-            said.append(f"{name}: cannot tell, which takes three states and finite outputs.")
+            said.append(f"{name}: cannot tell, which takes {LEAST} states and finite outputs.")
             continue
         low, high = (row["low"], row["high"]) if np.isnan(row["p"]) else (0.05 - row["p"], 0.95 - row["p"])
         p = "" if np.isnan(row["p"]) else f", p {row['p']:.3f} from {int(row['networks'])} networks"

@@ -121,6 +121,40 @@ def to_ensemble(run: store.Run, similarity: pd.DataFrame, own_features: Mapping[
     return pd.concat(frames).merge(maps, on=["kind", "model", "image"], how="left")[list(COLUMNS)]
 
 
+def to_the_rest(run: store.Run) -> pd.DataFrame:
+    """How close each component is to the ensemble of the others, and the distilled network to the same ensemble.
+
+    An ensemble of fewer networks has noisier maps and outputs, so that a component held against M - 1 networks looks
+    further off than a network held against all M, even if nobody taught it. Here both are held against the same.
+
+    Returns
+    -------
+    DataFrame
+        A row a component left out, network and image: kind ('leave-one-out' or 'distilled'), model, without (the
+        component left out), image, agreement, KL (nats), accuracy, similarity on target, similarity off target. No rows
+        without an ensemble and a distilled network.
+    """
+    members, student, true = study.components(run), study.distilled(run), study.labels(run)
+    if len(members) < 2 or student is None:
+        return pd.DataFrame(columns=[c for c in (*COLUMNS, "without") if c != outputs.CKA])
+    occluded = {name: study.occluded_outputs(run, name) for name in (*members, student)}
+    clean = {name: occlusion_store.logits_of(run.occlusion, name)[:, 0] for name in occluded}
+    maps = {name: study.saliency_maps(run, own) for name, own in occluded.items()}
+    rests = leave_one_out(np.stack([occluded[name] for name in members]))
+    frames = []
+    for left_out, rest in zip(members, rests, strict=True):
+        teachers = [clean[name] for name in members if name != left_out]
+        reference = outputs.together(teachers, output=run.parameters["ensemble_output"])
+        rest_maps = study.saliency_maps(run, rest)
+        for kind, name in (("leave-one-out", left_out), ("distilled", student)):
+            close = pearson(maps[name], rest_maps)
+            own = np.arange(close.shape[1]) == true[:, None]
+            means = {c: np.ma.masked_invalid(np.where(at, close, np.nan)).mean(1) for c, at in ((ON, own), (OFF, ~own))}
+            columns = {c: mean.filled(np.nan) for c, mean in means.items()} | {"kind": kind, "model": name}
+            frames.append(outputs.by_image(reference, clean[name], true).assign(**columns, without=left_out))
+    return pd.concat(frames, ignore_index=True)
+
+
 def to_consensus(run: store.Run) -> pd.DataFrame:
     """How close the maps of every state in the store are to the consensus, and how accurate the network is then.
 

@@ -8,15 +8,23 @@ from kd_lib.beyond import MATCHED, OFF, ON, PAIRED, POOLED, SAME_EPOCH
 from kd_lib.outputs import ACCURACY, AGREEMENT, CKA, KL
 
 
-def closeness(*, features, images=150, seed=0):
+def closeness(*, features, images=150, seed=0, pairs=True):
     """Draw a distilled network with smaller KL than components; its maps are closer by `features` at the same KL."""
     rng = np.random.default_rng(seed)
     hard = rng.normal(size=images)
     frames = []
-    for kind, model, less in [("leave-one-out", n, 0) for n in "abc"] + [("distilled", "distilled", 0.7)]:
+    students = [("distilled", "distilled", 0.7, n) for n in ("abc" if pairs else "a")]
+    for kind, model, less, without in [("leave-one-out", n, 0, n) for n in "abc"] + students:
         log_kl = -2 + hard - less + rng.normal(size=images)
         similarity = 0.7 - 0.08 * log_kl + features * (kind == "distilled") + rng.normal(scale=0.05, size=images)
-        columns = {"kind": kind, "model": model, "image": np.arange(images), KL: np.exp(log_kl), CKA: 0.5}
+        columns = {
+            "kind": kind,
+            "model": model,
+            "without": without,
+            "image": np.arange(images),
+            KL: np.exp(log_kl),
+            CKA: 0.5,
+        }
         columns |= {AGREEMENT: (log_kl < 0).astype(float), ACCURACY: 1.0, ON: similarity, OFF: similarity - 0.1}
         frames.append(pd.DataFrame(columns))
     return pd.concat(frames, ignore_index=True)
@@ -46,15 +54,15 @@ def test_intervals_at_equal_outputs_cover():
 def test_pairs_by_hand():
     frame = pd.DataFrame(
         [
-            ("distilled", "d", 0, 1, 1.0, 0.9),
-            ("distilled", "d", 1, 0, 1.0, 0.5),
+            *(("distilled", n, 0, 1, 1.0, 0.9) for n in "abc"),
+            *(("distilled", n, 1, 0, 1.0, 0.5) for n in "abc"),
             ("leave-one-out", "a", 0, 1, 1.2, 0.6),
             ("leave-one-out", "b", 0, 1, 2.0, 0.5),
             ("leave-one-out", "a", 1, 1, 1.2, 0.4),
             ("leave-one-out", "b", 1, 0, 0.9, 0.2),
             ("leave-one-out", "c", 1, 0, np.nan, 0.2),
         ],
-        columns=["kind", "model", "image", AGREEMENT, KL, ON],
+        columns=["kind", "without", "image", AGREEMENT, KL, ON],
     )
     found = beyond.beyond(frame, similarity=ON).set_index("adjustment")
     assert found["gain"].to_list()[:3] == pytest.approx([(0.3 + 0.4 + 0.1 + 0.3) / 4, 0.35, 0.3])
@@ -79,7 +87,7 @@ def test_what_cannot_be_compared_is_said():
 
 
 def test_rank_correlations_are_scipys():
-    frame = closeness(features=0.1)
+    frame = closeness(features=0.1, pairs=False)
     found = beyond.rank_correlations(frame).set_index(["kind", "similarity", "output"])
     own = frame[frame["kind"] == "distilled"]
     assert found.loc[("distilled", ON, KL), "spearman"] == pytest.approx(spearmanr(own[ON], own[KL])[0])
@@ -94,7 +102,7 @@ def test_rank_correlations_are_scipys():
 
 
 def test_rank_correlations_of_what_does_not_vary():
-    frame = closeness(features=0.1).assign(**{AGREEMENT: 1.0})
+    frame = closeness(features=0.1, pairs=False).assign(**{AGREEMENT: 1.0})
     assert set(beyond.rank_correlations(frame)["output"]) == {KL}
     none = beyond.rank_correlations(frame.assign(**{KL: np.nan}))
     assert none.empty
@@ -102,7 +110,7 @@ def test_rank_correlations_of_what_does_not_vary():
 
 
 def test_summary_has_networks_and_their_mean():
-    frame = closeness(features=0.1)
+    frame = closeness(features=0.1, pairs=False)
     frame.loc[frame["model"] == "a", CKA] = np.nan
     found = beyond.summary(frame).set_index(["kind", "network", "measure"])
     assert found.loc[("leave-one-out", "b", AGREEMENT), "estimate"] == frame[frame["model"] == "b"][AGREEMENT].mean()

@@ -112,6 +112,25 @@ def test_the_consensus_leaves_the_network_out(run):
         assert set(own["accuracy"]) == {{"a": 0.1, "b": 0.2, "distilled": 0.3}[name]}
 
 
+def test_a_component_and_the_distilled_network_are_held_against_the_same_ensemble(run):
+    found = closeness.to_the_rest(run)
+    assert len(found) == 2 * 2 * 20
+    true = study.labels(run)
+    clean = {name: occlusion_store.logits_of(run.occlusion, name)[:, 0] for name in NAMES}
+    similarity = pearson(study.maps(run, "distilled"), study.maps(run, "a"))
+    own = found[(found["kind"] == "distilled") & (found["without"] == "b")]
+    np.testing.assert_allclose(own[beyond.ON], similarity[np.arange(20), true], atol=1e-5)
+    off = (similarity.sum(1) - similarity[np.arange(20), true]) / 9
+    np.testing.assert_allclose(own[beyond.OFF], off, atol=1e-5)
+    np.testing.assert_allclose(own[outputs.KL], outputs.kl_divergence(clean["a"], clean["distilled"]))
+    other = found[(found["kind"] == "leave-one-out") & (found["without"] == "b")]
+    assert set(other["model"]) == {"b"}
+    expected = pearson(study.maps(run, "b"), study.maps(run, "a"))[np.arange(20), true]
+    np.testing.assert_allclose(other[beyond.ON], expected, atol=1e-5)
+    # Nobody taught this run's "distilled" network. Held against an ensemble of more networks it would look closer.
+    assert beyond.verdict(beyond.beyond(found, similarity=beyond.ON)) == "no gain"
+
+
 def test_without_an_ensemble_there_is_nothing_and_the_analyses_say_so(run, monkeypatch):
     monkeypatch.setattr(study, "components", lambda _: ["a"])
     assert closeness.to_consensus(run).empty
@@ -119,8 +138,9 @@ def test_without_an_ensemble_there_is_nothing_and_the_analyses_say_so(run, monke
     assert close.empty
     assert beyond.summary(close).empty
     assert "Cannot tell" in beyond.same_story(beyond.rank_correlations(close))
-    assert "cannot be compared" in beyond.answer(beyond.beyond(close, similarity=beyond.ON), beyond.ON)
-    assert beyond.by_kl(close).empty
+    rest = closeness.to_the_rest(run)
+    assert "cannot be compared" in beyond.answer(beyond.beyond(rest, similarity=beyond.ON), beyond.ON)
+    assert beyond.by_kl(rest).empty
     assert beyond.tracking(beyond.track(closeness.to_consensus(run))).count("cannot tell") == 2
 
 
@@ -135,7 +155,8 @@ def test_a_diverged_network_is_left_out_and_the_analyses_go_on(run, monkeypatch)
     close = closeness.to_ensemble(run, study.to_ensemble(run), {})
     assert close[close["kind"] == "distilled"][[outputs.KL, beyond.ON, outputs.ACCURACY]].isna().all().all()
     assert set(beyond.rank_correlations(close)["kind"]) == {"component", "leave-one-out"}
-    assert "finite outputs" in beyond.answer(beyond.beyond(close, similarity=beyond.ON), beyond.ON)
-    assert set(beyond.by_kl(close)["kind"]) == {"leave-one-out"}
+    rest = closeness.to_the_rest(run)
+    assert "finite outputs" in beyond.answer(beyond.beyond(rest, similarity=beyond.ON), beyond.ON)
+    assert set(beyond.by_kl(rest)["kind"]) == {"leave-one-out"}
     assert beyond.summary(close).set_index(["network", "measure"]).loc[("distilled", outputs.KL), "images"] == 0
     assert not beyond.track(closeness.to_consensus(run))["states"].isna().any()
