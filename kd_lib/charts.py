@@ -301,7 +301,7 @@ def onsets(found: pd.DataFrame, *, title: str, description: str) -> alt.FacetCha
     """Onsets with their intervals (columns class, model, onset, onset_low, onset_high, proportion_memorised)."""
     base = alt.Chart(found).encode(y=alt.Y("model:N", title=None), color=alt.Color("phase:N", title=None))
     x = alt.X("onset:Q", title="epoch")
-    size = alt.Size("proportion_memorised:Q", title="share still to come")
+    size = alt.Size("proportion_memorised:Q", title="share still to come", scale=alt.Scale(range=[25, 200]))
     rule = base.mark_rule().encode(x=alt.X("onset_low:Q", title="epoch"), x2="onset_high:Q")
     layers = alt.layer(rule.transform_filter("isValid(datum.onset_low)"), base.mark_circle().encode(x=x, size=size))
     return (

@@ -145,7 +145,7 @@ def curves(arrivals: pd.DataFrame, *, by: Sequence[str], crossing: str = "first"
         epoch the share is that of the maps that have a similarity, by construction.
     """
     by, found = list(by), []
-    for key, group in arrivals.groupby(by, sort=False):
+    for key, group in arrivals.groupby(by):
         epochs = int(group["epochs"].iloc[0])
         shares, _ = _shares(group, crossing, epochs, RESAMPLES, 0)
         low, high = survival.bounds(shares)
@@ -214,7 +214,7 @@ def crossing_times(
     Statistical Association 53(282).
     """
     by, rows = list(by), []
-    for key, group in arrivals.groupby(by, sort=False):
+    for key, group in arrivals.groupby(by):
         last = group["epochs"].to_numpy() - 1
         images, count = cluster_of(group["image"], len(group))
         weights = survival.weights(count, resamples, seed=seed)
@@ -320,7 +320,7 @@ def onsets(
         it has one, a transition that is distinct) and support (share of resampled curves that have one).
     """
     by, found, second = list(by), [], []
-    for key, group in arrivals.groupby(by, sort=False):
+    for key, group in arrivals.groupby(by):
         last = int(group["epochs"].iloc[0]) - 1
         if last < 2:
             continue
