@@ -7,6 +7,7 @@ difference, low, high and the rest.
 from collections.abc import Sequence
 
 import pandas as pd
+import torch
 
 from kd_lib import store, study, training, transfer
 from kd_lib.data import Dataset
@@ -18,21 +19,29 @@ OPPONENTS = (COMPONENT, "leave-one-out")
 
 
 def right_answers(run: store.Run, dataset: Dataset, *, device: str = "auto") -> pd.DataFrame:
-    """Which test images every network and the ensemble classify correctly, at their last epoch. Takes forward passes.
+    """Which test images every network of the study and the ensemble classify correctly, at their last epoch.
+
+    Takes one forward pass a network; the ensemble's outputs are the mean of its components' (`models.Ensemble`).
 
     Returns
     -------
     DataFrame
-        A row a network and test image: kind ('component', 'distilled', 'other', 'control' or 'ensemble'), model, image
-        (position in the source), right.
+        A row a network and test image: kind ('component', 'distilled', 'other' or 'ensemble'), model, image (position
+        in the source), right.
     """
-    finals = {name: study.network(run, name, device=device) for name in study.roles(run)}
-    if (together := study.ensemble(run, device=device)) is not None:
-        finals[ENSEMBLE] = together
+    outputs = {
+        name: training.predict(study.network(run, name, device=device), dataset, dataset.test)
+        for name in study.networks(run)
+    }
+    if len(members := study.components(run)) > 1:
+        averaged = torch.stack([outputs[name] for name in members])
+        outputs[ENSEMBLE] = (averaged if run.parameters["ensemble_output"] == "logits" else averaged.softmax(-1)).mean(
+            0
+        )
     kinds, frames = study.roles(run) | {ENSEMBLE: ENSEMBLE}, []
-    for name, model in finals.items():
-        right = training.predict(model, dataset, dataset.test).argmax(1) == dataset.test.labels
-        frames.append(pd.DataFrame({"image": dataset.test.index, "right": right}).assign(kind=kinds[name], model=name))
+    for name, logits in outputs.items():
+        columns = {"image": dataset.test.index, "right": logits.argmax(1) == dataset.test.labels}
+        frames.append(pd.DataFrame(columns).assign(kind=kinds[name], model=name))
     return pd.concat(frames, ignore_index=True)[["kind", "model", "image", "right"]]
 
 

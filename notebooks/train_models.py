@@ -187,9 +187,9 @@ charts.training_curves(
 # %%
 last = history.groupby("model", sort=False)["test_accuracy"].last() * 100
 own, student = last[study.components(place)], last.get(study.distilled(place))
-together = None
+right, together = gaps.right_answers(place, dataset, device=device), None
 if ensemble is not None:
-    together = 100 * training.accuracy(training.predict(ensemble, dataset, dataset.test), dataset.test.labels)
+    together = 100 * right.loc[right["kind"] == "ensemble", "right"].mean()
 accuracy = study.accuracy_table(place, last, together)
 place.write_csv(accuracy, "accuracy")
 place.write_csv(last.rename("accuracy (%)").reset_index(), "accuracy_by_network")
@@ -200,7 +200,6 @@ accuracy.round(2)
 # easy and hard images, so their difference is known better than either accuracy.
 
 # %%
-right = gaps.right_answers(place, dataset, device=device)
 by_kind, differences = gaps.accuracies(right), gaps.in_accuracy(right)
 place.write_csv(by_kind, "accuracies")
 place.write_csv(differences, "accuracy_gaps")
