@@ -24,7 +24,7 @@ HOLDS, FAILS, CANNOT_TELL = "holds", "fails", "cannot tell"
 THESIS, OWN = "thesis", "own"
 PARTS = (THESIS, OWN)
 # How a quantity is shown: factor, digits, what follows.
-UNITS = {"%": (100, 1, " %"), "points": (100, 1, " points"), "of training": (100, 0, " % of training"), "": (1, 2, "")}
+UNITS = {"%": (100, 1, " %"), "points": (100, 1, " points"), "of training": (100, 0, " % of training"), "": (1, 3, "")}
 REGIME = ("data_set", "arch", "components", "epochs", "train_size")  # what tells editions apart
 
 

@@ -53,7 +53,7 @@ def test_the_page_says_where_a_number_comes_from_and_what_would_replicate_it():
     page = scorecard.page(TEMPLATE, listed, [])
     assert "above 0.0 points | `gaps`: difference; what = a | – |" in page
     assert "below 8.0 % | `gaps`: difference; what = b | class ship |" in page
-    assert "between 0.43 and 0.63 | `gaps`: difference; what = c; every model | – |" in page
+    assert "between 0.430 and 0.630 | `gaps`: difference; what = c; every model | – |" in page
 
 
 def test_without_an_edition_the_page_lists_the_claims_and_says_so():
@@ -80,7 +80,7 @@ def test_a_bar_in_a_name_does_not_break_the_table():
 def test_every_unit_is_shown(unit):
     page = scorecard.page(TEMPLATE, [claim("a", unit=unit)], [edition("quick", FRAME)])
     assert {"%": "20.0 % (10.0 to 30.0)", "points": "20.0 points (", "of training": "20 % of training (10 to 30)"}.get(
-        unit, "0.20 (0.10 to 0.30)"
+        unit, "0.200 (0.100 to 0.300)"
     ) in page
 
 
