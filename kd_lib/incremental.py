@@ -183,29 +183,23 @@ class Incremental(fx.Interpreter):
         What `plan` found for it.
     covered_rows, covered_cols : Tensor of bool, shapes (R, H) and (Q, W)
         Pixels that each row and column of windows hides, on the network's device.
-    fill_in : Tensor, shape (C, 1, 1)
-        What a hidden pixel becomes.
     """
 
-    def __init__(
-        self,
-        traced: fx.GraphModule,
-        boxes: dict[fx.Node, Box],
-        covered_rows: Tensor,
-        covered_cols: Tensor,
-        fill_in: Tensor,
-    ):
+    def __init__(self, traced: fx.GraphModule, boxes: dict[fx.Node, Box], covered_rows: Tensor, covered_cols: Tensor):
         super().__init__(traced)
-        self.boxes, self.fill_in = boxes, fill_in
+        self.boxes = boxes
         self.hidden = [
             covered.gather(1, span.start[:, None] + torch.arange(span.size, device=span.start.device))
             for covered, span in zip((covered_rows, covered_cols), next(iter(boxes.values())), strict=True)
         ]
         self.lookups: dict[tuple, tuple[Lookup | None, Lookup | None]] = {}
 
-    def start(self, images: Tensor) -> Tensor:
-        """Run clean images (G, C, H, W) as they are, keep their first activations; returns the output (G, K)."""
-        self.pairs = None
+    def start(self, images: Tensor, fill_in: Tensor) -> Tensor:
+        """Run clean images (G, C, H, W) as they are, keep their first activations; returns the output (G, K).
+
+        Hidden pixels become `fill_in`, of that shape, or (G, C, 1, 1): one colour an image.
+        """
+        self.pairs, self.fill_in = None, fill_in
         self.kept: dict[fx.Node, Tensor] = {}
         return self.run(images.contiguous(memory_format=torch.channels_last), enable_io_processing=False)
 
@@ -214,6 +208,7 @@ class Incremental(fx.Interpreter):
         first, last = int(image[0]), int(image[-1])
         self.pairs = ((image - first).to(row.device), row, col)
         self.clean = {node: kept[first : last + 1] for node, kept in self.kept.items()}
+        self.filled = self.fill_in[first : last + 1]
         self.wholes: dict[fx.Node, Tensor] = {}
         return self.run(None, enable_io_processing=False)
 
@@ -243,9 +238,13 @@ class Incremental(fx.Interpreter):
             span.start[which][:, None] + torch.arange(span.size, device=which.device)
             for span, which in zip(self.boxes[node], (row, col), strict=True)
         )
-        pixels = self.clean[node][image[:, None, None], :, at_rows[:, :, None], at_cols[:, None, :]]
+        at = (image[:, None, None], slice(None), at_rows[:, :, None], at_cols[:, None, :])
         hidden = self.hidden[0][row][:, :, None] & self.hidden[1][col][:, None, :]
-        return torch.where(hidden[..., None], self.fill_in.flatten(), pixels).permute(0, 3, 1, 2)
+        if self.filled.shape[2:] == (1, 1):
+            filled = self.filled[image].permute(0, 2, 3, 1)
+        else:
+            filled = self.filled.expand_as(self.clean[node])[at]
+        return torch.where(hidden[..., None], filled, self.clean[node][at]).permute(0, 3, 1, 2)
 
     def _part(self, node: fx.Node) -> Tensor:
         """Compute a node's part from the parts of its inputs."""

@@ -1,15 +1,20 @@
 """Occlusion saliency: what each patch of an image adds to each class's output (Zeiler & Fergus 2014)."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torchvision.transforms.functional import gaussian_blur
 from tqdm import tqdm
 
 from kd_lib import fusion, models, rewrite
 from kd_lib.incremental import Incremental, plan
 
 PRECISIONS = ("float32", "bfloat16")  # and 'auto', one of the two
+OUTPUTS = ("logits", "probs", "log-probs")
+BASELINES = ("mean", "blur")  # that differ from image to image
+BLUR = 10 / 224  # standard deviation of the blur by the shorter side of the image: that of Fong & Vedaldi (2017)
 SAME = {"float32": 1e-4, "bfloat16": 0.05}  # of the largest logit; rounding stays far below
 BATCH_BYTES = {"cpu": 3 << 22, "cuda": 3 << 24}  # of input a forward pass: 1024 (4096) images of 3x32x32
 
@@ -76,7 +81,7 @@ def occluded_logits(
     *,
     patch: int = 4,
     stride: int = 1,
-    baseline: float | Sequence[float] = 0.0,
+    baseline: float | Sequence[float] | str | Tensor = 0.0,
     batch_size: int | None = None,
     precision: str = "float32",
     progress: bool = False,
@@ -94,8 +99,8 @@ def occluded_logits(
         Normalised images, on any device.
     patch, stride : int
         Side of the occluding square and step between two of them, in pixels.
-    baseline : float or sequence of C floats
-        What an occluded pixel is set to, after normalisation: 0 is the data set's mean colour.
+    baseline : float, sequence of C floats, 'mean', 'blur' or Tensor
+        What an occluded pixel is set to, after normalisation, see `baseline_images`: 0 is the data set's mean colour.
     batch_size : int, optional
         Occluded images a forward pass; by default as many as suit the device.
     precision : {'float32', 'bfloat16', 'auto'}
@@ -126,7 +131,7 @@ def occluded_logits(
     precision = pick_precision(precision, device)
     images = images.to(device, torch.float32)
     batch_size = batch_size or max(1, BATCH_BYTES.get(device.type, BATCH_BYTES["cpu"]) // images[0].nbytes)
-    fill_in = _per_channel(baseline, images)
+    fill_in = baseline_images(baseline, images).expand(len(images), -1, -1, -1)
     covered_rows, covered_cols = (side.to(device) for side in _coverage(images.shape[-2:], patch, stride))
     count = 1 + len(covered_rows) * len(covered_cols)
 
@@ -136,10 +141,10 @@ def occluded_logits(
         torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
         tqdm(total=len(images) * count, desc="occlusion", unit="image", disable=not progress) as bar,
     ):
-        engine = _engine(model, images, (covered_rows, covered_cols, fill_in), precision, batch_size)
+        engine = _engine(model, images, fill_in, (covered_rows, covered_cols), precision, batch_size)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            for group in images.split(batch_size):
-                clean = engine.start(group).float()
+            for group, filled in zip(images.split(batch_size), fill_in.split(batch_size), strict=True):
+                clean = engine.start(group, filled).float()
                 if clean.ndim != 2:
                     raise ValueError(f"the model's output has shape {tuple(clean.shape)}: expected (batch, classes)")
                 hidden = []
@@ -152,6 +157,58 @@ def occluded_logits(
                 outputs.append(torch.cat([clean.cpu()[:, None], hidden], 1))
                 bar.update(len(group))
     return torch.cat(outputs)
+
+
+def baseline_images(baseline: float | Sequence[float] | str | Tensor, images: Tensor) -> Tensor:
+    """Say what hidden pixels become, image by image.
+
+    Parameters
+    ----------
+    baseline : float, sequence of C floats, 'mean', 'blur' or Tensor
+        One number, or one a channel; 'mean': each image's own mean colour; 'blur': the image itself out of focus, by a
+        Gaussian whose standard deviation is `BLUR` of the shorter side; or a tensor that broadcasts to the images.
+    images : Tensor, float, shape (N, C, H, W)
+        Normalised images. Both means and blurs may be taken before normalising or after: they are the same.
+
+    Returns
+    -------
+    Tensor, shape (N or 1, C, H or 1, W or 1), of the dtype and on the device of `images`
+        As Captum takes it for `baselines`, once expanded.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, a number is not finite or the shape does not fit.
+
+    References
+    ----------
+    Fong & Vedaldi (2017), "Interpretable Explanations of Black Boxes by Meaningful Perturbation", arXiv:1704.03296.
+    """
+    if isinstance(baseline, str):
+        if check_baseline(baseline) == "mean":
+            return images.mean((-2, -1), keepdim=True)
+        sigma = BLUR * min(images.shape[-2:])
+        return gaussian_blur(images, 2 * math.ceil(3 * sigma) + 1, sigma)
+    values = torch.as_tensor(baseline, dtype=images.dtype, device=images.device)
+    channels = images.shape[1]
+    if values.ndim in (0, 1):
+        if values.ndim == 1 and len(values) != channels or not values.isfinite().all():
+            raise ValueError(
+                f"baseline {baseline}: expected one finite number, or one for each of the {channels} channels"
+            )
+        return values.expand(channels)[None, :, None, None]
+    if values.ndim != 4 or any(own not in (1, side) for own, side in zip(values.shape, images.shape, strict=True)):
+        raise ValueError(f"baseline of shape {tuple(values.shape)}: expected one that fits {tuple(images.shape)}")
+    if not values.isfinite().all():
+        raise ValueError(f"baseline: {int((~values.isfinite()).sum())} of its values are not finite")
+    return values.expand(-1, channels, -1, -1)
+
+
+def check_baseline(name: str) -> str:
+    """Return the name of a baseline, once it is known to be one of `BASELINES`; else a ValueError."""
+    if name not in BASELINES:
+        raise ValueError(f"unknown baseline {name!r}: expected a number, one for each channel, or 'mean' or 'blur'")
+    return name
 
 
 def saliency_maps(
@@ -169,8 +226,8 @@ def saliency_maps(
         Height and width in pixels.
     patch, stride : int
         Those of the occluded logits, in pixels.
-    output : {'logits', 'probs'}
-        Whether the maps explain the logits or the softmax probabilities.
+    output : {'logits', 'probs', 'log-probs'}
+        Whether the maps explain the logits, the softmax probabilities or their logarithm.
 
     Returns
     -------
@@ -187,8 +244,8 @@ def saliency_maps(
     Zeiler & Fergus (2014), "Visualizing and Understanding Convolutional Networks", arXiv:1311.2901.
     """
     logits = torch.as_tensor(logits).float()
-    if output not in ("logits", "probs"):
-        raise ValueError(f"unknown output {output!r}: expected 'logits' or 'probs'")
+    if output not in OUTPUTS:
+        raise ValueError(f"unknown output {output!r}: expected {', '.join(map(repr, OUTPUTS))}")
     covered_rows, covered_cols = (side.to(logits) for side in _coverage(image_size, patch, stride))
     expected = 1 + len(covered_rows) * len(covered_cols)
     if logits.ndim < 2 or logits.shape[-2] != expected:
@@ -196,8 +253,10 @@ def saliency_maps(
             f"logits have shape {tuple(logits.shape)}: expected (..., {expected}, K) for image size "
             f"{tuple(image_size)}, patch {patch}, stride {stride}"
         )
-    values = logits.softmax(-1) if output == "probs" else logits
-    fall = (values[..., :1, :] - values[..., 1:, :]).unflatten(-2, (len(covered_rows), len(covered_cols)))
+    values = logits
+    if output != "logits":  # float32 tells no probability above 1 - 6e-8 from 1
+        values = (torch.softmax if output == "probs" else torch.log_softmax)(logits.double(), -1)
+    fall = (values[..., :1, :] - values[..., 1:, :]).float().unflatten(-2, (len(covered_rows), len(covered_cols)))
     # A window is a product of rows and columns, so the mean over windows is one mean over each.
     mean_rows, mean_cols = covered_rows / covered_rows.sum(0), covered_cols / covered_cols.sum(0)
     return torch.einsum("...rck,rh,cw->...khw", fall, mean_rows, mean_cols)
@@ -211,52 +270,50 @@ def _coverage(image_size: tuple[int, int], patch: int, stride: int) -> tuple[Ten
     return rows, cols
 
 
-def _per_channel(baseline: float | Sequence[float], images: Tensor) -> Tensor:
-    """Bring the baseline to (C, 1, 1)."""
-    values = torch.as_tensor(baseline, dtype=images.dtype, device=images.device)
-    channels = images.shape[1]
-    if values.ndim > 1 or (values.ndim == 1 and len(values) != channels) or not values.isfinite().all():
-        raise ValueError(f"baseline {baseline}: expected one finite number, or one for each of the {channels} channels")
-    return values.expand(channels)[:, None, None]
-
-
 class _Plain:
     """Runs a network as it is on whole occluded images."""
 
-    def __init__(self, model: nn.Module, covered_rows: Tensor, covered_cols: Tensor, fill_in: Tensor):
-        self.model, self.covered_rows, self.covered_cols, self.fill_in = model, covered_rows, covered_cols, fill_in
+    def __init__(self, model: nn.Module, covered_rows: Tensor, covered_cols: Tensor):
+        self.model, self.covered_rows, self.covered_cols = model, covered_rows, covered_cols
 
-    def start(self, images: Tensor) -> Tensor:
-        """Output (G, K) for clean images (G, C, H, W)."""
-        self.images = images
+    def start(self, images: Tensor, fill_in: Tensor) -> Tensor:
+        """Output (G, K) for clean images (G, C, H, W), and what hidden pixels become in them."""
+        self.images, self.fill_in = images, fill_in
         return self.model(images.contiguous(memory_format=torch.channels_last))
 
     def occluded(self, image: Tensor, row: Tensor, col: Tensor) -> Tensor:
         """Output (B, K) for clean images by number, each with the window of that row and column hidden."""
-        covered = self.covered_rows[row, :, None] & self.covered_cols[col, None, :]
-        hidden = torch.where(covered[:, None], self.fill_in, self.images[image.to(row.device)])
+        covered, image = self.covered_rows[row, :, None] & self.covered_cols[col, None, :], image.to(row.device)
+        hidden = torch.where(covered[:, None], self.fill_in[image], self.images[image])
         return self.model(hidden.contiguous(memory_format=torch.channels_last))
 
 
-def _engine(model: nn.Module, images: Tensor, where: tuple[Tensor, Tensor, Tensor], precision: str, batch_size: int):
+def _engine(
+    model: nn.Module,
+    images: Tensor,
+    fill_in: Tensor,
+    where: tuple[Tensor, Tensor],
+    precision: str,
+    batch_size: int,
+):
     """Rewrite the network to do less, if it can be rewritten and then gives the same answer; else take it as it is."""
     plain = _Plain(model, *where)
     try:
         traced = rewrite.for_inference(model, images[:1])
     except rewrite.CannotRewrite:
         return plain
-    boxes = plan(traced, *where[:2])
+    boxes = plan(traced, *where)
     if precision == "bfloat16":
         rewrite.products_in_bfloat16(traced)
     if fusion.available(images.device):
         fusion.fuse_pointwise(traced, batch_size=batch_size, keep=boxes)
     rewrite.free_when_dropped(traced)
     fast = Incremental(traced, boxes, *where)
-    row, col = (torch.tensor([0, len(side) // 2, len(side) - 1], device=images.device) for side in where[:2])
+    row, col = (torch.tensor([0, len(side) // 2, len(side) - 1], device=images.device) for side in where)
     answers = []
     for engine in (plain, fast):
         with torch.autocast(images.device.type, torch.bfloat16, enabled=engine is fast and precision == "bfloat16"):
-            engine.start(images[:1])
+            engine.start(images[:1], fill_in[:1])
             answers.append(engine.occluded(torch.zeros(3, dtype=torch.int64), row, col).float())
     expected, found = answers
     tolerance = SAME[precision] * expected.nan_to_num().abs().max().item()  # a network that diverged answers NaN

@@ -19,7 +19,7 @@ from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
 from kd_lib import files, store
-from kd_lib.occlusion import PRECISIONS, windows
+from kd_lib.occlusion import PRECISIONS, check_baseline, windows
 
 BLOCK = 100  # images a chunk
 METADATA_BYTES = 10_000  # of an empty store, roughly
@@ -36,7 +36,7 @@ def create_or_open(
     image_size: tuple[int, int],
     patch: int,
     stride: int,
-    baseline: float | Sequence[float] = 0.0,
+    baseline: float | Sequence[float] | str = 0.0,
     precision: str = "float32",
     block: int = BLOCK,
 ) -> zarr.Group:
@@ -82,7 +82,9 @@ def create_or_open(
     attributes = {
         "patch": patch,
         "stride": stride,
-        "baseline": np.asarray(baseline, dtype=float).tolist(),
+        "baseline": check_baseline(baseline)
+        if isinstance(baseline, str)
+        else np.asarray(baseline, dtype=float).tolist(),
         "precision": precision,
         "image_size": list(image_size),
         "class_names": list(class_names),

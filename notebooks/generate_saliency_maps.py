@@ -21,7 +21,7 @@
 run: str = "runs/quick"  # folder of the run, made by train_models
 patch: int = 4  # side of the occluding square, in pixels
 stride: int = 2  # step from one position of the square to the next, in pixels
-baseline: float = 0.0  # what hidden pixels become, after normalisation; 0 is the data set's mean colour
+baseline: float | str = 0.0  # of hidden pixels, normalised; 0: the data set's mean colour; mean | blur: of each image
 every_epoch: int | None = None  # components of which every epoch is explained (RQ1), the others' last; None: all
 example: int = 0  # probe image shown in the galleries
 device: str = "auto"  # auto | cpu | cuda

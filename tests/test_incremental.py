@@ -10,27 +10,27 @@ from kd_lib.incremental import Incremental, Span, plan
 from tests.networks import NETWORKS, network
 
 
-def engine(model, images, *, patch, stride, fill_in=0.0):
+def engine(model, images, *, patch, stride):
     covered = occlusion._coverage(images.shape[-2:], patch, stride)
-    fill_in = torch.full((images.shape[1], 1, 1), fill_in)
     traced = rewrite.for_inference(model.eval(), images[:1])
-    return Incremental(traced, plan(traced, *covered), *covered, fill_in)
+    return Incremental(traced, plan(traced, *covered), *covered)
 
 
 def check(model, images, **where):
     """Every window, against the network itself on whole occluded images; returns the engine."""
-    fill_in = where.pop("fill_in", 0.0)
+    fill_in = occlusion.baseline_images(where.pop("fill_in", 0.0), images).expand(len(images), -1, -1, -1)
     rows, cols = (torch.tensor(side) for side in occlusion.windows(images.shape[-2:], **where))
     with torch.inference_mode():
-        ours = engine(model, images, fill_in=fill_in, **where)
-        clean = ours.start(images)
+        ours = engine(model, images, **where)
+        clean = ours.start(images, fill_in)
         torch.testing.assert_close(clean, model(images), rtol=0, atol=1e-5 * clean.abs().max().item())
         number = torch.arange(len(images)).repeat_interleave(len(rows) * len(cols))
         row = torch.arange(len(rows)).repeat_interleave(len(cols)).repeat(len(images))
         col = torch.arange(len(cols)).repeat(len(rows) * len(images))
         hidden = images[number].clone()
-        for image, r, c in zip(hidden, rows[row], cols[col], strict=True):
-            image[:, r : r + where["patch"], c : c + where["patch"]] = fill_in
+        for image, of, r, c in zip(hidden, number, rows[row], cols[col], strict=True):
+            place = (slice(None), slice(r, r + where["patch"]), slice(c, c + where["patch"]))
+            image[place] = fill_in.expand_as(images)[of][place]
         torch.testing.assert_close(
             ours.occluded(number, row, col), model(hidden), rtol=0, atol=1e-5 * clean.abs().max().item()
         )
@@ -142,11 +142,19 @@ def test_hand_made_networks(model, channels, patch, stride):
     assert len(ours.boxes) > 1 or patch > 4
 
 
-def test_batches_of_any_images_in_order():
+@pytest.mark.parametrize("fill_in", ["mean", "blur"])
+@pytest.mark.parametrize(("model", "channels"), [(Joined(), 1), (Threes(), 2)])
+def test_baselines_that_differ_from_image_to_image(model, channels, fill_in):
+    torch.manual_seed(0)
+    check(model.eval(), torch.randn(3, channels, 16, 16), patch=4, stride=3, fill_in=fill_in)
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 1, 1), (4, 3, 32, 32)])
+def test_batches_of_any_images_in_order(shape):
     model, images = network("resnet18"), torch.randn(4, 3, 32, 32)
     with torch.inference_mode():
         ours = engine(model, images, patch=8, stride=8)
-        ours.start(images)
+        ours.start(images, torch.randn(shape))
         number, row, col = torch.tensor([1, 1, 3]), torch.tensor([0, 2, 3]), torch.tensor([1, 3, 0])
         together = ours.occluded(number, row, col)
         alone = torch.cat([ours.occluded(*(one[i : i + 1] for one in (number, row, col))) for i in range(3)])

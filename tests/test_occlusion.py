@@ -41,7 +41,8 @@ class Weighted(nn.Module):
 
 def captum_maps(model, images, patch, stride, baseline):
     channels = images.shape[1]
-    filled = torch.as_tensor(baseline, dtype=torch.float32).reshape(-1, 1, 1).expand(images.shape).contiguous()
+    filled = torch.as_tensor(baseline, dtype=torch.float32)
+    filled = (filled if filled.ndim == 4 else filled.reshape(-1, 1, 1)).expand(images.shape).contiguous()
     with torch.no_grad():
         maps = Occlusion(model).attribute(
             images,
@@ -95,14 +96,55 @@ def test_maps_of_torchvisions_networks_are_captums(arch):
     torch.testing.assert_close(maps, oracle, rtol=0, atol=1e-5 * logits.abs().max().item())
 
 
+@pytest.mark.parametrize("arch", [None, "resnet18"])
+@pytest.mark.parametrize("kind", ["mean", "blur", "image", "colour", "shared"])
+def test_maps_with_a_baseline_of_each_images_own_are_captums(arch, kind):
+    torch.manual_seed(1)
+    model, images = (network(arch) if arch else tiny_net(3, 4, 0)), torch.randn(3, 3, 32, 32)
+    shapes = {"image": images.shape, "colour": (3, 3, 1, 1), "shared": (1, 3, 32, 32)}
+    baseline = torch.randn(shapes[kind]) if kind in shapes else kind
+    tensor = occlusion.baseline_images(baseline, images)
+    where = {"patch": 12, "stride": 10}
+    logits = occluded_logits(model, images, baseline=baseline, batch_size=40, **where)
+    maps = saliency_maps(logits, image_size=(32, 32), **where)
+    oracle = captum_maps(model, images, baseline=tensor, **where)
+    torch.testing.assert_close(maps, oracle, rtol=0, atol=1e-5 * logits.abs().max().item())
+
+
+def test_baselines_by_hand():
+    images = torch.tensor([[[[0.0, 2.0], [4.0, 6.0]]], [[[1.0, 1.0], [1.0, 1.0]]]])
+    assert occlusion.baseline_images("mean", images).flatten().tolist() == [3, 1]
+    assert occlusion.baseline_images([0.5], images).tolist() == [[[[0.5]]]]
+    blurred = occlusion.baseline_images("blur", images)
+    assert blurred.shape == images.shape
+    torch.testing.assert_close(blurred[1], images[1])  # nothing to blur
+
+
+def test_a_blur_is_the_same_before_normalising_and_after():
+    pixels, mean, std = torch.rand(2, 3, 20, 31), torch.rand(3, 1, 1), 0.1 + torch.rand(3, 1, 1)
+    for name in occlusion.BASELINES:
+        before = (occlusion.baseline_images(name, pixels) - mean) / std
+        torch.testing.assert_close(occlusion.baseline_images(name, (pixels - mean) / std), before)
+
+
+def test_a_blur_hides_what_is_small_and_keeps_what_is_large():
+    fine = torch.arange(32) % 2 * 2.0 - 1
+    coarse = (torch.arange(32) >= 16) * 2.0 - 1
+    of = {name: line.expand(1, 1, 32, 32) for name, line in (("fine", fine), ("coarse", coarse))}
+    left = {name: occlusion.baseline_images("blur", x).std() / x.std() for name, x in of.items()}
+    assert left["fine"] < 0.1
+    assert left["coarse"] > 0.9
+
+
 def test_a_network_that_cannot_be_traced_runs_as_it_is():
     class Branches(nn.Module):
         def forward(self, images):
             return (images if images.sum() > -1e9 else -images).mean((2, 3))
 
     images = torch.randn(2, 3, 9, 8)
-    maps = saliency_maps(occluded_logits(Branches(), images), image_size=(9, 8))
-    torch.testing.assert_close(maps, captum_maps(Branches(), images, 4, 1, 0.0), rtol=0, atol=1e-6)
+    for baseline in (0.0, torch.randn(2, 3, 9, 8)):
+        maps = saliency_maps(occluded_logits(Branches(), images, baseline=baseline), image_size=(9, 8))
+        torch.testing.assert_close(maps, captum_maps(Branches(), images, 4, 1, baseline), rtol=0, atol=1e-6)
 
 
 def test_a_rewrite_that_changes_the_answer_is_not_used(monkeypatch):
@@ -113,12 +155,20 @@ def test_a_rewrite_that_changes_the_answer_is_not_used(monkeypatch):
     torch.testing.assert_close(occluded_logits(model, images), right, rtol=0, atol=1e-5)
 
 
-def test_maps_of_probabilities_are_captums():
+@pytest.mark.parametrize(("output", "last"), [("probs", nn.Softmax(1)), ("log-probs", nn.LogSoftmax(1))])
+def test_maps_of_probabilities_are_captums(output, last):
     model, images = tiny_net(3, 4, 0), torch.randn(2, 3, 9, 8)
-    maps = saliency_maps(occluded_logits(model, images), image_size=(9, 8), output="probs")
-    torch.testing.assert_close(
-        maps, captum_maps(nn.Sequential(model, nn.Softmax(1)), images, 4, 1, 0.0), rtol=0, atol=1e-6
-    )
+    maps = saliency_maps(occluded_logits(model, images), image_size=(9, 8), output=output)
+    oracle = captum_maps(nn.Sequential(model, last), images, 4, 1, 0.0)
+    torch.testing.assert_close(maps, oracle, rtol=0, atol=1e-6)
+
+
+def test_a_probability_that_is_nearly_one_still_has_a_map():
+    logits = torch.zeros(1, 2, 2)
+    logits[0, :, 0] = torch.tensor([30.0, 25.0])  # 1 - 9e-14 and 1 - 1e-11, the same in float32
+    for output in ("probs", "log-probs"):
+        maps = saliency_maps(logits, image_size=(2, 2), patch=2, output=output)
+        assert maps[0, 0, 0, 0].item() == pytest.approx(np.exp(-25) - np.exp(-30), rel=1e-3)
 
 
 def test_worked_by_hand():
@@ -241,6 +291,12 @@ def test_maps_in_bfloat16_are_those_in_float32(tmp_path):
         ({"batch_size": 0}, "batch size 0: expected at least 1"),
         ({"baseline": [0.0, 1.0]}, r"baseline \[0.0, 1.0\]: expected one finite number, or one for each of the 3"),
         ({"baseline": float("nan")}, "baseline nan: expected one finite number"),
+        ({"baseline": "median"}, "unknown baseline 'median': expected a number, one for each channel, or 'mean' or"),
+        (
+            {"baseline": torch.zeros(2, 3, 8, 9)},
+            r"baseline of shape \(2, 3, 8, 9\): expected one that fits \(1, 3, 8, 9",
+        ),
+        ({"baseline": torch.full((1, 3, 1, 1), torch.inf)}, "baseline: 3 of its values are not finite"),
     ],
 )
 def test_bad_settings_are_named(wrong, message):
@@ -258,7 +314,7 @@ def test_bad_images_and_logits_are_named():
         occluded_logits(model, torch.zeros(0, 3, 8, 8))
     with pytest.raises(ValueError, match=r"logits have shape \(1, 25, 2\): expected \(..., 26, K\)"):
         saliency_maps(np.zeros((1, 25, 2), np.float32), image_size=(8, 8))
-    with pytest.raises(ValueError, match="unknown output 'probabilities': expected 'logits' or 'probs'"):
+    with pytest.raises(ValueError, match="unknown output 'probabilities': expected 'logits', 'probs', 'log-probs'"):
         saliency_maps(np.zeros((1, 26, 2), np.float32), image_size=(8, 8), output="probabilities")
 
 

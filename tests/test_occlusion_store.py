@@ -74,6 +74,8 @@ def test_a_full_device_leaves_no_half_made_store(path, monkeypatch):
     [
         ({"patch": 2}, "patch: 3 there, 2 given"),
         ({"stride": 1}, "stride: 2 there, 1 given"),
+        ({"baseline": "blur"}, "baseline: 0.0 there, 'blur' given"),
+        ({"baseline": "median"}, "unknown baseline 'median'"),
         ({"baseline": [0.0, 1.0]}, r"baseline: 0.0 there, \[0.0, 1.0\] given"),
         ({"precision": "bfloat16"}, "precision: 'float32' there, 'bfloat16' given"),
         ({"image_size": (7, 7)}, r"image_size: \[6, 7\] there, \[7, 7\] given"),
