@@ -390,6 +390,29 @@ def intervals(
 
 
 @_unless_empty
+def by_choice(numbers: pd.DataFrame, *, title: str, description: str) -> alt.FacetChart:
+    """Draw a panel a headline: its value and interval under each choice, and a line at the run's own value.
+
+    Columns question, headline, choice, value, low, high, default, differs: see `sensitivity.beside_default`.
+    """
+    panels = numbers.assign(panel=numbers["question"] + ": " + numbers["headline"])
+    order = {name: list(dict.fromkeys(panels[name])) for name in ("panel", "choice")}
+    base = alt.Chart(panels).encode(
+        y=alt.Y("choice:N", title=None, sort=order["choice"]),
+        color=alt.condition("datum.differs", alt.value(COLOURS["off target"]), alt.value(COLOURS["on target"])),
+    )
+    scale = alt.Scale(zero=False)
+    layers = alt.layer(
+        alt.Chart(panels).mark_rule(color="#777").encode(x=alt.X("default:Q", scale=scale)),
+        base.mark_rule().encode(x=alt.X("low:Q", title="share or similarity", scale=scale), x2="high:Q"),
+        base.mark_point(filled=True, size=40).encode(x=alt.X("value:Q", scale=scale)),
+    ).properties(width=WIDTH // 4, height=alt.Step(12))
+    header = alt.Header(labelLimit=WIDTH // 2, labelFontSize=9)
+    chart = layers.facet(facet=alt.Facet("panel:N", title=None, sort=order["panel"], header=header), columns=2)
+    return chart.resolve_scale(x="independent").properties(title=title, description=description)
+
+
+@_unless_empty
 def threshold_sweep(
     shares: pd.DataFrame,
     marks: Sequence[float],

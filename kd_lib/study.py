@@ -175,10 +175,16 @@ def occluded_outputs(run: store.Run, model: str, epoch: int | None = None) -> np
 
 
 def saliency_maps(run: store.Run, outputs: np.ndarray) -> np.ndarray:
-    """Saliency maps (..., K, H, W) of occluded outputs, with the windows of the run's store."""
-    settings = occlusion_store.open_group(run.occlusion).attrs
+    """Saliency maps (..., K, H, W) of occluded outputs, with the windows of the run's store.
+
+    Of the outputs themselves, unless the run is a `choices.Variant` that explains something else of them.
+    """
+    settings, chosen = occlusion_store.open_group(run.occlusion).attrs, run.parameters
     windows = {"image_size": tuple(settings["image_size"]), "patch": settings["patch"], "stride": settings["stride"]}
-    return occlusion.saliency_maps(outputs, **windows).numpy()
+    output = chosen.get("output", "logits")
+    if output != "logits" and chosen["ensemble_output"] == "probs":
+        outputs = np.log(np.maximum(outputs, np.finfo(np.float32).tiny))  # logits of the same probabilities
+    return occlusion.saliency_maps(outputs, output=output, **windows).numpy()
 
 
 def maps(run: store.Run, model: str, epoch: int | None = None) -> np.ndarray:

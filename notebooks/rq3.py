@@ -21,11 +21,28 @@
 run: str = "runs/quick"  # folder of the run
 threshold: float | None = None  # T_c in [-1, 1]; None takes the one of threshold_determination
 example: int = 0  # probe image whose maps are compared one with another
+choices: list = ["output=probs", "output=log-probs"]  # what to choose otherwise, one or more parameter=value each
+view_share: float = 0.5  # multiview: a view is used if it matters this share of what the one that matters most does
+device: str = "auto"  # auto | cpu | cuda
+executor: str = ""  # empty (this process) | local:N (worker processes) | a Dask scheduler's address (tcp://…)
 
 # %% tags=["hide-input"]
 import pandas as pd
 
-from kd_lib import beyond, charts, closeness, gaps, parameters, references, rivals, statistics, store, study, transfer
+from kd_lib import (
+    beyond,
+    charts,
+    closeness,
+    gaps,
+    parameters,
+    references,
+    rivals,
+    sensitivity,
+    statistics,
+    store,
+    study,
+    transfer,
+)
 from kd_lib.threshold import PUBLISHED
 
 parameters.check(globals())
@@ -285,6 +302,40 @@ charts.consensus(
 # as accurate as its teacher need not have its reasons, and gains accuracy and agreement. Here students are trained on
 # outputs alone and explanations are only looked at: the table at equal outputs says how much of the ensemble's
 # explanations comes along uncalled for.
+
+# %% [markdown]
+# ## Would other choices give other answers?
+#
+# Somebody chose the size of the patch, what takes the place of hidden pixels, what of a network's output the maps
+# explain, and how the networks were trained. Here the numbers that make up the answers are computed again with one of
+# these chosen otherwise, each time with a threshold determined anew by the same rule. Maps of probabilities or of their
+# logarithm come from the outputs that are stored. Another patch, stride or baseline takes explaining all networks
+# again, and another optimiser, temperature or share of single-view images takes training them again: the profile `full`
+# does both (`make report PROFILE=full`). The baseline `mean` is each image's own mean colour, `blur` the image itself
+# out of focus {cite}`fong2017interpretable`. Intervals are 95 % bootstraps over images; a star marks those that exclude
+# this run's value.
+
+# %%
+options = {"threshold": threshold, "view_share": view_share, "device": device, "executor": executor}
+under_choices = sensitivity.compare(place, choices, **options)
+place.write_csv(under_choices, "choices")
+beside = sensitivity.beside_default(under_choices)
+sensitivity.table(beside)
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-choices", "caption": "Every headline under every choice, with 95 % intervals from a bootstrap over images. The line is the value under this run's own choices; orange: the interval excludes it."}}
+charts.by_choice(
+    beside,
+    title="Do the headlines depend on choices?",
+    description="One panel a headline: its value and interval under every choice, and a line at this run's value.",
+)
+
+# %% [markdown]
+# Which answers survive? A headline that is a difference answers by its sign, which is known where the interval excludes
+# 0. It survives a choice under which its sign is known as well, and the same.
+
+# %%
+place.write_csv(sensitivity.verdicts(under_choices), "choices_verdicts")
+print("\n".join(sensitivity.sentences(under_choices)))
 
 # %% tags=["nbval-check-output"]
 closer = means.pivot(index="target", columns="kind", values="mean similarity")

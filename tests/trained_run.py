@@ -1,12 +1,14 @@
 """A run of two components, their student, the controls and a technique, barely trained, with maps and views removed."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 
 from kd_lib import data, explaining, models, occlusion_store, store, study, techniques, training, truth
 
-SETTINGS = {
+REGIME = training.Regime(epochs=1, batch_size=30)
+SETTINGS = asdict(REGIME) | {
     "data_set": "multiview",
     "train_size": 60,
     "test_size": 60,
@@ -17,9 +19,10 @@ SETTINGS = {
     "single_view": 0.2,
     "seed": 0,
     "components": 2,
-    "arch": "resnet10",
-    "epochs": 1,
     "ensemble_output": "logits",
+    "temperature": 4.0,
+    "hard_weight": 0.0,
+    "controls": True,
 }
 NAMES = ["a", "b", "distilled"]
 
@@ -34,14 +37,13 @@ def make(folder: Path) -> store.Run:
     recipes = study.recipes(NAMES[:2], "resnet10", 10, controls=models.CONTROLS, techniques=["mixup"])
     run.record("networks", recipes)
     options = {"run": run, "seed": 0, "verbose": False}
-    regime = training.Regime(epochs=1, batch_size=30)
-    histories = [training.train(name, dataset, regime, **options) for name in NAMES[:2]]
+    histories = [training.train(name, dataset, REGIME, **options) for name in NAMES[:2]]
     half = study.ensemble_of(run, study.halves(run)[0])
     histories += [
-        training.train("distilled", dataset, regime, teacher=study.ensemble(run), **options),
-        training.train(models.SHUFFLED, data.with_shuffled_labels(dataset, seed=0), regime, **options),
-        training.train(models.HALF_TAUGHT, dataset, regime, teacher=half, **options),
-        techniques.train_technique("mixup", dataset, regime, **options),
+        training.train("distilled", dataset, REGIME, teacher=study.ensemble(run), **options),
+        training.train(models.SHUFFLED, data.with_shuffled_labels(dataset, seed=0), REGIME, **options),
+        training.train(models.HALF_TAUGHT, dataset, REGIME, teacher=half, **options),
+        techniques.train_technique("mixup", dataset, REGIME, **options),
     ]
     run.write_csv(pd.concat(histories, ignore_index=True), "history")
     probe, states = dataset.probe, study.states(run, 1)
