@@ -150,7 +150,7 @@ def labelled_pairs(run: store.Run, pairs: pd.DataFrame, *, view_share: float) ->
     if not known(run):
         return None, f"none; {published}"
     if pairs["pearson"].isna().all():
-        return None, f"none, for no two maps can be compared (one network, or maps that are constant or NaN); {published}"
+        return None, f"none, no two maps can be compared (one network, or maps that are constant or NaN); {published}"
     found = pairs.assign(same=same_views(run, pairs, view_share=view_share)).dropna(subset=["pearson", "cosine"])
     return found, "no people; ground truth of the multi-view images (the views used, by intervention)"
 
