@@ -26,7 +26,6 @@ import zarr
 from upath import UPath
 
 from kd_lib import (
-    cluster,
     data,
     explaining,
     files,
@@ -35,6 +34,7 @@ from kd_lib import (
     store,
     study,
     training,
+    trainings,
     truth,
 )
 from kd_lib.models import component_names
@@ -197,12 +197,8 @@ def _train(
     if _leaves_components(choice):
         for name in names:
             _copy(run.checkpoints / name, other.checkpoints / name)
-    options = {"run": other, "seed": settings["seed"], "device": device}
-    images = dataset if client is None else client.submit(study.load_data, other)
-    cluster.each(client, training.train, names, images, _regime(settings), **options)
-    softened = {name: settings[name] for name in ("temperature", "hard_weight")}
-    teacher = study.ensemble(other, device=device)
-    training.train("distilled", dataset, _regime(settings), teacher=teacher, **softened, **options)
+    options = {name: settings[name] for name in ("seed", "temperature", "hard_weight")}
+    trainings.train_all(other, dataset, _regime(settings), client=client, device=device, **options)
 
 
 def _copy(source: Path | UPath, target: Path | UPath) -> None:

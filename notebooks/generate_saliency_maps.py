@@ -26,7 +26,7 @@ every_epoch: int | None = None  # components of which every epoch is explained (
 example: int = 0  # probe image shown in the galleries
 device: str = "auto"  # auto | cpu | cuda
 precision: str = "float32"  # float32 | bfloat16 | auto (bfloat16 where the hardware has it)
-executor: str = ""  # empty (this process) | local:N (worker processes) | a Dask scheduler's address (tcp://…)
+executor: str = "local:2"  # empty (this process) | local:N (worker processes) | a Dask scheduler's address (tcp://…)
 
 # %% tags=["hide-input"]
 import time

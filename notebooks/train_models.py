@@ -47,7 +47,7 @@ techniques: list = []  # also train: plain, label-smoothing, ricap, mixup, cutmi
 seed: int = 0  # of the samples, and of the networks
 device: str = "auto"  # auto | cpu | cuda
 precision: str = "float32"  # float32 | bfloat16
-executor: str = ""  # empty (this process) | local:N (worker processes) | a Dask scheduler's address (tcp://…)
+executor: str = "local:2"  # empty (this process) | local:N (worker processes) | a Dask scheduler's address (tcp://…)
 recompute: bool = False  # train anew, whatever is stored
 
 # %% tags=["hide-input"]
@@ -55,9 +55,9 @@ import time
 
 import pandas as pd
 
-from kd_lib import charts, cluster, data, gaps, given, parameters, store, study, training
-from kd_lib.models import CONTROLS, HALF_TAUGHT, SHUFFLED, component_names
-from kd_lib.techniques import check_techniques, train_technique
+from kd_lib import charts, cluster, data, gaps, given, parameters, store, study, training, trainings
+from kd_lib.models import CONTROLS, component_names
+from kd_lib.techniques import check_techniques
 
 parameters.check(globals())
 
@@ -123,51 +123,29 @@ else:
     recipes = study.recipes(names, arch, len(dataset.class_names), controls=chosen, techniques=techniques)
     place.record("networks", recipes)
 
-# %%
-started = time.perf_counter()
-options = {"run": place, "seed": seed, "device": device, "recompute": recompute}
-with cluster.connect(executor) as client:
-    images = dataset if client is None else client.submit(study.load_data, place)  # each worker loads its own
-    histories = cluster.each(client, training.train, [] if brought else names, images, regime, **options)
-
 # %% [markdown]
 # The distilled network has the same architecture and a fresh seed. Its targets are the ensemble's outputs on the very
 # batch that it sees, augmentation included, softened by the temperature {cite}`hinton2015distilling`; it is never
 # shown a label unless `hard_weight` asks for it.
-
-# %%
-ensemble, softened = study.ensemble(place, device=device), {"temperature": temperature, "hard_weight": hard_weight}
-if not brought:
-    histories.append(training.train("distilled", dataset, regime, teacher=ensemble, **softened, **options))
-
-# %% [markdown]
+#
 # Two more networks are controls, which later chapters compare with: one trained on labels in random order
 # {cite}`adebayo2018sanity`, whose maps cannot show what the classes look like, and a *half-taught* student, distilled
 # from the first half of the components only, so that the other half is an ensemble that it was not taught by.
-
-# %%
-if SHUFFLED in study.controls(place):
-    shuffled = data.with_shuffled_labels(dataset, seed=seed)
-    histories.append(training.train(SHUFFLED, shuffled, regime, **options))
-if HALF_TAUGHT in study.controls(place):
-    half = study.ensemble_of(place, study.halves(place)[0], device=device)
-    histories.append(training.train(HALF_TAUGHT, dataset, regime, teacher=half, **softened, **options))
-
-# %% [markdown]
+#
 # Where `techniques` names some, as the profile `full` does, each trains one more network with the same budget and
 # without the ensemble: plainly on the labels, by one of four ways to change labels or images, or distilled from one
 # component. RQ3 asks which comes closest to the distilled network.
 
 # %%
-if study.techniques(place):
+started = time.perf_counter()
+options = {"temperature": temperature, "hard_weight": hard_weight}
+options |= {"seed": seed, "device": device, "recompute": recompute}
+if brought:
+    history = study.accuracies(place, dataset, device=device)
+else:
     with cluster.connect(executor) as client:
-        here = client is None
-        images = dataset if here else client.submit(study.load_data, place)
-        component = study.network(place, names[0]) if here else client.submit(study.network, place, names[0])
-        options |= {"component": component, **softened}
-        histories += cluster.each(client, train_technique, techniques, images, regime, **options)
+        history = trainings.train_all(place, dataset, regime, client=client, **options)
 place.record("seconds_training", round(time.perf_counter() - started, 1))
-history = pd.concat(histories, ignore_index=True) if histories else study.accuracies(place, dataset, device=device)
 place.write_csv(history, "history")
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-training", "caption": "Loss and accuracy by epoch. The distilled network's loss is its distance to the ensemble (scaled by the squared temperature), so the two kinds of loss are not comparable; mixed images and changed labels raise the loss, too."}}
@@ -185,6 +163,7 @@ charts.training_curves(
 # ResNet18 on CIFAR-10.
 
 # %%
+ensemble = study.ensemble(place, device=device)
 last = history.groupby("model", sort=False)["test_accuracy"].last() * 100
 own, student = last[study.components(place)], last.get(study.distilled(place))
 right, together = gaps.right_answers(place, dataset, device=device), None

@@ -3,9 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
-import pandas as pd
-
-from kd_lib import data, explaining, models, occlusion_store, store, study, techniques, training, truth
+from kd_lib import data, explaining, models, occlusion_store, store, study, training, trainings, truth
 
 REGIME = training.Regime(epochs=1, batch_size=30)
 SETTINGS = asdict(REGIME) | {
@@ -36,16 +34,8 @@ def make(folder: Path) -> store.Run:
     run.record("root", None)
     recipes = study.recipes(NAMES[:2], "resnet10", 10, controls=models.CONTROLS, techniques=["mixup"])
     run.record("networks", recipes)
-    options = {"run": run, "seed": 0, "verbose": False}
-    histories = [training.train(name, dataset, REGIME, **options) for name in NAMES[:2]]
-    half = study.ensemble_of(run, study.halves(run)[0])
-    histories += [
-        training.train("distilled", dataset, REGIME, teacher=study.ensemble(run), **options),
-        training.train(models.SHUFFLED, data.with_shuffled_labels(dataset, seed=0), REGIME, **options),
-        training.train(models.HALF_TAUGHT, dataset, REGIME, teacher=half, **options),
-        techniques.train_technique("mixup", dataset, REGIME, **options),
-    ]
-    run.write_csv(pd.concat(histories, ignore_index=True), "history")
+    history = trainings.train_all(run, dataset, REGIME, seed=0, verbose=False)
+    run.write_csv(history, "history")
     probe, states = dataset.probe, study.states(run, 1)
     occlusion_store.create_or_open(
         run.occlusion,
