@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from kd_lib.models import PLAIN
@@ -45,11 +46,12 @@ def seed_spread(frame: pd.DataFrame) -> pd.Series:
     Returns
     -------
     Series
-        By target, the range over components of the mean similarity to the ensemble of the others; none without any.
+        By target, the range over components of the mean similarity to the ensemble of the others. NaN for fewer than
+        three components: two are each other's ensemble, equally similar.
     """
     alone = frame[frame["kind"] == "leave-one-out"]
     means = alone.groupby(["target", "model"], sort=False)["pearson"].mean()
-    return means.groupby("target", sort=False).agg(lambda own: own.max() - own.min())
+    return means.groupby("target", sort=False).agg(lambda own: own.max() - own.min() if len(own) > 2 else np.nan)
 
 
 def answer(compared: pd.DataFrame, spread: pd.Series) -> list[str]:
@@ -80,9 +82,9 @@ def answer(compared: pd.DataFrame, spread: pd.Series) -> list[str]:
         closest = rows.loc[rows["difference"].abs().idxmin()]
         name = closest["less"]
         sentences.append(
-            f"{target}: {name} comes closest to the distilled network, which is {_distance(closest)} than it. "
-            f"{_against_plain(name, compared[compared['target'] == target])} "
-            f"Components, which differ in their seed alone, lie up to {spread[target]:.3f} apart when left out."
+            f"{target}: {name} comes closest to the distilled network and {_told(closest)} told apart from it, "
+            f"which is {_distance(closest)} than it. {_against_plain(name, compared[compared['target'] == target])} "
+            f"{_seeds(spread[target])}"
         )
     return sentences
 
@@ -95,8 +97,17 @@ def _against_plain(name: str, compared: pd.DataFrame) -> str:
     if rows.empty:
         return "Whether it differs from plain training cannot be told: no plain network was trained."
     row = rows.iloc[0]
-    verdict = "is" if row["p (Holm)"] < SIGNIFICANCE else "is not"
-    return f"From plain training it {verdict} told apart: it is {_distance(row)}."
+    return f"From plain training it {_told(row)} told apart: it is {_distance(row)}."
+
+
+def _told(row: pd.Series) -> str:
+    return "is" if row["p (Holm)"] < SIGNIFICANCE else "is not"
+
+
+def _seeds(spread: float) -> str:
+    if np.isnan(spread):
+        return "What a seed does cannot be told from fewer than three components."
+    return f"Components, which differ in their seed alone, lie up to {spread:.3f} apart when left out."
 
 
 def _distance(row: pd.Series) -> str:

@@ -19,7 +19,7 @@ def frame(**levels):
     return pd.DataFrame(rows).replace({"kind": {"leave_one_out": "leave-one-out"}})
 
 
-EVERY = {"leave_one_out": {"a": 0.50, "b": 0.54}, "distilled": 0.8, "plain": 0.5, "mixup": 0.7, "ricap": 0.3}
+EVERY = {"leave_one_out": {"a": 0.50, "b": 0.54, "c": 0.52}, "distilled": 0.8, "plain": 0.5, "mixup": 0.7, "ricap": 0.3}
 
 
 def test_each_technique_is_compared_with_the_distilled_and_the_plain_network():
@@ -39,6 +39,10 @@ def test_each_technique_is_compared_with_the_distilled_and_the_plain_network():
 
 def test_the_spread_of_seeds_is_the_range_of_the_components_means():
     assert rivals.seed_spread(frame(**EVERY))["on target"] == pytest.approx(0.04, abs=2e-3)
+    two = frame(leave_one_out={"a": 0.5, "b": 0.5})
+    assert rivals.seed_spread(two).isna().all()
+    assert "cannot be told from fewer than three components" in said(("distilled", "plain", 0.1, 0.5), spread=np.nan)
+    assert "and is not told apart from it" in said(("distilled", "plain", 0.1, 0.5))
 
 
 def said(*rows, spread=0.04):
@@ -52,8 +56,9 @@ def said(*rows, spread=0.04):
 def test_the_closest_technique_is_told_apart_from_plain_or_not():
     rows = [("distilled", "plain", 0.3, 0.01), ("distilled", "mixup", 0.1, 0.01), ("distilled", "ricap", 0.5, 0.01)]
     assert said(*rows, ("mixup", "plain", 0.2, 0.01), ("ricap", "plain", -0.2, 0.01)) == (
-        "on target: mixup comes closest to the distilled network, which is 0.100 (0.090 to 0.110) closer to the "
-        "ensemble than it. From plain training it is told apart: it is 0.200 (0.190 to 0.210) closer to the ensemble. "
+        "on target: mixup comes closest to the distilled network and is told apart from it, which is 0.100 "
+        "(0.090 to 0.110) closer to the ensemble than it. From plain training it is told apart: "
+        "it is 0.200 (0.190 to 0.210) closer to the ensemble. "
         "Components, which differ in their seed alone, lie up to 0.040 apart when left out."
     )
     for p in (0.06, np.nan):  # of a single image there is no p-value
