@@ -72,7 +72,9 @@ for row in together.to_dict("records"):
 # ## How fast do maps arrive, and how much do networks differ?
 
 # %%
-curves = pd.concat([learning.curves(arrivals, by=["model", "target"], crossing=c) for c in learning.CROSSINGS])
+curves = pd.concat(
+    [learning.curves(arrivals, by=["model", "target", "on_target"], crossing=c) for c in learning.CROSSINGS]
+)
 bands = learning.over_networks(curves, by=["target", "crossing"])
 place.write_csv(curves[curves["crossing"] == "first"], "rq1_curves")
 place.write_csv(curves[curves["crossing"] == "lasting"], "rq1_curves_lasting")

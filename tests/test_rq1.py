@@ -65,7 +65,7 @@ def test_every_table_of_a_whole_study(read):
     said, place = read(arriving(3, 9, 20, 5), LABELS, settled=settled)
     columns = {
         "crossing_times": ["model", "target", "crossing", "median", "median_low", "share", "low", "high", "censored"],
-        "curves": ["model", "target", "crossing", "epoch", "share", "low", "high", "maps"],
+        "curves": ["model", "target", "on_target", "crossing", "epoch", "share", "low", "high", "maps"],
         "curves_lasting": ["model", "target", "crossing", "epoch", "share"],
         "bands": ["target", "crossing", "epoch", "share", "low", "high", "lowest", "highest", "networks"],
         "curves_by_class": ["model", "class", "target", "on_target", "epoch", "share", "low", "high", "maps"],
