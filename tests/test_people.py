@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from little_run import NAMES, make
 
-from kd_lib import features, people, study, tasks
+from kd_lib import features, people, study, tasks, truth
 from kd_lib.labels import Session
 
 EYES = ("eyes", "tail", "spots")
@@ -64,7 +64,7 @@ def test_the_majority_counts_and_what_is_left_out_is_counted(run, pairs):
     assert (said.ties, said.cannot_tell) == (1, 2)
     text = "3 people, 2 pairs (3 of annotations/pairs - NAME.csv); left out: 1 ties and 2 answers 'cannot tell'"
     assert str(said) == text
-    labelled, source = study.labelled_pairs(run, pairs, view_share=0.5)
+    labelled, source = truth.labelled_pairs(run, pairs, view_share=0.5)
     assert source == text
     rows = pairs.set_index(people.PAIR)["pearson"]
     assert labelled["pearson"].tolist() == [rows[3, 1, "a", "b"], rows[5, 1, "b", "distilled"]]
@@ -125,7 +125,7 @@ def test_ticks_become_the_tables_that_are_read(run):
     assert text == f"image,eyes,tail,spots\n{first},1,1,0\n{second},0,1,0\n"
     text = (run.annotations / "rq2 - class 3.csv").read_text()
     assert text == f"image,model,eyes,tail,spots\n{first},a,1,0,0\n{first},b,0,0,0\n{second},a,0,1,0\n"
-    found, source = study.utilisation(run, NAMES)
+    found, source = truth.utilisation(run, NAMES)
     assert source == "ticked by people"
     assert found["class 3"].loc["a", "eyes"] == 1
     said = people.feature_answers(run, "class 3", EYES)
