@@ -24,9 +24,10 @@ from kd_lib.labels import Session
 PROJECT = Path(__file__).resolve().parent.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 TOKEN = "of-this-test"
-PATIENCE = 180_000  # ms: a kernel imports torch, perhaps on a busy machine
-SECONDS = 120
+SECONDS = 600  # a kernel imports torch, perhaps on a busy machine
+PATIENCE = 1000 * SECONDS
 WHO = "a rule"
+READY = "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.kernelDisplayStatus === 'idle'"
 CELLS = [
     "import os, pathlib\npathlib.Path('kernel.pid').write_text(str(os.getpid()))\nfrom kd_lib import annotation",
     "annotation.annotate_pairs({run!r}, annotator={who!r}, number=40)",
@@ -95,7 +96,12 @@ class Lab:
         cells = [nbformat.v4.new_code_cell(c.format(run=str(run.folder), who=WHO)) for c in CELLS]
         kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "label.ipynb")
-        options = ("--ServerApp.port={port}", f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}")
+        options = (
+            "--expose-app-in-browser",
+            "--ServerApp.port={port}",
+            f"--IdentityProvider.token={TOKEN}",
+            f"--ServerApp.root_dir={folder}",
+        )
         ready = f"/api/status?token={TOKEN}"
         address = serve("jupyterlab", "--allow-root", *options, ready=ready, cwd=folder)
         self.page = browser.new_page(viewport={"width": 1280, "height": 800})
@@ -103,12 +109,21 @@ class Lab:
         self.page.goto(f"{address}/lab/tree/label.ipynb?token={TOKEN}")
 
     def run(self, *cells):
+        """Run cells, and wait for the annotator's page that the last one shows."""
+        self.page.wait_for_function(READY)  # a notebook is there before its kernel, and drops what is run till then
+        self.page.locator(".kd").evaluate_all("old => old.forEach((page) => page.classList.add('before'))")
         for number in cells:
             editor = self.page.locator(".jp-Notebook .jp-CodeCell").nth(number)
             editor.locator(".cm-content").click()
             self.page.keyboard.press("Control+Enter")
-        here = self.page.locator(".jp-Notebook .jp-CodeCell").nth(cells[-1])
-        return Widget(self.page, here)
+        return self.shown(cells[-1])
+
+    def shown(self, cell):
+        return Widget(self.page, self.page.locator(".jp-Notebook .jp-CodeCell").nth(cell))
+
+    def save(self):
+        self.page.keyboard.press("Control+s")
+        self.page.locator(".jp-mod-current.jp-mod-dirty").wait_for(state="detached")
 
     def kill_kernel(self):
         os.kill(int((self.folder / "kernel.pid").read_text()), signal.SIGKILL)
@@ -121,7 +136,7 @@ class Widget:
     """The annotator's page, in a cell or alone."""
 
     def __init__(self, page, place):
-        self.page, self.root = page, place.locator(".kd")
+        self.page, self.root = page, place.locator(".kd:not(.before)")
         self.root.locator("header").wait_for()
 
     def text(self, part):
@@ -197,11 +212,15 @@ def test_pairs_by_keyboard_and_mouse_through_a_reload_and_a_killed_kernel(lab, r
     here.click("S Skip for now")
     expect("", skip=True)
 
+    lab.save()  # so that the kernel shows the page again, before any cell is run
     lab.page.reload()
+    here = lab.shown(1)
+    here.click("1 Same features")
+    expect("1")
     here = lab.run(1)
-    assert here.text(".kd-status") == "Going on after 16 answers."
+    assert here.text(".kd-status") == "Going on after 17 answers."
     here.focus()
-    for n in range(4):
+    for n in range(3):
         here.press("21"[n % 2])
         expect("21"[n % 2])
     lab.kill_kernel()
@@ -234,7 +253,7 @@ def test_pairs_by_keyboard_and_mouse_through_a_reload_and_a_killed_kernel(lab, r
 
 
 def test_features_with_notes_and_keys_that_the_notebook_would_take_for_commands(lab, run):
-    here = lab.run(2)
+    here = lab.run(0, 2)
     here.focus()
     for key in "xdd":  # cut the cell, delete the cell
         lab.page.keyboard.press(key)
