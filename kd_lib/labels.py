@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kd_lib.files import is_remote, no_space, read_bytes
+from kd_lib.files import is_remote, read_bytes
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -146,7 +146,7 @@ class Log:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise no_space(error, self.path, len(line)) from error
+            raise _refused(error, self.path) from error
         return row
 
     def _start(self) -> bytes:
@@ -366,6 +366,17 @@ def tidy(note: str) -> str:
     while note.endswith(TORN):
         note = note.removesuffix(TORN).strip()
     return note
+
+
+def _refused(error: OSError, path: Path) -> OSError:
+    """`error`, or for what a person can mend, one that says how."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OSError(error.errno, f"no space left to write {path}: free some, then answer again")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return OSError(
+            error.errno, f"no permission to write {path}: make it and its folder writable, then answer again"
+        )
+    return error
 
 
 def _cells(line: str, separator: str) -> list[str]:

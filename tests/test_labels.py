@@ -281,6 +281,18 @@ def test_a_disk_that_says_no_after_the_row_arrived_gets_it_only_once(path, monke
     assert now.answers == session(path).answers == {ITEMS[0]: "same"}
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_read_only_folder_is_said_and_how_to_mend_it(path, monkeypatch, number):
+    def closed(*_):
+        raise OSError(number, os.strerror(number), str(path))
+
+    now = session(path)
+    monkeypatch.setattr(labels.os, "open", closed)
+    with pytest.raises(OSError, match="no permission to write .*pairs - a rule.csv: make it and its folder writable"):
+        now.answer(ITEMS[0], "same")
+    assert now.current == ITEMS[0]
+
+
 def test_a_folder_that_cannot_be_written_is_said(tmp_path):
     now = session(tmp_path / "annotations" / "pairs - a rule.csv")
     (tmp_path / "annotations").write_text("a file")
