@@ -6,7 +6,7 @@ appears (`labels`). What people said is read back by `labels`.
 
 import html
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import parse_qs
 
 import ipywidgets
@@ -161,19 +161,23 @@ def annotate_features(
         return _picture(show(next(item for item in items if tasks.feature_of(item)[1])))
     sessions.append(Session(items, people.feature_log(run, class_name, annotator, listed)))
 
-    def written(item: str | None, action: str) -> None:
-        image = tasks.feature_of(item)[0] if item else None
-        names_of = [tasks.visible_item(image), *(tasks.shown_item(image, name) for name in names)] if item else []
-        if action != "answer" or all(name in sessions[0].answers for name in names_of):
-            people.write_tables(run, class_name, listed)
+    def tables() -> None:
+        people.write_tables(run, class_name, listed)
 
-    written(None, "start")
+    def after(item: str | None, action: str) -> Callable[[], None] | None:
+        if action == "answer" and item:  # due once all that is asked about an image is answered
+            image = tasks.feature_of(item)[0]
+            asked = [tasks.visible_item(image), *(tasks.shown_item(image, name) for name in names)]
+            return tables if all(name in sessions[0].answers for name in asked) else None
+        return tables if action in ("undo", "reload") else None
+
+    tables()
     task = Task(
         f"Features: {class_name}",
         sessions[0],
         show,
         _picture,
-        written=written,
+        after=after,
         text_of=tasks.ticks,
         value_of=lambda text: list(tasks.ticked(text)),
     )

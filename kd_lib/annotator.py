@@ -3,6 +3,7 @@
 It runs in JupyterLab, Notebook 7, VS Code and voila. What it looks like is in `annotator.js` and `annotator.css`.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +14,22 @@ from IPython.display import HTML
 
 from kd_lib.labels import Conflict, Session
 
+LATE = "Not counted: the answer before had arrived after all, and is saved. Undo takes it back."
 DONE = {"answer": "Saved.", "skip": "Skipped; it comes back at the end.", "undo": "Taken back.", "note": "Note saved."}
 
 
 @dataclass(frozen=True)
 class Task:
-    """What the widget needs to know of a task: `show(item)` gives the parts of a page, `written` is told of answers."""
+    """What the widget needs to know of a task: `show(item)` gives the parts of a page.
+
+    `after(item, action)` gives what is to be done once an action is saved, in a thread, if anything.
+    """
 
     title: str
     session: Session
     show: Callable[[str], dict]
     picture: Callable[[dict], HTML]  # a page as a plain picture
-    written: Callable[[str | None, str], None] = lambda item, action: None
+    after: Callable[[str | None, str], Callable[[], None] | None] = lambda item, action: None
     text_of: Callable[[object], str] = str  # from what the browser sends to what is written
     value_of: Callable[[str], object] = str  # and back
 
@@ -43,6 +48,7 @@ class Annotator(anywidget.AnyWidget):
 
     def __init__(self, task: Task):
         self._task, self._serial, self._before = task, 0, None
+        self._due, self._worker = None, None
         super().__init__(page=self._page_of(reply="", message=self._greeting()))
         self.on_msg(self._received)
 
@@ -79,17 +85,32 @@ class Annotator(anywidget.AnyWidget):
                 flags["message"] = f"Read again: {self._task.session.done} answers."
             else:
                 current = content["serial"] == self._serial  # else a second click, on a page that has gone
-                flags["message"] = DONE[action] if current and self._act(item, content) else ""
+                flags["message"] = LATE if not current else DONE[action] if self._act(item, content) else ""
         except (ValueError, OSError) as error:
-            flags = {"message": f"Not saved: {error}", "wrong": True, "conflict": isinstance(error, Conflict)}
+            flags = {"message": f"Not saved: {_text(error)}", "wrong": True, "conflict": isinstance(error, Conflict)}
         self.page = self._page_of(reply=content["id"], **flags)
-        if action == "note" or flags.get("wrong"):
-            return
-        try:  # now that the next page has gone out: nobody waits for it
-            self._task.written(item, action)
-        except (ValueError, OSError) as error:
-            message = f"The answer is saved, but not the tables: {error}"
-            self.page = self._page_of(reply=content["id"], message=message, wrong=True)
+        if not flags.get("wrong") and (work := self._task.after(item, action)):
+            self._soon(work)
+
+    def _soon(self, work: Callable[[], None]) -> None:
+        """Do what takes long in a thread, so that the next answer need not wait; of what is due, only the last."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # no kernel, hence nobody who waits
+            return self._tell(_trouble(work))
+        self._due = work
+        self._worker = self._worker or loop.create_task(self._work())
+
+    async def _work(self) -> None:
+        while work := self._due:
+            self._due = None
+            self._tell(await asyncio.to_thread(_trouble, work))
+        self._worker = None
+
+    def _tell(self, trouble: str) -> None:
+        if trouble:
+            message = f"The answer is saved, but not the tables: {trouble}"
+            self.page = self._page_of(reply=self.page["reply"], message=message, wrong=True)
 
     def _act(self, item: str | None, content: dict) -> bool:
         session, action, note = self._task.session, content["action"], content["note"]
@@ -118,3 +139,17 @@ class Annotator(anywidget.AnyWidget):
             return None
         first = self._task.session.current or next(iter(self._task.session.items))
         return {**bundle[0], "text/html": self._task.picture(self._task.show(first)).data}, bundle[1]
+
+
+def _trouble(work: Callable[[], None]) -> str:
+    try:
+        work()
+    except (ValueError, OSError) as error:
+        return _text(error)
+    return ""
+
+
+def _text(error: Exception) -> str:
+    """Say what went wrong, without the number that the system has for it."""
+    words = getattr(error, "strerror", None)
+    return f"{words}: {error.filename}" if words and error.filename else words or str(error)

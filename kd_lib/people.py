@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import pandas as pd
 from upath import UPath
@@ -16,6 +17,7 @@ from kd_lib.tasks import CANNOT_TELL, SAME
 
 PAIR = ["image", "target", "model_a", "model_b"]
 OURS = ".tables.json"  # which bytes of the tables this program wrote: others are somebody's
+WRITING = Lock()  # two pages of one kernel may have the same tables due
 
 
 @dataclass(frozen=True)
@@ -229,6 +231,11 @@ def write_tables(run: Run, class_name: str, names: Sequence[str]) -> None:
     ValueError
         If a table holds something else about a map or an image than the annotators say: it is not overwritten.
     """
+    with WRITING:
+        _write_tables(run, class_name, names)
+
+
+def _write_tables(run: Run, class_name: str, names: Sequence[str]) -> None:
     sessions = _feature_sessions(run, class_name, names)
     mentioned = {item for session in sessions for item in session.mentioned}
     if not mentioned:
