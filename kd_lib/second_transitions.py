@@ -17,7 +17,7 @@ from kd_lib.statistics import PERMUTATIONS, RESAMPLES, holm
 
 CLASS, NETWORK, NONE, CANNOT_TELL = "class", "net", "none", "cannot tell"
 LEVEL = 0.05
-COLUMNS = ["class", "networks", "shown", "low", "high", "p", "p (Holm)", "verdict"]
+COLUMNS = ["class", "networks", "shown", "share", "low", "high", "p", "p (Holm)", "verdict"]
 
 
 def shown(second: pd.DataFrame) -> pd.DataFrame:
@@ -50,9 +50,10 @@ def by_class(second: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a class: class; networks (that could show one); shown (how many do); low and high, the exact 95 % interval
-        (Clopper and Pearson) of the share of networks that do; p, the probability that as many networks or more would
-        if each showed it for as many classes as it does, but for any of them; p after Holm's correction; verdict.
+        A row a class: class; networks (that could show one); shown (how many do); share, low and high: the share of
+        networks that do, and its exact 95 % interval (Clopper and Pearson); p, the probability that as many networks or
+        more would if each showed it for as many classes as it does, but for any of them; p after Holm's correction;
+        verdict.
 
     Notes
     -----
@@ -64,12 +65,12 @@ def by_class(second: pd.DataFrame) -> pd.DataFrame:
     networks, rows = len(table), []
     for name in dict.fromkeys(second["class"]):
         if networks == 0:
-            rows.append((name, 0, 0, 0.0, 1.0, np.nan))
+            rows.append((name, 0, 0, np.nan, 0.0, 1.0, np.nan))
             continue
         count = int(table[name].sum())
         low, high = proportion_confint(count, networks, method="beta")
         chance = reduce(np.convolve, [[1 - rate, rate] for rate in table.to_numpy().mean(1)], np.ones(1))
-        rows.append((name, networks, count, low, high, min(1.0, float(chance[count:].sum()))))
+        rows.append((name, networks, count, count / networks, low, high, min(1.0, float(chance[count:].sum()))))
     found = pd.DataFrame(rows, columns=COLUMNS[:-2])
     found["p (Holm)"] = holm(found["p"]) if len(found) else []
     minority = found["high"] < 0.5

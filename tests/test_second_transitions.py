@@ -30,6 +30,7 @@ def test_a_property_of_the_class():
     found = by_class(frame(OF_THE_CLASS)).set_index("class")
     assert found["verdict"].tolist() == ["class"] * 3 + ["none"] * 7
     assert found["shown"].tolist() == [10] * 3 + [0] * 7
+    assert found["share"].tolist() == [1] * 3 + [0] * 7
     assert found.loc["class 0", "p"] == pytest.approx(0.3**10)
     peer = binomtest(10, 10).proportion_ci(method="exact")
     assert tuple(found.loc["class 0", ["low", "high"]]) == pytest.approx((peer.low, peer.high))
