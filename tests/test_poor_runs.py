@@ -1,15 +1,17 @@
 """Runs that lack something: each answer says what it cannot do, and the rest is still given."""
 
+import itertools
 import json
 import shutil
 
 import jupytext
 import numpy as np
 import pytest
+from PIL import Image
 from trained_run import make
 
 from kd_lib import occlusion_store, store
-from tests.test_notebooks import PROJECT
+from tests.test_notebooks import PROJECT, STUDY
 
 ANSWERS = ["threshold_determination", "rq1", "rq2", "rq3"]
 
@@ -25,16 +27,16 @@ def run(whole, tmp_path):
     return store.Run(shutil.copytree(whole.folder, tmp_path / "run"))
 
 
-def answer(run, capsys):
-    """Execute the cells of the notebooks that answer, here and one after the other; what they print."""
-    printed = {}
-    for name in ANSWERS:
+def answer(run, capsys, notebooks=ANSWERS, **parameters):
+    """Execute the cells of notebooks, by default those that answer, here and one after the other; what they print."""
+    printed, parameters = {}, parameters | {"run": str(run.folder)}
+    for name in notebooks:
         scope = {"display": lambda *outputs: None}
         for cell in jupytext.read(PROJECT / "notebooks" / f"{name}.py").cells:
             if cell.cell_type == "code":
                 exec(compile(cell.source, f"{name}.py", "exec"), scope)
                 if "parameters" in cell.metadata.get("tags", []):
-                    scope |= {"run": str(run.folder)}
+                    scope |= {key: value for key, value in parameters.items() if key in scope}
         printed[name] = capsys.readouterr().out
     return printed
 
@@ -97,3 +99,17 @@ def test_constant_maps(run, models, capsys):
 def test_logits_that_are_no_numbers(run, models, capsys):
     rewrite(run, lambda logits: np.full_like(logits, np.nan), models)
     answer(run, capsys)
+
+
+def test_pictures_that_nobody_labelled(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for split, name in itertools.product(("train", "test"), ("this", "that")):
+        (tmp_path / split / name).mkdir(parents=True)
+        for number in range(7):
+            picture = Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
+            picture.save(tmp_path / split / name / f"{number}.png")
+    images = {"data_set": "imagefolder", "root": str(tmp_path), "train_size": 0, "test_size": 0, "probe_per_class": 3}
+    regime = {"components": 2, "epochs": 2, "batch_size": 5, "executor": ""}
+    printed = answer(store.Run(tmp_path / "run"), capsys, STUDY, patch=16, stride=8, **images, **regime)
+    assert "the published T_c = 0.53 is used" in printed["threshold_determination"]
+    assert "on target: the distilled network is closer" in printed["rq3"]
