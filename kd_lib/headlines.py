@@ -17,6 +17,7 @@ from kd_lib.statistics import Interval, bootstrap_weights, cluster_of, interval
 
 COLUMNS = ("question", "headline", "value", "low", "high")
 ON, OFF = "on target", "off target"
+T_C = "T_c"
 Row = tuple[str, str, Interval]
 
 
@@ -73,10 +74,10 @@ def of_maps(run: store.Run, t_c: Interval) -> pd.DataFrame:
     DataFrame
         Columns question, headline, value, low, high (95 % bootstrap over images). T_c itself; of RQ1, the share of maps
         that have arrived half-way through training; of RQ2, the share of pairs of maps above T_c; of RQ3, the shares
-        above T_c and the mean similarity to the ensemble. What a run cannot say (without epochs, with one network,
-        without an ensemble) has no row.
+        above T_c, and how much more the distilled network has of share and of mean similarity than leave-one-out. What
+        a run cannot say (without epochs, with one network, without an ensemble) has no row.
     """
-    rows: list[Row] = [("threshold", "T_c", t_c)]
+    rows: list[Row] = [("threshold", T_C, t_c)]
     labels, names = study.labels(run), study.compared(run)
     if models := study.explained_at_every_epoch(run):
         arrived = pd.concat([_arrived(study.similarity_to_final(run, m), labels, t_c.estimate) for m in models])
@@ -84,12 +85,14 @@ def of_maps(run: store.Run, t_c: Interval) -> pd.DataFrame:
     if len(names) > 1:
         pairs = features.pairs_of_components([study.maps(run, name) for name in names], labels, models=names)
         rows += shares("RQ2", "two components alike", _above(study.named(pairs, run), t_c))
-    frame = study.to_ensemble(run)
+    frame = _above(study.to_ensemble(run), t_c)
     for kind in ("leave-one-out", "distilled"):
-        rows += shares("RQ3", f"{kind} like the ensemble", _above(frame[frame["kind"] == kind], t_c))
-    for gain in transfer.gain(frame, opponents=["leave-one-out"]).to_dict("records"):
-        name = f"similarity, distilled less leave-one-out, {gain['target']}"
-        rows.append(("RQ3", name, Interval(gain["difference"], gain["low"], gain["high"])))
+        rows += shares("RQ3", f"{kind} like the ensemble", frame[frame["kind"] == kind])[:2]
+    for what, column in (("like the ensemble", "above"), ("similarity", "pearson")):
+        gains = transfer.gain(frame, opponents=["leave-one-out"], similarity=column).set_index("target")
+        for target, gain in gains.reindex([ON, OFF]).dropna(subset="difference").iterrows():
+            numbers = Interval(gain["difference"], gain["low"], gain["high"])
+            rows.append(("RQ3", f"{what}, distilled less leave-one-out, {target}", numbers))
     return _frame(rows)
 
 
@@ -209,7 +212,7 @@ def _arrived(similarity: np.ndarray, labels: np.ndarray, t_c: float) -> pd.DataF
 
 
 def _above(frame: pd.DataFrame, t_c: Interval) -> pd.DataFrame:
-    return frame.assign(above=frame["pearson"] >= t_c.estimate)
+    return frame.assign(above=(frame["pearson"] >= t_c.estimate).astype(float))
 
 
 def _frame(rows: Iterable[Row]) -> pd.DataFrame:

@@ -149,9 +149,17 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def sentences(frame: pd.DataFrame) -> list[str]:
-    """Say in words what `verdicts` found, a sentence a headline."""
-    said = []
-    for (question, headline), rows in verdicts(frame).groupby(["question", "headline"], sort=False):
+    """Say in words what `verdicts` found, a sentence a headline, after a word on choices without a T_c of their own."""
+    t_c = frame[frame["headline"] == headlines.T_C]
+    without = t_c[t_c["low"].isna()]
+    said, found = [], verdicts(frame)
+    if len(without) < len(t_c):
+        said += [
+            f"{row.choice}: no labels fix a threshold for its maps, so the published {row.value:.2f} counts; its "
+            "shares above T_c are not comparable with the others, its similarities are."
+            for row in without.itertuples()
+        ]
+    for (question, headline), rows in found.groupby(["question", "headline"], sort=False):
         sign, what = rows["sign"].iloc[0], f"{question}, {headline}"
         if sign == 0:
             said.append(f"{what}: this run's own choices give no answer (the interval holds 0).")
@@ -163,7 +171,9 @@ def sentences(frame: pd.DataFrame) -> list[str]:
         else:
             which = "; ".join(f"{row.choice}: {row.verdict}, {_text(row)}" for row in lost.itertuples())
             said.append(f"{what}: {side}, but not under {len(lost)} of {len(rows)} other choices ({which}).")
-    return said or ["No headline is a difference that several choices have: nothing can survive or fail."]
+    if found.empty:
+        said.append("No headline is a difference that several choices have: nothing can survive or fail.")
+    return said
 
 
 def _text(row) -> str:

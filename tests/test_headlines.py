@@ -67,12 +67,16 @@ def test_what_maps_say_is_what_the_notebooks_say(run, of_maps):
 
 
 def test_a_difference_is_that_of_its_parts(of_maps):
-    for what in ("arrived half-way", "two components alike", "leave-one-out like the ensemble"):
+    for what in ("arrived half-way", "two components alike"):
         parts = [of_maps.loc[f"{what}, {target}", "value"] for target in (headlines.ON, headlines.OFF)]
         assert of_maps.loc[f"{what}, on less off target", "value"] == pytest.approx(parts[0] - parts[1])
-    assert {name for name in of_maps.index if headlines.is_difference(name)} == {
-        name for name in of_maps.index if "less" in name
-    }
+    for target in (headlines.ON, headlines.OFF):
+        student, opponent = (
+            of_maps.loc[f"{k} like the ensemble, {target}", "value"] for k in ("distilled", "leave-one-out")
+        )
+        gain = of_maps.loc[f"like the ensemble, distilled less leave-one-out, {target}", "value"]
+        assert gain == pytest.approx(student - opponent)
+    assert sum(map(headlines.is_difference, of_maps.index)) == 6
 
 
 def test_what_networks_can_do_is_what_their_answers_say(run):

@@ -54,6 +54,15 @@ def test_sentences_say_what_survives_and_what_does_not():
     assert "nothing can survive or fail" in said
 
 
+def test_a_choice_without_a_threshold_of_its_own_is_named():
+    own = frame(own=(0.8, 0.7, 0.9), probs=(0.53, np.nan, np.nan)).assign(headline=headlines.T_C)
+    assert sensitivity.sentences(own)[0].startswith(
+        "probs: no labels fix a threshold for its maps, so the published 0.53"
+    )
+    given = own.assign(low=np.nan, high=np.nan)  # T_c as a parameter
+    assert not any("published" in sentence for sentence in sensitivity.sentences(given))
+
+
 def test_a_star_marks_an_interval_without_the_runs_own_value():
     beside = sensitivity.beside_default(frame(own=(0.2, 0.1, 0.3), near=(0.3, 0.2, 0.4), far=(0.5, 0.4, 0.6)))
     assert beside["default"].tolist() == [0.2] * 3
