@@ -82,11 +82,14 @@ def local_workers(count: int, *, threads: int | None = None) -> Iterator["Client
     ------
     distributed.Client
     """
+    import dask
     from distributed import Client, LocalCluster
 
     threads = str(threads or max(1, (os.cpu_count() or 1) // count))
     env = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    # Dask's profiler looks at what runs a hundred times a second, and waits for Python's lock each time.
     with (
+        dask.config.set({"distributed.worker.profile.enabled": False}),
         LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address="127.0.0.1:0", env=env) as cluster,
         Client(cluster) as client,
     ):
