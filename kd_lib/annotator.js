@@ -14,7 +14,8 @@ function element(tag, attributes = {}, ...children) {
 }
 
 function canvas({ pixels, width, height, text }) {
-  const node = element("canvas", { width, height, role: "img", "aria-label": text });
+  const spoken = text ? { role: "img", "aria-label": text } : { "aria-hidden": "true" };
+  const node = element("canvas", { width, height, ...spoken });
   const bytes = new Uint8ClampedArray(pixels.buffer, pixels.byteOffset, pixels.byteLength);
   node.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(bytes), width, height), 0, 0);
   return node;

@@ -85,7 +85,10 @@ def serve(tmp_path_factory):
     yield start
     for process in started:
         process.terminate()
-        process.wait()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 class Lab:
@@ -196,6 +199,8 @@ def test_pairs_by_keyboard_and_mouse_through_a_reload_and_a_killed_kernel(lab, r
 
     assert here.root.bounding_box()["height"] < 640  # of 800, which JupyterLab shares: no scrolling
     assert [c.bounding_box()["width"] >= 192 for c in here.root.locator("canvas").all()] == [True] * 5
+    assert here.root.locator("canvas:not([aria-label]):not([aria-hidden])").count() == 0  # a screen reader names all
+    assert here.root.locator("canvas").first.evaluate("c => getComputedStyle(c).imageRendering") == "pixelated"
     here.focus()
     for n in range(12):
         here.press("123"[n % 3])
@@ -303,6 +308,7 @@ def test_voila_serves_the_annotators_notebook_alone(browser, serve, run):
 
     begin("b rule")
     here = Widget(page, page.locator("body"))
+    assert page.evaluate("document.scrollingElement.scrollHeight") <= 800
     here.focus()
     here.press("1", "2", "s", "1")
     begin("b rule")
