@@ -113,7 +113,7 @@ def share_of_peak(model: nn.Module, images: Tensor, frame: pd.DataFrame, classes
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         model(images[:1])
     nominal = counter.get_total_flops() / 2
-    available, fusion.available = fusion.available, lambda device: False  # fused products are not counted
+    available, fusion.available = fusion.available, lambda *_: False  # fused products are not counted
     try:
         with FlopCounterMode(display=False) as counter:
             engine(model, images)

@@ -209,10 +209,10 @@ def _copy(source: Path | UPath, target: Path | UPath) -> None:
 
 
 def _explain(chosen: store.Run, run: store.Run, choice: Choice, dataset: data.Dataset, *, device: str, client) -> None:
-    """Fill the store of a choice, as `generate_saliency_maps` does, for the networks that the study is about."""
+    """Fill the store of a choice, as `generate_saliency_maps` does, for the networks that the answers are about."""
     kept, probe = occlusion_store.open_group(run.occlusion).attrs, dataset.probe
     at_every_epoch = study.explained_at_every_epoch(run)
-    finals = [(name, chosen.last_epoch(name)) for name in study.networks(chosen)]
+    finals = [(name, chosen.last_epoch(name)) for name in [*study.networks(chosen), *study.techniques(chosen)]]
     states = [(name, e) for name, last in finals for e in (chosen.epochs(name) if name in at_every_epoch else [last])]
     group = occlusion_store.create_or_open(
         chosen.occlusion,

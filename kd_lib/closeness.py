@@ -110,9 +110,10 @@ def to_ensemble(run: store.Run, similarity: pd.DataFrame, own_features: Mapping[
     for kind, name in pairs:
         teachers = [member for member in members if kind != "leave-one-out" or member != name]
         reference = outputs.together([clean[n] for n in teachers], output=run.parameters["ensemble_output"])
-        frame = outputs.by_image(reference, clean[name], true).assign(kind=kind, model=name)
-        known = grams.keys() >= {name, *teachers}
-        aligned = outputs.cka_by_image(grams[name], sum(grams[n] for n in teachers)) if known else np.nan
+        own = study.distilled(run) if kind == "distilled" else name  # whose model is called so, whatever its name
+        frame = outputs.by_image(reference, clean[own], true).assign(kind=kind, model=name)
+        known = grams.keys() >= {own, *teachers}
+        aligned = outputs.cka_by_image(grams[own], sum(grams[n] for n in teachers)) if known else np.nan
         frames.append(frame.assign(**{outputs.CKA: aligned}))
     if not frames:
         return pd.DataFrame(columns=list(COLUMNS))

@@ -27,12 +27,16 @@ _SUMS = (operator.add, torch.add)
 _OPERATIONS = ("_convolution_pointwise", "_linear_pointwise", "_reorder_convolution_weight", "_reorder_linear_weight")
 
 
-def available(device: torch.device) -> bool:
-    """Whether oneDNN does the products of this device, with the operations that are needed."""
+def available(device: torch.device, precision: str = "float32") -> bool:
+    """Whether oneDNN does the products of this device, with the operations that are needed.
+
+    Weights in bfloat16 can be packed only where the processor has instructions for them (AVX-512 or the like).
+    """
     return (
         device.type == "cpu"
         and torch.backends.mkldnn.is_available()
         and all(hasattr(torch.ops.mkldnn, name) for name in _OPERATIONS)
+        and (precision != "bfloat16" or torch.ops.mkldnn._is_mkldnn_bf16_supported())
     )
 
 

@@ -305,7 +305,7 @@ def _engine(
     boxes = plan(traced, *where)
     if precision == "bfloat16":
         rewrite.products_in_bfloat16(traced)
-    if fusion.available(images.device):
+    if fusion.available(images.device, precision):
         fusion.fuse_pointwise(traced, batch_size=batch_size, keep=boxes)
     rewrite.free_when_dropped(traced)
     fast = Incremental(traced, boxes, *where)

@@ -55,7 +55,7 @@ def compare(
         See `read`.
     """
     choices = read(names, run)
-    rule = _rule(run) | {"view_share": view_share, "seed": seed}
+    rule = {"view_share": view_share, "seed": seed} | (_rule(run) if threshold is None else {})
     frames = [headlines.of_maps(run, _own_threshold(run) if threshold is None else _given(threshold))]
     if any(choice.training for choice in choices):
         frames.append(headlines.of_networks(run, study.load_data(run), device=device))

@@ -89,6 +89,9 @@ def test_the_model_itself_is_left_alone():
     assert type(model.conv1) is nn.Conv2d
 
 
+@pytest.mark.skipif(
+    not fusion.available(torch.device("cpu"), "bfloat16"), reason="this processor has no instructions for bfloat16"
+)
 def test_in_bfloat16_the_last_layer_is_exact():
     torch.manual_seed(0)
     model, images = Twists().eval(), torch.randn(3, 2, 12, 14)

@@ -1,5 +1,6 @@
 """A run in an object store: moto's S3 server, spoken to over HTTP, holds what a folder would, byte for byte."""
 
+import io
 import os
 import pickle
 import sys
@@ -12,7 +13,7 @@ import s3fs
 from moto.server import ThreadedMotoServer
 from torch import nn
 
-from kd_lib import data, files, occlusion_store, store, study, training
+from kd_lib import data, files, occlusion_store, store, training, truth
 from kd_lib.store import Run
 from tests import stores
 from tests.stores import STATES
@@ -58,8 +59,10 @@ def test_parameters_and_tables_come_back(run):
         run.read_csv("accuracy", made_by="rq1")
     run.write_csv(frame, "accuracy")
     pd.testing.assert_frame_equal(elsewhere.read_csv("accuracy"), frame)
-    study.save_view_logits(run, {"a": np.arange(3)})
-    assert study.read_view_logits(elsewhere)["a"].tolist() == [0, 1, 2]
+    dataset = data.load("multiview", train_size=40, test_size=30, probe_per_class=1)
+    truth.save_view_logits(run, dataset, [("a", 1)], lambda *_: nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10)))
+    kept = np.load(io.BytesIO(files.read_bytes(elsewhere.results / "view_logits.npz")), allow_pickle=False)
+    assert kept["a/1"].shape == (len(kept["row"]), 10)
     assert files.names_in(run.folder) == ["results/accuracy.csv", "results/view_logits.npz", "run.json"]
     assert pickle.loads(pickle.dumps(run)).entry("seconds") == 1.5  # as workers get it
 
