@@ -58,7 +58,8 @@ def test_what_maps_say_is_what_the_notebooks_say(run, of_maps):
     pairs = features.pairs_of_components([study.maps(run, n) for n in names], labels, models=names)
     for row in transfer.shares(study.named(pairs, run), T_C.estimate, by="target").itertuples():
         assert of_maps.loc[f"two components alike, {row.target}", "value"] == pytest.approx(row.share)
-    curves = learning.curves(study.similarity_to_final(run, "a"), labels, T_C.estimate, model="a")
+    arrivals = learning.arrivals({"a": study.similarity_to_final(run, "a")}, labels, T_C.estimate)
+    curves = learning.curves(arrivals, by=["on_target"])
     for row in curves[curves["epoch"] == 0].itertuples():  # half of one epoch
         target = headlines.ON if row.on_target else headlines.OFF
         assert of_maps.loc[f"arrived half-way, {target}", ["value", "low", "high"]].tolist() == pytest.approx(
