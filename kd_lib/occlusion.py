@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.functional import gaussian_blur
 from tqdm import tqdm
 
 from kd_lib import fusion, models, rewrite
@@ -187,6 +186,8 @@ def baseline_images(baseline: float | Sequence[float] | str | Tensor, images: Te
     if isinstance(baseline, str):
         if check_baseline(baseline) == "mean":
             return images.mean((-2, -1), keepdim=True)
+        from torchvision.transforms.functional import gaussian_blur  # takes seconds, and few need it
+
         sigma = BLUR * min(images.shape[-2:])
         return gaussian_blur(images, 2 * math.ceil(3 * sigma) + 1, sigma)
     values = torch.as_tensor(baseline, dtype=images.dtype, device=images.device)

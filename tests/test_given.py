@@ -81,7 +81,14 @@ def write(folder, entries):
 def execute(run, path, images, notebooks=STUDY, **values):
     shared = {"run": str(run), "threshold": 0.5}
     shared |= {"data_set": "imagefolder", "root": str(images), "models": str(path), "image_size": list(SIZE)}
-    shared |= {"train_size": 0, "test_size": 0, "probe_per_class": 2, "stride": 4, "device": "cpu"} | values
+    shared |= {
+        "train_size": 0,
+        "test_size": 0,
+        "probe_per_class": 2,
+        "stride": 4,
+        "device": "cpu",
+        "executor": "",
+    } | values
     for name in notebooks:
         source = PROJECT / "notebooks" / f"{name}.py"
         own = report.parameters.of_notebook(source, shared)
