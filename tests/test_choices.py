@@ -97,14 +97,15 @@ def test_other_windows_are_explained_into_a_store_of_their_own(run):
     assert content(run) == before
     group = occlusion_store.open_group(chosen.occlusion)
     assert (group.attrs["patch"], group.attrs["stride"], group.attrs["baseline"]) == (16, 16, "mean")
-    assert occlusion_store.states_of(group) == [("a", 0), ("a", 1), ("b", 1), ("distilled", 1)]  # and no controls
+    explained = [("a", 0), ("a", 1), ("b", 1), ("distilled", 1), ("mixup", 1)]  # and no controls
+    assert occlusion_store.states_of(group) == explained
     dataset = study.load_data(run)
     expected = occlusion.occluded_logits(
         study.network(run, "b"), dataset.normalise(dataset.probe.images), patch=16, stride=16, baseline="mean"
     )
     np.testing.assert_allclose(occlusion_store.logits_of(chosen.occlusion, "b"), expected, rtol=0, atol=1e-4)
     assert study.explained_at_every_epoch(chosen) == ["a"]
-    assert study.to_ensemble(chosen)["model"].unique().tolist() == NAMES
+    assert study.to_ensemble(chosen)["model"].unique().tolist() == [*NAMES, "mixup"]
 
 
 def test_an_interrupted_choice_goes_on(run, monkeypatch):
@@ -130,7 +131,7 @@ def test_an_interrupted_choice_goes_on(run, monkeypatch):
     computed.clear()
     monkeypatch.setattr(explaining, "occluded_logits", counting)
     carry_out("patch=32", run)
-    assert len(computed) == 4 - len(stored)
+    assert len(computed) == 5 - len(stored)
 
 
 def test_an_interrupted_training_goes_on_and_is_a_run_of_its_own(run, monkeypatch):
