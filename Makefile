@@ -54,11 +54,12 @@ $(DONE)/rq2.ipynb: $(call answers,rq2) $(call answers,features)
 $(DONE)/%.ipynb: notebooks/%.py $(NEEDS)/%.yaml $(CODE) | .venv/ready
 	$(REPORT) execute $< $@ $(NEEDS)/$*.yaml
 
+# Also done by `make --dry-run` (+), which would take every parameter for changed otherwise.
 $(NEEDS)/%.yaml: parameters
-	@:
+	+@:
 
 parameters: | .venv/ready
-	@$(REPORT) parameters $(PROFILE) $(NEEDS) $(OVERRIDES)
+	+@test ! -x $(PY) || $(REPORT) parameters $(PROFILE) $(NEEDS) $(OVERRIDES)
 
 BOOK = _config.yml _toc.yml $(filter-out book/editions,$(wildcard book/*))
 
