@@ -8,7 +8,7 @@ by another one, and a worker that joins late finds work.
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 20
 IN_FLIGHT = 1000
+LOOK_SECONDS = 5
 
 
 @contextmanager
@@ -87,9 +88,14 @@ def local_workers(count: int, *, threads: int | None = None) -> Iterator["Client
 
     threads = str(threads or max(1, (os.cpu_count() or 1) // count))
     env = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    # Dask's profiler looks at what runs a hundred times a second, and waits for Python's lock each time.
+    quick = {
+        # Dask's profiler looks at what runs a hundred times a second, and waits for Python's lock each time.
+        "distributed.worker.profile.enabled": False,
+        # Dask has freed memory given back to the system at once, which zeroes it again for the next tensor.
+        "distributed.nanny.pre-spawn-environ": env | {"MALLOC_MMAP_MAX_": 0, "MALLOC_TRIM_THRESHOLD_": 2**32},
+    }
     with (
-        dask.config.set({"distributed.worker.profile.enabled": False}),
+        dask.config.set(quick),
         LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address="127.0.0.1:0", env=env) as cluster,
         Client(cluster) as client,
     ):
@@ -154,15 +160,52 @@ def completed(client: "Client | None", function: Callable, tasks: Iterable[tuple
         client.cancel(list(begun))
 
 
-def each(client: "Client | None", function: Callable, items: Iterable, *arguments, **options) -> list:
-    """Call ``function(item, *arguments, **options)`` for every item, here or on the workers; results in order."""
+def each(
+    client: "Client | None",
+    function: Callable,
+    items: Sequence[str],
+    *arguments,
+    after: Mapping[str, Sequence[str]] | None = None,
+    **options,
+) -> list:
+    """Call ``function(item, *arguments, **options)`` for every item, here or on the workers; results in order.
+
+    Parameters
+    ----------
+    client : distributed.Client, optional
+        Whose workers do one item each at a time, whichever is first of those that need not wait; None does all here.
+    function : callable
+    items : sequence of str
+        In an order in which they can be done one by one.
+    *arguments, **options
+        Of every call.
+    after : mapping, optional
+        From an item to those that must be done before it.
+
+    Returns
+    -------
+    list
+    """
     if client is None:
         return [function(item, *arguments, **options) for item in items]
-    futures = [client.submit(function, item, *arguments, pure=False, **options) for item in items]
+    from distributed import wait
+
+    after, running, results = after or {}, {}, {}
     try:
-        return client.gather(futures)
+        while len(results) < len(items):
+            begun = results.keys() | running.keys()
+            ready = [item for item in items if item not in begun and results.keys() >= set(after.get(item, ()))]
+            free = max(1, len(client.nthreads())) - len(running)
+            for item in ready[: max(0, free)]:
+                running[item] = client.submit(function, item, *arguments, pure=False, **options)
+            with suppress(TimeoutError):  # a worker may have come
+                wait(list(running.values()), timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED")
+            for item in [item for item, future in running.items() if future.done()]:
+                results[item] = running[item].result()
+                del running[item]
     finally:
-        client.cancel(futures)
+        client.cancel(list(running.values()))
+    return [results[item] for item in items]
 
 
 def say(line: str) -> None:

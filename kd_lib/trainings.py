@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def train_all(
     run: store.Run, dataset: Dataset, regime: Regime, *, client: "Client | None" = None, **options
 ) -> pd.DataFrame:
-    """Train every network that is recorded in a run, or what is left of it: first those that need no other.
+    """Train every network that is recorded in a run, or what is left of it; a student waits for its teachers only.
 
     Parameters
     ----------
@@ -38,12 +38,18 @@ def train_all(
     """
     images = dataset if client is None else client.submit(study.load_data, run)
     names = list(study.roles(run))
-    taught = [name for name in names if name in (study.distilled(run), HALF_TAUGHT, SELF_DISTILLATION)]
-    histories = {}
-    for group in ([name for name in names if name not in taught], taught):
-        found = cluster.each(client, train, group, images, regime, run=run, **options)
-        histories |= dict(zip(group, found, strict=True))
-    return pd.concat([histories[name] for name in names], ignore_index=True)
+    histories = cluster.each(client, train, names, images, regime, after=_teachers(run), run=run, **options)
+    return pd.concat(histories, ignore_index=True)
+
+
+def _teachers(run: store.Run) -> dict[str, list[str]]:
+    """Networks that those who are taught learn from."""
+    components = study.components(run)
+    return {
+        study.distilled(run): components,
+        HALF_TAUGHT: study.halves(run)[0],
+        SELF_DISTILLATION: components[:1],
+    }
 
 
 def train(

@@ -157,6 +157,24 @@ def test_networks_trained_by_workers_are_those_trained_here(tmp_path, one_thread
         assert path[0] == path[1]
 
 
+def done_after(item, folder, first):
+    """Say what is done already of what had to be."""
+    done = [name for name in first.get(item, ()) if (folder / name).exists()]
+    (folder / item).touch()
+    return done
+
+
+def test_an_item_waits_for_those_that_it_needs_only(tmp_path):
+    first = {"c": "ab", "d": "c"}
+    with cluster.connect("local:2") as client:
+        assert cluster.each(client, done_after, "abcd", tmp_path, first, after=first) == [[], [], ["a", "b"], ["c"]]
+
+
+def test_a_local_worker_keeps_freed_memory_for_the_next_tensor():
+    with cluster.connect("local:1") as client:
+        assert set(client.run(os.environ.get, "MALLOC_TRIM_THRESHOLD_").values()) == {str(2**32)}
+
+
 def test_each_local_worker_sees_one_gpu_even_after_a_restart(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-5")
 
