@@ -6,7 +6,6 @@ from numbers import Real
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
 
 # Pixels worked on at once: the float64 copies of a block stay in the processor's cache.
 BLOCK = 2**16
@@ -115,6 +114,8 @@ def ssim(a: ArrayLike, b: ArrayLike) -> np.ndarray:
 
 
 def _ranks(maps: ArrayLike) -> np.ndarray:
+    from scipy.stats import rankdata  # takes seconds, and those who train or explain networks do without
+
     maps = np.asarray(maps, dtype=np.float64)
     if maps.ndim < 2:
         raise ValueError(f"maps of shape {maps.shape}: expected (..., H, W)")

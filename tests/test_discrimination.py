@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
+from sklearn.metrics import roc_auc_score
 
 from kd_lib import discrimination
 from kd_lib.similarity import spearman, ssim
@@ -29,6 +30,14 @@ def test_area_equals_the_mann_whitney_statistic(pairs):
     else:
         expected = mannwhitneyu(values[same], values[~same]).statistic / (same.sum() * (~same).sum())
         assert found["AUC"].item() == pytest.approx(expected)
+
+
+def test_areas_of_weighted_samples_are_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    same, value = rng.random(60) < 0.5, rng.integers(0, 20, 60) / 10  # with ties
+    weights = rng.integers(0, 3, (20, 60)).astype(float)
+    expected = [roc_auc_score(same, value, sample_weight=row) for row in weights]
+    np.testing.assert_allclose(discrimination._areas(same, value, weights), expected)
 
 
 def test_a_measure_that_knows_more_is_told_from_one_that_knows_less():
