@@ -11,7 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kd_lib import claims, report, scorecard
+from kd_lib import claims, scorecard
+from tests import in_process
 
 PROJECT = Path(__file__).resolve().parent.parent
 STUDY = ["train_models", "generate_saliency_maps", "threshold_determination", "rq1", "rq2", "rq3"]
@@ -113,8 +114,8 @@ def test_a_threshold_that_is_no_similarity_is_refused_and_the_last_result_stays(
 
 def test_a_run_with_other_parameters_is_refused(run):
     values = {"run": str(run), "train_size": 400, "test_size": 300, "probe_per_class": 3, "components": 3, "epochs": 3}
-    with pytest.raises(RuntimeError, match=r"belongs to other parameters \(.*epochs: 2 there, 3 given"):
-        report.execute(PROJECT / "notebooks" / "train_models.py", run.parent / "other.ipynb", values)
+    with pytest.raises(ValueError, match=r"belongs to other parameters \(.*epochs: 2 there, 3 given"):
+        in_process.execute("train_models", values)
 
 
 def test_an_unknown_profile_is_refused_and_nothing_written(tmp_path):

@@ -9,6 +9,7 @@ import nbformat
 import pytest
 
 from kd_lib import parameters, report
+from tests import in_process
 
 PROJECT = Path(__file__).resolve().parent.parent
 STUDY = ["train_models", "generate_saliency_maps", "threshold_determination", "rq1", "rq2", "rq3"]
@@ -60,7 +61,7 @@ def test_every_figure_has_a_caption_title_and_alternative_text(source):
                 assert cell.metadata["mystnb"]["figure"]["caption"]
 
 
-@pytest.mark.parametrize(
+BAD = pytest.mark.parametrize(
     ("notebook", "values", "message"),
     [
         ("rq3", {"treshold": 0.5}, "'treshold' is not a parameter of this notebook (did you mean 'threshold'?)"),
@@ -75,11 +76,21 @@ def test_every_figure_has_a_caption_title_and_alternative_text(source):
         ("generate_saliency_maps", {}, "run train_models first"),
     ],
 )
-def test_bad_parameters_fail_in_one_line_and_write_no_results(tmp_path, notebook, values, message):
-    values = values | {"run": str(tmp_path / "run")}
-    with pytest.raises(RuntimeError) as failure:
-        report.execute(PROJECT / "notebooks" / f"{notebook}.py", tmp_path / "out.ipynb", values)
+
+
+@BAD
+def test_bad_parameters_are_refused_before_anything_is_written(tmp_path, notebook, values, message):
+    with pytest.raises((ValueError, TypeError, FileNotFoundError)) as failure:
+        in_process.execute(notebook, values | {"run": str(tmp_path / "run")})
     assert message in str(failure.value)
+    assert "\n" not in str(failure.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_notebook_that_fails_is_one_line_and_leaves_no_result(tmp_path):
+    values = {"treshold": 0.5, "run": str(tmp_path / "run")}
+    with pytest.raises(RuntimeError, match=r"rq3.py: ValueError: 'treshold' is not a parameter") as failure:
+        report.execute(PROJECT / "notebooks" / "rq3.py", tmp_path / "out.ipynb", values)
     assert "\n" not in str(failure.value)
     assert not (tmp_path / "run").exists()
     assert not (tmp_path / "out.ipynb").exists()

@@ -4,14 +4,14 @@ import itertools
 import json
 import shutil
 
-import jupytext
 import numpy as np
 import pytest
 from PIL import Image
-from trained_run import make
 
-from kd_lib import occlusion_store, store
+from kd_lib import occlusion_store, report, store
+from tests import in_process
 from tests.test_notebooks import PROJECT, STUDY
+from tests.trained_run import make
 
 ANSWERS = ["threshold_determination", "rq1", "rq2", "rq3"]
 
@@ -28,15 +28,11 @@ def run(whole, tmp_path):
 
 
 def answer(run, capsys, notebooks=ANSWERS, **parameters):
-    """Execute the cells of notebooks, by default those that answer, here and one after the other; what they print."""
+    """Execute notebooks, by default those that answer, one after the other; what they print."""
     printed, parameters = {}, parameters | {"run": str(run.folder)}
     for name in notebooks:
-        scope = {"display": lambda *outputs: None}
-        for cell in jupytext.read(PROJECT / "notebooks" / f"{name}.py").cells:
-            if cell.cell_type == "code":
-                exec(compile(cell.source, f"{name}.py", "exec"), scope)
-                if "parameters" in cell.metadata.get("tags", []):
-                    scope |= {key: value for key, value in parameters.items() if key in scope}
+        declared = report.parameters.declared(PROJECT / "notebooks" / f"{name}.py")
+        in_process.execute(name, {key: value for key, value in parameters.items() if key in declared})
         printed[name] = capsys.readouterr().out
     return printed
 
