@@ -63,6 +63,13 @@ def worker(processes, scheduler, threads=1):
     return processes("distributed.cli.dask_worker", f"--scheduler-file={scheduler}", *options)
 
 
+@pytest.fixture(scope="module")
+def workers():
+    with cluster.connect("local:2") as client:
+        client.run(torch.set_num_threads, 1)
+        yield client
+
+
 def images():
     torch.manual_seed(0)
     return torch.randn(IMAGES, 3, 32, 32)
@@ -133,7 +140,7 @@ def test_workers_with_several_threads_are_refused(scheduler, processes):
         pass
 
 
-def test_networks_trained_by_workers_are_those_trained_here(tmp_path, one_thread, capfd):
+def test_networks_trained_by_workers_are_those_trained_here(tmp_path, one_thread, capfd, workers):
     def setting(folder):
         return {"run": store.Run(tmp_path / folder), "seed": 0, "device": "cpu"}
 
@@ -141,14 +148,12 @@ def test_networks_trained_by_workers_are_those_trained_here(tmp_path, one_thread
     regime = training.Regime(epochs=1, batch_size=20)
     here = cluster.each(None, training.train, "ab", draw(), regime, **setting("here"))
     capfd.readouterr()
-    with cluster.connect("local:2") as client:
-        client.run(torch.set_num_threads, 1)
-        there = cluster.each(client, training.train, "ab", client.submit(draw), regime, **setting("there"))
-        deadline = time.monotonic() + 20
-        printed = ""
-        while printed.count("epoch 1/1") < 2 and time.monotonic() < deadline:  # the lines come on their own way
-            printed += capfd.readouterr().out
-            time.sleep(0.1)
+    there = cluster.each(workers, training.train, "ab", workers.submit(draw), regime, **setting("there"))
+    deadline = time.monotonic() + 20
+    printed = ""
+    while printed.count("epoch 1/1") < 2 and time.monotonic() < deadline:  # the lines come on their own way
+        printed += capfd.readouterr().out
+        time.sleep(0.1)
     assert printed.count("epoch 1/1") == 2
     for mine, theirs in zip(here, there, strict=True):
         assert mine.drop(columns="images_per_second").equals(theirs.drop(columns="images_per_second"))
@@ -164,15 +169,13 @@ def done_after(item, folder, first):
     return done
 
 
-def test_an_item_waits_for_those_that_it_needs_only(tmp_path):
+def test_an_item_waits_for_those_that_it_needs_only(tmp_path, workers):
     first = {"c": "ab", "d": "c"}
-    with cluster.connect("local:2") as client:
-        assert cluster.each(client, done_after, "abcd", tmp_path, first, after=first) == [[], [], ["a", "b"], ["c"]]
+    assert cluster.each(workers, done_after, "abcd", tmp_path, first, after=first) == [[], [], ["a", "b"], ["c"]]
 
 
-def test_a_local_worker_keeps_freed_memory_for_the_next_tensor():
-    with cluster.connect("local:1") as client:
-        assert set(client.run(os.environ.get, "MALLOC_TRIM_THRESHOLD_").values()) == {str(2**32)}
+def test_a_local_worker_keeps_freed_memory_for_the_next_tensor(workers):
+    assert set(workers.run(os.environ.get, "MALLOC_TRIM_THRESHOLD_").values()) == {str(2**32)}
 
 
 def test_each_local_worker_sees_one_gpu_even_after_a_restart(monkeypatch):
@@ -188,7 +191,7 @@ def test_each_local_worker_sees_one_gpu_even_after_a_restart(monkeypatch):
         assert set(client.run(seen).values()) == expected
 
 
-def test_no_more_tasks_than_the_limit_are_under_way(monkeypatch):
+def test_no_more_tasks_than_the_limit_are_under_way(monkeypatch, workers):
     monkeypatch.setattr(cluster, "IN_FLIGHT", 3)
     taken = []
 
@@ -197,19 +200,18 @@ def test_no_more_tasks_than_the_limit_are_under_way(monkeypatch):
             taken.append(number)
             yield (number,)
 
-    with cluster.connect("local:1") as client:
-        found = cluster.completed(client, abs, tasks())
-        results = [next(found)]
-        assert len(taken) == 4
-        results += found
+    found = cluster.completed(workers, abs, tasks())
+    results = [next(found)]
+    assert len(taken) == 4
+    results += found
     assert sorted(results) == list(range(8))
 
 
-def test_an_error_on_a_worker_is_raised_here(tmp_path):
+def test_an_error_on_a_worker_is_raised_here(tmp_path, workers):
     path = make_store(tmp_path)
 
-    with cluster.connect("local:1") as client, pytest.raises(RuntimeError, match="no such network"):
-        explaining.fill(path, refuse, images(), client=client, progress=False)
+    with pytest.raises(RuntimeError, match="no such network"):
+        explaining.fill(path, refuse, images(), client=workers, progress=False)
     assert len(occlusion_store.missing(occlusion_store.open_group(path))) == len(STATES) * IMAGES // BLOCK
 
 

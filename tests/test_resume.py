@@ -50,7 +50,7 @@ def test_stopped_between_two_writes_ends_in_the_same_bits(tmp_path, monkeypatch,
 @pytest.fixture(scope="module")
 def start_child():
     context = multiprocessing.get_context("forkserver")  # imports once, forks before torch has started a thread
-    context.set_forkserver_preload(["kd_lib.training"])
+    context.set_forkserver_preload(["kd_lib.training", "torchvision"])
 
     def start(*arguments):
         child = context.Process(target=train_in_child, args=arguments)
