@@ -74,7 +74,7 @@ def build(notebooks: Path, output: Path, editions: Sequence[Path] = (), *, build
         source = Path(folder) / "source"
         shutil.copytree(PROJECT / "book", source / "book", ignore=shutil.ignore_patterns("_build", "editions"))
         shutil.copy(PROJECT / "_config.yml", source)
-        contents = yaml.safe_load((PROJECT / "_toc.yml").read_text(encoding="utf-8"))
+        contents = table_of_contents()
         files.write_text(source / "_toc.yml", yaml.safe_dump(_with_parts(contents, parts), sort_keys=False))
         prose = source / "book" / "scorecard.md"
         files.write_text(prose, scorecard.page(prose.read_text(encoding="utf-8"), claims.read_claims(), judged))
@@ -92,6 +92,11 @@ def build(notebooks: Path, output: Path, editions: Sequence[Path] = (), *, build
         os.replace(pages, output)
     if lacking:
         raise Incomplete("; ".join(f"{name} {what}" for name, what in lacking.items()) + f"; {output} says so")
+
+
+def table_of_contents() -> dict[str, Any]:
+    """Read the book's table of contents, which names its ``root`` and lists its ``parts``."""
+    return yaml.safe_load((PROJECT / "_toc.yml").read_text(encoding="utf-8"))
 
 
 def _render(source: Path, builder: str, *, strict: bool) -> None:
@@ -251,17 +256,44 @@ def after_title(page: str, text: str) -> str:
 
 
 def complete(pages: Path) -> None:
-    """Put in what pages load and no source has: the script that draws charts, and few icons for many."""
+    """Put in what pages load and no source has: the script that draws charts, and few icons for many.
+
+    The theme brings all of Font Awesome as a script of 1.5 MB and as a font; a page uses a dozen of its icons.
+    """
     from kd_lib import render  # seconds, which other steps have no use for
 
     static = pages / "_static"
     files.write_text(static / "vega.js", render.script())
-    icons = static / "scripts" / "fontawesome.js"
+    icons, style = static / "scripts" / "fontawesome.js", static / "styles" / "pydata-sphinx-theme.css"
     texts = [p.read_text(encoding="utf-8") for p in [*pages.rglob("*.html"), *static.rglob("*.js")] if p != icons]
     used = {name for text in texts for name in re.findall(r"\bfa-([\w-]+)", text)}
     files.write_text(icons, only_icons(icons.read_text(encoding="utf-8"), used))
-    for useless in static.rglob("*.map"):
+    only_glyphs(static / "vendor" / "fontawesome" / "webfonts" / "fa-solid-900.ttf", [*static.rglob("*.css")])
+    # The same font, better compressed, but whole.
+    files.write_text(style, re.sub(r"url\([^)]*fa-solid-900\.woff2\)[^,]*,", "", style.read_text(encoding="utf-8")))
+    for page in pages.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        # A list has list items; docutils gives this one none.
+        if (mended := text.replace('<div role="list" class="citation-list">', '<div class="citation-list">')) != text:
+            files.write_text(page, mended)
+    for useless in [*static.rglob("*.map"), *static.rglob("fa-solid-900.woff2")]:
         useless.unlink()
+
+
+def only_glyphs(font: Path, styles: Sequence[Path]) -> None:
+    """Leave in a font, in place, what style sheets write with it: private characters, as they are or by number."""
+    from fontTools import subset
+
+    rules = "".join(re.sub(r"\.fa-[^{}]*\{[^}]*\}", "", style.read_text(encoding="utf-8")) for style in styles)
+    written = "".join(re.findall(r'(?:--pst[\w-]*|content): ?"([^"]+)"', rules))
+    numbers = {int(code, 16) for code in re.findall(r"\\([ef][0-9a-f]{3})", written)}
+    numbers |= {ord(character) for character in written if character >= "\ue000"}
+    options = subset.Options(ignore_missing_unicodes=True)
+    loaded = subset.load_font(str(font), options)
+    subsetter = subset.Subsetter(options)
+    subsetter.populate(unicodes=numbers)
+    subsetter.subset(loaded)
+    subset.save_font(loaded, str(font), options)
 
 
 def only_icons(script: str, used: set[str]) -> str:

@@ -38,7 +38,7 @@ def write_pdf(notebooks: Path, output: Path, editions: Sequence[Path] = ()) -> N
         book.build(notebooks, pages, editions, builder="singlehtml")
         profile = f"--user-data-dir={folder}/profile"
         options = ["--headless", "--no-sandbox", "--disable-gpu", profile, "--no-pdf-header-footer"]
-        page = (pages / "index.html").as_uri()
+        page = (pages / f"{book.table_of_contents()['root']}.html").as_uri()
         done = subprocess.run([browser, *options, f"--print-to-pdf={printed}", page], capture_output=True, text=True)
         if not printed.is_file():
             raise RuntimeError(f"{browser} printed nothing: {done.stderr.strip().splitlines()[-1:]}")
