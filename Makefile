@@ -27,12 +27,17 @@ OVERRIDES = run=$(RUN) $(if $(ROOT),data_set=imagefolder 'root=$(abspath $(ROOT)
             $(if $(MODELS),models=$(abspath $(MODELS))) \
             $(if $(EXECUTOR),executor=$(EXECUTOR)) $(SET)
 
-.PHONY: report parameters annotate test site bench edition notebooks lock clean
+.PHONY: report incomplete parameters annotate test site pdf bench edition notebooks lock clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-report: $(RUN)/report/index.html
-	@echo "report: $<"
+# A study that fails gets a report as well, which says what failed and with which error.
+report:
+	@$(MAKE) --no-print-directory $(RUN)/report/index.html || { $(MAKE) --no-print-directory incomplete; exit 1; }
+	@echo "report: $(RUN)/report/index.html"
+
+incomplete: | .venv/ready
+	@test -z "$(wildcard $(DONE)/*.failed.ipynb)" || $(REPORT) book $(DONE) $(RUN)/report $(RUN)
 
 # The three answers need little more than one core each: two at a time.
 MAKEFLAGS += --jobs=2
@@ -40,7 +45,7 @@ MAKEFLAGS += --jobs=2
 # ---- the study: a notebook is executed again when its source, its parameters or what it reads has changed ------------
 
 # Executing again is cheap: networks and occluded logits that are there already are kept.
-PAGES = $(addprefix kd_lib/,report.py scorecard.py claims.py)
+PAGES = $(addprefix kd_lib/,report.py book.py printing.py mathml.py scorecard.py claims.py)
 CODE  = $(filter-out $(PAGES),$(wildcard kd_lib/*.py))
 
 # Answers by people; their files have blanks in their names, which Make's own wildcard takes for two names.
@@ -84,10 +89,15 @@ site: .venv/ready
 	$(REPORT) book notebooks _build/site $(wildcard book/editions/*)
 	@echo "site: _build/site/index.html"
 
+# The same in one file, printed by Chromium.
+pdf: .venv/ready
+	$(REPORT) pdf notebooks _build/book.pdf $(wildcard book/editions/*)
+	@echo "pdf: _build/book.pdf"
+
 bench: .venv/ready
 	$(PY) -m bench
 
-# Keep what the scorecard needs of a run, for the published edition.
+# Keep what the scorecard needs of a run, for the published book, and its notebooks as a part of it.
 edition: report
 	$(REPORT) edition $(RUN) book/editions/$(PROFILE)
 

@@ -13,7 +13,7 @@ import ipywidgets
 import numpy as np
 from IPython.display import HTML
 
-from kd_lib import charts, features, files, multiview, people, study, tasks
+from kd_lib import features, files, multiview, people, pictures, study, tasks
 from kd_lib.annotator import Annotator, Task
 from kd_lib.labels import Session, check_name
 from kd_lib.people import Labels, labels
@@ -256,7 +256,7 @@ def _samples(run: Run, k: int, names: Sequence[str]) -> list[dict]:
 def _pictures(image: np.ndarray, maps: list[np.ndarray], names: list[str]) -> list[dict]:
     opaque = np.full((*image.shape[1:], 4), 255, dtype=np.uint8)
     opaque[..., :3] = image.transpose(1, 2, 0)
-    coloured = charts.colour_maps(maps) if maps else []
+    coloured = pictures.colour_maps(maps) if maps else []
     return [
         {"name": name, "text": text, "pixels": pixels.tobytes(), "height": pixels.shape[0], "width": pixels.shape[1]}
         for name, text, pixels in zip(
@@ -274,5 +274,5 @@ def _picture(page: dict) -> HTML:
     shape = (image["height"], image["width"], 4)
     pixels = [np.frombuffer(part["pixels"], dtype=np.uint8).reshape(shape) for part in (image, *maps)]
     question = "".join(page["question"])
-    drawn = charts.pictures(pixels, [part["name"] for part in (image, *maps)], description=f"{question} {NOBODY}")
+    drawn = pictures.side_by_side(pixels, [part["name"] for part in (image, *maps)], description=f"{question} {NOBODY}")
     return HTML(f"{drawn.data}<p>{html.escape(question)} {NOBODY}</p>")

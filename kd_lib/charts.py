@@ -1,21 +1,14 @@
-"""The figures of the book. Charts compute nothing: they draw tidy frames (Altair) and arrays of pixels (matplotlib).
+"""The charts of the book. They compute nothing: each draws a tidy frame (Altair), and `render` puts it on a page."""
 
-Importing this module makes Altair write each chart as inline SVG with its description as alternative text, which needs
-neither a script nor a network and prints as it is.
-"""
-
-import base64
 import html
-import io
-import re
 from collections.abc import Sequence
 from functools import wraps
 
 import altair as alt
-import numpy as np
 import pandas as pd
-import vl_convert
 from IPython.display import HTML
+
+from kd_lib import render
 
 # One colour a kind of network throughout the book (Okabe & Ito's colour-blind-safe palette, then dark ones and sand).
 COLOURS = {
@@ -41,140 +34,12 @@ COLOURS = {
 }
 MEASURE_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7"]
 WIDTH = 560
-MAP_COLOURS = "RdBu_r"  # red raises the score, blue lowers it; safe for colour-blind readers
 
-
-def _figure(spec: dict, **_) -> tuple[dict, dict]:
-    svg = vl_convert.vegalite_to_svg(spec, vl_version="6.4" if "v6" in spec["$schema"] else None)
-    svg = re.sub(r"<svg ", '<svg style="max-width:100%;height:auto" ', svg, count=1)
-    text = html.escape(spec.get("description", ""), quote=True)
-    return {"text/html": f'<div role="img" aria-label="{text}" style="background:#fff">{svg}</div>'}, {}
-
-
-alt.data_transformers.disable_max_rows()
-alt.renderers.register("figure", _figure)
-alt.renderers.enable("figure")
-
-
-def _grid(rows: int, columns: int, size: tuple[float, float]):
-    """Begin a picture of `rows` x `columns` axes, `size` in inches."""
-    from matplotlib.figure import Figure  # takes seconds to import, and most pages have no picture
-
-    figure = Figure(figsize=size, layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
-
-
-def _picture(figure, alt_text: str) -> HTML:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", facecolor="white", metadata={"Software": None})
-    data = base64.b64encode(buffer.getvalue()).decode()
-    style = "max-width:100%;height:auto"
-    return HTML(f'<img alt="{html.escape(alt_text, quote=True)}" style="{style}" src="data:image/png;base64,{data}">')
+render.enable()
 
 
 def _colour(kinds: Sequence[str]) -> alt.Scale:
     return alt.Scale(domain=list(kinds), range=[COLOURS[k] for k in kinds])
-
-
-# ---- pixels ----------------------------------------------------------------------------------------------------------
-
-
-def image_grid(rows: Sequence[tuple[str, np.ndarray]], *, title: str, description: str) -> HTML:
-    """Rows of images, each row with a name.
-
-    Parameters
-    ----------
-    rows : sequence of (name, images)
-        ``images`` is uint8 (n, C, H, W); every row has the same n.
-    title : str
-        What the figure shows.
-    description : str
-        Alternative text.
-    """
-    columns = max(len(images) for _, images in rows)
-    figure, axes = _grid(len(rows), columns, (0.85 * columns + 1, 0.85 * len(rows) + 0.4))
-    for axis in axes.flat:
-        axis.set_axis_off()
-    for line, (name, images) in zip(axes, rows, strict=True):
-        line[0].text(-0.15, 0.5, name, transform=line[0].transAxes, ha="right", va="center", fontsize=9)
-        for axis, image in zip(line, np.asarray(images), strict=False):
-            axis.imshow(image.transpose(1, 2, 0), interpolation="nearest")
-    figure.suptitle(title, fontsize=11)
-    return _picture(figure, description)
-
-
-def map_grid(
-    rows: Sequence[tuple[str, np.ndarray, Sequence[np.ndarray]]],
-    columns: Sequence[str],
-    *,
-    title: str,
-    description: str,
-    shared: bool = True,
-) -> HTML:
-    """Saliency maps in rows and columns, each row led by the image it explains.
-
-    Red raises the class's score, blue lowers it; the colour scale is symmetric about zero, so white is no effect.
-
-    Parameters
-    ----------
-    rows : sequence of (name, image, maps)
-        ``image`` is uint8 (C, H, W); ``maps`` holds one (H, W) array a column.
-    columns : sequence of str
-        Names of the columns of maps.
-    title : str
-        What the figure shows.
-    description : str
-        Alternative text.
-    shared : bool
-        One colour scale for a row (True), or one for every map (False: for methods with different units).
-    """
-    size = (0.9 * len(columns) + 1.9, 0.9 * len(rows) + 0.7)
-    figure, axes = _grid(len(rows), len(columns) + 1, size)
-    for line, (name, image, maps) in zip(axes, rows, strict=True):
-        line[0].imshow(np.asarray(image).transpose(1, 2, 0), interpolation="nearest")
-        line[0].set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center")
-        widest = np.nanmax(np.abs(np.stack(maps)))
-        for axis, saliency in zip(line[1:], maps, strict=True):
-            limit = (widest if shared else np.nanmax(np.abs(saliency))) or 1.0
-            axis.imshow(saliency, cmap=MAP_COLOURS, vmin=-limit, vmax=limit, interpolation="nearest")
-    for axis in axes.flat:
-        axis.set(xticks=[], yticks=[])
-    for axis, name in zip(axes[0], ["image", *columns], strict=True):
-        axis.set_title(name, fontsize=8)
-    figure.suptitle(title, fontsize=11)
-    return _picture(figure, description)
-
-
-def pictures(images: Sequence[np.ndarray], names: Sequence[str], *, description: str) -> HTML:
-    """Images (H, W, 3 or 4), uint8, side by side, each under its name; `description` is the alternative text."""
-    figure, axes = _grid(1, len(images), (2.2 * len(images), 2.4))
-    for axis, image, name in zip(axes[0], images, names, strict=True):
-        axis.imshow(image, interpolation="nearest")
-        axis.set(xticks=[], yticks=[])
-        axis.set_title(name, fontsize=9)
-    return _picture(figure, description)
-
-
-def colour_maps(maps: Sequence[np.ndarray]) -> np.ndarray:
-    """Colour maps as `map_grid` does, all on one scale that is symmetric about zero.
-
-    Parameters
-    ----------
-    maps : sequence of M ndarray, each of shape (H, W)
-
-    Returns
-    -------
-    ndarray of uint8, shape (M, H, W, 4)
-        Red, green, blue and opacity.
-    """
-    import matplotlib
-
-    maps = np.stack(maps)
-    limit = np.nanmax(np.abs(maps)) or 1.0
-    return matplotlib.colormaps[MAP_COLOURS]((maps / limit + 1) / 2, bytes=True)
-
-
-# ---- tidy frames -----------------------------------------------------------------------------------------------------
 
 
 def _unless_empty(draw):

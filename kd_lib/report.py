@@ -8,19 +8,18 @@ import base64
 import logging
 import os
 import re
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from kd_lib import files, parameters
+from kd_lib import book, files, parameters, printing
 
 PROJECT = Path(__file__).resolve().parent.parent
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+PUBLISHED = "quick"  # the edition whose notebooks are those of notebooks/
 
 
 def write_parameters(profile: str, folder: Path, overrides: list[str]) -> None:
@@ -113,74 +112,42 @@ def keep_outputs(executed: Path, notebook: Path) -> None:
     for cell, with_outputs in zip(node.cells, done.cells, strict=True):
         if cell.cell_type == "code":
             cell.execution_count = with_outputs.execution_count
-            cell.outputs = [o for o in without_widgets(with_outputs).outputs if o.get("name") != "stderr"]
-    node.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+            cell.outputs = without_progress(book.without_widgets(with_outputs).outputs)
+    node.metadata["kernelspec"] = KERNEL
     files.write_text(notebook.with_suffix(".ipynb"), jupytext.writes(node, fmt="ipynb"))
 
 
-def without_widgets(node: Any) -> Any:
-    """Take the widgets out of a cell's or a notebook's outputs, in place: their picture and text stay.
-
-    A page that holds a widget's state loads scripts from other hosts, and shows nothing without them.
-    """
-    for cell in node.get("cells", [node]):
-        for output in cell.get("outputs", []):
-            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
-    if "cells" in node:
-        node.metadata.pop("widgets", None)
-    return node
-
-
-def build_book(notebooks: Path, output: Path, editions: Sequence[Path] = ()) -> None:
-    """Render the book, strictly (any warning is an error), from the prose pages and a folder of executed notebooks.
-
-    Parameters
-    ----------
-    notebooks : Path
-        A folder that holds the six executed notebooks.
-    output : Path
-        The folder that receives ``index.html``; replaced only once the new pages are complete.
-    editions : sequence of Path
-        Folders of runs, or of what is kept of them, which the scorecard judges; a column each.
+def keep_notebooks(run: Path, folder: Path) -> None:
+    """Keep a run's executed notebooks for the published book: what they say, without what differs each time.
 
     Raises
     ------
-    RuntimeError
-        If Jupyter Book reports an error or a warning.
+    ValueError
+        If one is larger than a page of the book may be; none is kept then.
     """
     import nbformat
 
-    from kd_lib import claims, scorecard
+    texts = {}
+    for source in sorted((PROJECT / "notebooks").glob("*.py")):
+        node = book.without_widgets(nbformat.read(run / "notebooks" / f"{source.stem}.ipynb", as_version=4))
+        for cell in node.cells:
+            for key in ("papermill", "execution"):
+                cell.metadata.pop(key, None)
+            if cell.cell_type == "code":
+                cell.outputs = without_progress(cell.outputs)
+        node.metadata = nbformat.from_dict({"kernelspec": KERNEL})
+        texts[source.stem] = nbformat.writes(node) + "\n"
+        if (size := len(texts[source.stem].encode())) > book.PAGE_LIMIT:
+            raise ValueError(
+                f"{source.stem}.ipynb has {size / 1e6:.1f} MB; a page may have {book.PAGE_LIMIT / 1e6:.0f}"
+            )
+    for name, text in texts.items():
+        files.write_text(folder / f"{name}.ipynb", text)
 
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".book-") as folder:
-        source = Path(folder) / "source"
-        shutil.copytree(PROJECT / "book", source / "book", ignore=shutil.ignore_patterns("_build"))
-        (source / "notebooks").mkdir()
-        prose = source / "book" / "scorecard.md"
-        judged = [claims.read_edition(edition) for edition in editions]
-        page = scorecard.page(prose.read_text(encoding="utf-8"), claims.read_claims(), judged)
-        files.write_text(prose, page)
-        for name in ("_config.yml", "_toc.yml"):
-            shutil.copy(PROJECT / name, source)
-        for notebook in sorted(notebooks.glob("*.ipynb")):
-            if not notebook.name.endswith(".failed.ipynb"):
-                node = without_widgets(nbformat.read(notebook, as_version=4))
-                nbformat.write(node, source / "notebooks" / notebook.name)
-        command = [
-            str(Path(sys.executable).with_name("jupyter-book")),
-            "build",
-            str(source),
-            "-n",
-            "-W",
-            "--keep-going",
-            "-q",
-        ]
-        if subprocess.run(command, env=os.environ | {"PYTHONWARNINGS": "ignore"}).returncode:
-            raise RuntimeError("the book was not built: see the warnings above")
-        if output.exists():
-            os.replace(output, Path(folder) / "previous")
-        os.replace(source / "_build" / "html", output)
+
+def without_progress(outputs: Sequence[Any]) -> list[Any]:
+    """Leave out progress bars, which come on stderr."""
+    return [output for output in outputs if output.get("name") != "stderr"]
 
 
 def write_readme(run: Path, readme: Path) -> None:
@@ -221,13 +188,14 @@ def main() -> int:
     step.add_argument("notebook", type=Path)
     step = steps.add_parser("readme", help="renew the README's table and picture from a run")
     step.add_argument("run", type=Path)
-    step = steps.add_parser("edition", help="keep what the scorecard needs of a run")
+    step = steps.add_parser("edition", help="keep what the scorecard needs of a run, and its notebooks")
     step.add_argument("run", type=Path)
     step.add_argument("folder", type=Path)
-    step = steps.add_parser("book", help="render the book")
-    step.add_argument("notebooks", type=Path)
-    step.add_argument("output", type=Path)
-    step.add_argument("editions", type=Path, nargs="*", help="runs, or what is kept of them, for the scorecard")
+    for name, what in (("book", "render the book"), ("pdf", "print the book to a PDF file")):
+        step = steps.add_parser(name, help=what)
+        step.add_argument("notebooks", type=Path)
+        step.add_argument("output", type=Path)
+        step.add_argument("editions", type=Path, nargs="*", help="runs, or what is kept of them, for the scorecard")
     given = parser.parse_args()
     try:
         if given.step == "parameters":
@@ -246,8 +214,12 @@ def main() -> int:
             from kd_lib import claims
 
             claims.keep_edition(given.run, given.folder)
+            if given.folder.name != PUBLISHED:
+                keep_notebooks(given.run, given.folder / "notebooks")
+        elif given.step == "pdf":
+            printing.write_pdf(given.notebooks, given.output, given.editions)
         else:
-            build_book(given.notebooks, given.output, given.editions)
+            book.build(given.notebooks, given.output, given.editions)
     except (ValueError, RuntimeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -34,12 +34,12 @@ from functools import partial
 
 from kd_lib import (
     attributions,
-    charts,
     cluster,
     explaining,
     occlusion,
     occlusion_store,
     parameters,
+    pictures,
     store,
     study,
     training,
@@ -85,7 +85,7 @@ dict(occlusion_store.open_logits(place.occlusion).sizes)
 names = study.networks(place)
 outputs = study.final_outputs(place, example)
 label = dataset.class_names[probe.labels[example]]
-charts.map_grid(
+pictures.map_grid(
     [(name, probe.images[example], study.saliency_maps(place, values)) for name, values in outputs.items()],
     dataset.class_names,
     title=f"One image of {label}: the maps of every network for every class",
@@ -107,7 +107,7 @@ for name in names[:3]:
     net = study.network(place, name, device=device)
     own = [attributions.occlusion_map(net, one, target, patch=size, stride=step) for size in patches]
     rows.append((name, probe.images[example], own))
-charts.map_grid(
+pictures.map_grid(
     rows,
     [f"{size} × {size}" for size in patches],
     title="One image explained with patches of four sizes",
@@ -129,7 +129,7 @@ methods = [
     attributions.methods(net, pixels[None], int(probe.labels[i]), patch=patch, stride=stride)
     for i, pixels in zip(shown, dataset.normalise(probe.images[shown]), strict=True)
 ]
-charts.map_grid(
+pictures.map_grid(
     [
         (dataset.class_names[probe.labels[i]], probe.images[i], list(found.values()))
         for i, found in zip(shown, methods, strict=True)

@@ -37,6 +37,7 @@ from kd_lib import (
     features,
     parameters,
     people,
+    pictures,
     store,
     study,
     threshold,
@@ -106,7 +107,7 @@ if labelled is not None:
 if labelled is not None:
     images, of = study.load_data(place).probe.images.numpy(), dict(zip(names, maps, strict=True))
     display(
-        charts.map_grid(
+        pictures.map_grid(
             [
                 (
                     f"{e.what}\nr = {e.pearson:.2f}",

@@ -55,7 +55,7 @@ import time
 
 import pandas as pd
 
-from kd_lib import charts, cluster, data, gaps, given, parameters, store, study, training, trainings
+from kd_lib import charts, cluster, data, gaps, given, parameters, pictures, store, study, training, trainings
 from kd_lib.models import CONTROLS, component_names
 from kd_lib.techniques import check_techniques
 
@@ -72,7 +72,7 @@ dataset = data.load(data_set, root=root or None, **study.data_settings(globals()
 pd.Series({"training images": len(dataset.train), "test images": len(dataset.test), "probe images": len(dataset.probe)})
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-samples", "caption": "Training images of each class, as the networks see them before augmentation."}}
-charts.image_grid(
+pictures.image_grid(
     [(name, dataset.train.images[dataset.train.labels == k][:10]) for k, name in enumerate(dataset.class_names)],
     title="Ten training images of each class",
     description=f"A grid of training images, one row for each of the classes {', '.join(dataset.class_names)}.",

@@ -4,7 +4,6 @@ Without Chromium these tests say so and are skipped; where BROWSER_TESTS=require
 """
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +13,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import chromium
 import nbformat
 import pytest
 from little_run import NAMES, make
@@ -22,7 +22,6 @@ from kd_lib import features, people, study, tasks
 from kd_lib.labels import Session
 
 PROJECT = Path(__file__).resolve().parent.parent
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 TOKEN = "of-this-test"
 SECONDS = 600  # a kernel imports torch, perhaps on a busy machine
 PATIENCE = 1000 * SECONDS
@@ -37,15 +36,8 @@ CELLS = [
 
 @pytest.fixture(scope="module")
 def browser():
-    if CHROMIUM is None:
-        message = "no Chromium found (apt-get install chromium): the annotator's page is not tried in a browser"
-        if os.environ.get("BROWSER_TESTS") == "required":
-            pytest.fail(message)
-        pytest.skip(message)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium.launched() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,6 @@ WORDS = {"title": "What it shows", "description": 'Alt text with "quotes" & <tag
 
 def html(chart):
     """What a notebook stores of a chart."""
-    if hasattr(chart, "_repr_html_") and type(chart).__name__ == "HTML":
-        return chart.data
     return chart._repr_mimebundle_()[0]["text/html"]
 
 
@@ -72,10 +70,6 @@ CHARTS = {
         ),
         **WORDS,
     ),
-    "image_grid": lambda: charts.image_grid([("row", np.zeros((2, 3, 8, 8), np.uint8))], **WORDS),
-    "map_grid": lambda: charts.map_grid(
-        [("row", np.zeros((3, 8, 8), np.uint8), [np.eye(8), -np.eye(8)])], ["one", "two"], **WORDS
-    ),
 }
 
 
@@ -83,7 +77,7 @@ CHARTS = {
 def test_a_figure_is_one_picture_with_its_alternative_text_and_loads_nothing(name):
     text = html(CHARTS[name]())
     assert "Alt text with &quot;quotes&quot; &amp; &lt;tags&gt;" in text
-    assert "<script" not in text
+    assert set(re.findall("<script([^>]*)>", text)) == {' type="application/json"'}  # nothing that runs
     assert not re.findall(r'(?:src|href)="https?:', text)
 
 
@@ -92,17 +86,17 @@ def test_marks_are_drawn():
     assert "0.25" in svg
     assert "1.00" in svg
     assert "What it shows" in svg
-    assert len(re.findall(r'aria-roledescription="rect mark"|class="mark-rect', svg)) >= 1
+    assert "mark-rect" in svg
 
 
 def test_a_sweep_marks_its_thresholds():
     svg = html(CHARTS["threshold_sweep"]())
-    assert len(re.findall(r'aria-roledescription="rule mark"', svg)) == 1
-    assert len(re.findall(r'aria-roledescription="point"|aria-roledescription="circle"', svg)) >= 2
+    assert re.search('<g class="mark-rule role-mark[^>]*><line[^>]*/></g>', svg)
+    assert re.search('<g class="mark-symbol role-mark[^>]*>(<path[^>]*/>){2}</g>', svg)
 
 
 def test_where_there_is_nothing_to_draw_the_chart_says_so():
-    text = html(charts.boxes(grid(g=[]), group="g", colour="kind", value_title="v", **WORDS))
+    text = charts.boxes(grid(g=[]), group="g", colour="kind", value_title="v", **WORDS).data
     assert "Nothing to draw for “What it shows”" in text
 
 
@@ -126,8 +120,7 @@ def test_all_kinds_that_rq3_draws_together_are_told_apart(sight):
     assert apart.min() > 15  # a difference of 2 is just noticeable
 
 
-def test_the_same_figure_is_the_same_bytes():
-    for name in ("heat_map", "map_grid"):
-        # A process numbers its gradients and clips, so that they differ on one page.
-        first, second = (re.sub(r"(gradient_|clip)\d+", r"\1", html(CHARTS[name]())) for _ in range(2))
-        assert first == second
+def test_the_same_chart_is_the_same_bytes():
+    # A process numbers its gradients and clips, so that they differ on one page.
+    first, second = (re.sub(r"(gradient_|clip)\d+", r"\1", html(CHARTS["heat_map"]())) for _ in range(2))
+    assert first == second

@@ -22,7 +22,9 @@ def requirements():
 
 def test_conda_environment_equals_pyproject():
     listed = yaml.safe_load((PROJECT / "environment.yml").read_text())["dependencies"]
-    packages = [p for p in listed if p.split(">")[0] not in {"python", "make", "pip"}]
+    from_pip = next(p["pip"] for p in listed if isinstance(p, dict))
+    from_conda = [p for p in listed if isinstance(p, str) and p.split(">")[0] not in {"python", "make", "pip"}]
+    packages = from_conda + from_pip
     renamed = [re.sub(r"^[\w-]+", lambda m: CONDA_NAMES.get(m[0], m[0]), p) for p in packages]
     assert renamed == requirements()
 

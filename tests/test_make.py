@@ -108,8 +108,12 @@ def test_a_threshold_that_is_no_similarity_is_refused_and_the_last_result_stays(
     before = times(run)
     failed = make(run, "THRESHOLD=1.5")
     assert failed.returncode != 0
-    assert "error: rq1.py: ValueError: threshold 1.5: expected a similarity between -1 and 1" in failed.stderr
+    error = "ValueError: threshold 1.5: expected a similarity between -1 and 1"
+    assert f"error: rq1.py: {error}" in failed.stderr
     assert times(run) == before
+    assert f"error: notebooks/rq1 failed: {error}" in failed.stderr
+    for page in ("book/introduction", "notebooks/rq1"):
+        assert error in (run / "report" / f"{page}.html").read_text()
 
 
 def test_a_run_with_other_parameters_is_refused(run):

@@ -56,7 +56,7 @@ def test_every_figure_has_a_caption_title_and_alternative_text(source):
             [n for n in ast.walk(ast.parse(cell.source)) if isinstance(n, ast.Call)] if cell.cell_type == "code" else []
         )
         for call in calls:
-            if isinstance(call.func, ast.Attribute) and getattr(call.func.value, "id", "") == "charts":
+            if isinstance(call.func, ast.Attribute) and getattr(call.func.value, "id", "") in ("charts", "pictures"):
                 assert {"title", "description"} <= {keyword.arg for keyword in call.keywords}
                 assert cell.metadata["mystnb"]["figure"]["caption"]
 

@@ -67,15 +67,6 @@ def test_keep_outputs_takes_results_and_leaves_progress_bars(notebook, tmp_path)
         report.keep_outputs(tmp_path / "out.ipynb", notebook)
 
 
-def test_widgets_leave_their_picture_and_no_state():
-    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/html": "<img>"}
-    outputs = [nbformat.v4.new_output("display_data", view), nbformat.v4.new_output("stream", text="x")]
-    node = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("w", outputs=outputs)], metadata={"widgets": {}})
-    report.without_widgets(node)
-    assert node.cells[0].outputs[0].data == {"text/html": "<img>"}
-    assert "widgets" not in node.metadata
-
-
 @pytest.fixture(scope="module")
 def edition(tmp_path_factory):
     """A run of which a single result is known."""
@@ -85,26 +76,6 @@ def edition(tmp_path_factory):
     gap = {"what": ["ensemble"], "less": ["component"], "difference": [0.04], "low": [0.03], "high": [0.05]}
     run.write_csv(pd.DataFrame(gap), "accuracy_gaps")
     return run.folder
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory, edition):
-    output = tmp_path_factory.mktemp("site") / "html"
-    report.build_book(PROJECT / "notebooks", output, [edition])
-    return output
-
-
-def test_the_committed_notebooks_render_without_a_warning(site):
-    assert (site / "index.html").is_file()
-    names = {path.stem for path in (site / "notebooks").glob("*.html")}
-    assert names == {path.stem for path in (PROJECT / "notebooks").glob("*.py")}
-
-
-def test_the_scorecard_shows_the_editions_verdicts(site):
-    page = (site / "book" / "scorecard.html").read_text()
-    assert "4.0 points (3.0 to 5.0)" in page
-    assert page.count("✓ replicated") == 2  # in the head of the counts and in the one cell
-    assert "<!-- thesis" not in page
 
 
 def test_the_readme_gets_the_headlines_between_its_marks(edition, tmp_path):
@@ -120,23 +91,21 @@ def test_the_readme_gets_the_headlines_between_its_marks(edition, tmp_path):
     assert all(line.startswith("| ") for line in table)
 
 
-def test_pages_load_no_script_style_or_font_from_elsewhere(site):
-    import re
-
-    for page in site.rglob("*.html"):
-        loaded = re.findall(r'<(?:script|link rel="stylesheet"|img)[^>]+(?:src|href)="(https?:[^"]+)', page.read_text())
-        assert not loaded, page.name
-
-
-def test_a_warning_fails_the_build_and_keeps_the_old_pages(site, tmp_path):
-    broken = tmp_path / "notebooks"
-    broken.mkdir()
-    for path in (PROJECT / "notebooks").glob("*.ipynb"):
-        node = nbformat.read(path, as_version=4)
-        node.cells[0].source += "\n\n{doc}`nowhere`"
-        nbformat.write(node, broken / path.name)
-    (tmp_path / "html").mkdir()
-    (tmp_path / "html" / "index.html").write_text("old")
-    with pytest.raises(RuntimeError, match="the book was not built"):
-        report.build_book(broken, tmp_path / "html")
-    assert (tmp_path / "html" / "index.html").read_text() == "old"
+def test_an_editions_notebooks_are_kept_without_what_differs_each_time(tmp_path):
+    (tmp_path / "run" / "notebooks").mkdir(parents=True)
+    stream = nbformat.v4.new_output
+    outputs = [stream("stream", name="stderr", text="50 %"), stream("stream", name="stdout", text="result")]
+    cell = nbformat.v4.new_code_cell("x", outputs=outputs, metadata={"papermill": {"duration": 1}, "tags": ["a"]})
+    node = nbformat.v4.new_notebook(cells=[cell], metadata={"papermill": {"start_time": "now"}})
+    for source in (PROJECT / "notebooks").glob("*.py"):
+        nbformat.write(node, tmp_path / "run" / "notebooks" / f"{source.stem}.ipynb")
+    report.keep_notebooks(tmp_path / "run", tmp_path / "kept")
+    kept = nbformat.read(tmp_path / "kept" / "rq1.ipynb", as_version=4)
+    assert [output.text for output in kept.cells[0].outputs] == ["result"]
+    assert kept.cells[0].metadata == {"tags": ["a"]}
+    assert set(kept.metadata) == {"kernelspec"}
+    cell.outputs[1].text = "x" * 3_000_001
+    nbformat.write(node, tmp_path / "run" / "notebooks" / "rq2.ipynb")
+    with pytest.raises(ValueError, match="rq2.ipynb has 3.0 MB; a page may have 3"):
+        report.keep_notebooks(tmp_path / "run", tmp_path / "again")
+    assert not (tmp_path / "again").exists()
