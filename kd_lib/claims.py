@@ -117,7 +117,7 @@ class Edition:
 
     @property
     def title(self) -> str:
-        """What was run, such as: 4 resnet10, 8 epochs, 2500 images of multiview."""
+        """What was run, such as ``4 resnet10, 8 epochs, 2500 images of multiview``."""
         known = {key: self.parameters.get(key) for key in REGIME}
         if known["arch"] is None:
             return f"given networks, {known['data_set']}"
