@@ -150,17 +150,19 @@ def build_book(notebooks: Path, output: Path, editions: Sequence[Path] = ()) -> 
     """
     import nbformat
 
-    from kd_lib import claims, scorecard
+    from kd_lib import claims, diagrams, prose, scorecard
 
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".book-") as folder:
         source = Path(folder) / "source"
         shutil.copytree(PROJECT / "book", source / "book", ignore=shutil.ignore_patterns("_build"))
         (source / "notebooks").mkdir()
-        prose = source / "book" / "scorecard.md"
+        template = source / "book" / "scorecard.md"
         judged = [claims.read_edition(edition) for edition in editions]
-        page = scorecard.page(prose.read_text(encoding="utf-8"), claims.read_claims(), judged)
-        files.write_text(prose, page)
+        page = scorecard.page(template.read_text(encoding="utf-8"), claims.read_claims(), judged)
+        files.write_text(template, page)
+        prose.write_pages(source / "book", claims.read_claims(), judged)
+        diagrams.write_all(source / "book" / "_figures")
         for name in ("_config.yml", "_toc.yml"):
             shutil.copy(PROJECT / name, source)
         for notebook in sorted(notebooks.glob("*.ipynb")):
