@@ -90,7 +90,8 @@ SINGLE_VIEW = Statement(
     "One cannot tell whether the distilled network recognises more images that show a single view of their class than "
     "a component does",
 )
-ANSWER = (FAIR_GAIN, GAIN, TEACHERS, MORE_ACCURATE, SINGLE_VIEW, VIEWS_USED)
+ANSWER = (FAIR_GAIN, GAIN, TEACHERS)
+ANSWER_BESIDE_MAPS = (MORE_ACCURATE, SINGLE_VIEW, VIEWS_USED)
 
 # The book's conclusions: mark on the page: statements.
 CONCLUSIONS = {
@@ -154,8 +155,8 @@ CONCLUSIONS = {
         Statement(
             {ON: "components-differ-on-target", OFF: "components-differ-off-target"},
             "whether components use different features",
-            "Components use different features: fewer than {below} of their maps are alike",
-            "Components do not visibly use different features: at least {below} of their maps are alike",
+            "Components use different features, for fewer than {below} of their maps are alike",
+            "Components do not visibly use different features, for at least {below} of their maps are alike",
             "One cannot tell whether components use different features, that is, whether fewer than {below} of their "
             "maps are alike",
         ),
@@ -183,7 +184,7 @@ CONCLUSIONS = {
         Statement(
             _both("any-ensemble"),
             "what any ensemble would have taught",
-            "Any ensemble teaches something: the half-taught student is closer to the ensemble of strangers than a "
+            "Any ensemble teaches something, for the half-taught student is closer to the ensemble of strangers than a "
             "component is (mean similarity)",
             "The half-taught student is further from the ensemble of strangers than a component is (mean similarity)",
             "One cannot tell whether the half-taught student is closer to the ensemble of strangers than a component "
@@ -314,8 +315,9 @@ def answer(found: Sequence[_Found]) -> str:
     """Give the answer to the book's question, a box an edition."""
     boxes = []
     for one in found:
-        text = " ".join([f"**{short_answer(one)}**", *sentences(ANSWER, one), _accuracies(one)]).strip()
-        boxes.append(f":::{{admonition}} The answer of the edition {one.heading}\n:class: tip\n\n{text}\n:::")
+        maps = " ".join([f"**{short_answer(one)}**", *sentences(ANSWER, one)])
+        beside = " ".join(sentences(ANSWER_BESIDE_MAPS, one))
+        boxes.append(f":::{{admonition}} Edition {one.heading}\n:class: tip\n\n{maps}\n\n{beside}\n:::")
     return "\n\n".join(boxes) or NO_EDITION
 
 
@@ -340,14 +342,15 @@ def _accuracies(found: _Found) -> str:
 
 
 def conclusions(mark: str) -> Callable[[Sequence[_Found]], str]:
-    """Give what writes one part of the conclusions, a list an edition."""
+    """Give what writes one part of the conclusions, a list an edition, named where there are several."""
 
     def write(found: Sequence[_Found]) -> str:
         blocks = []
         for one in found:
             said = sentences(CONCLUSIONS[mark], one)
             said += [extra for extra in MORE.get(mark, lambda _: [])(one) if extra]
-            blocks.append("\n".join([f"**{one.heading}**\n", *(f"- {sentence}" for sentence in said)]))
+            heading = [f"**{one.heading}**\n"] if len(found) > 1 else []
+            blocks.append("\n".join([*heading, *(f"- {sentence}" for sentence in said)]))
         return "\n\n".join(blocks) or NO_EDITION
 
     return write
@@ -367,7 +370,8 @@ def counts(found: Sequence[_Found]) -> str:
         *(" / ".join(dict.fromkeys(own)) for own in zip(*words_of_parts, strict=True)),
         "all",
     ]
-    return table(header, rows) if rows else NO_EDITION
+    titles = "\n".join(f"- **{cell(one.edition.name)}**: {cell(one.edition.title)}" for one in found)
+    return f"{titles}\n\n{table(header, rows)}" if rows else NO_EDITION
 
 
 def _second_transitions(found: _Found) -> list[str]:

@@ -118,9 +118,10 @@ def test_every_edition_has_its_own_answer(tmp_path):
     pages = written(tmp_path, edition("first", on=YES, off=YES), edition("second", on=NO, off=NO))
     assert "<!--" not in "".join(pages.values())
     first, second = pages["introduction"].split("{admonition}")[1:]
-    assert "edition first: 4 resnet10" in first
+    assert "Edition first: 4 resnet10" in first
     assert "**By saliency maps, yes.**" in first
     assert "**By saliency maps, no.**" in second
+    assert pages["conclusions"].count("**second: 4 resnet10") == len(prose.CONCLUSIONS)
 
 
 def test_verdicts_are_counted_by_edition(tmp_path):
@@ -131,7 +132,11 @@ def test_verdicts_are_counted_by_edition(tmp_path):
 
 def test_every_statement_is_about_claims_that_exist():
     known = {claim.id for claim in CLAIMS}
-    for statement in [*prose.ANSWER, *(s for part in prose.CONCLUSIONS.values() for s in part)]:
+    for statement in [
+        *prose.ANSWER,
+        *prose.ANSWER_BESIDE_MAPS,
+        *(s for part in prose.CONCLUSIONS.values() for s in part),
+    ]:
         assert set(statement.ids.values()) <= known
 
 
