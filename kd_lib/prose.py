@@ -441,7 +441,7 @@ def _made(edition: Edition, heading: str) -> str:
     return "\n\n".join(
         [
             f"## {heading}",
-            table(["", ""], rows),
+            table(["what", "in this edition"], rows),
             ":::{dropdown} All parameters that decide what the run computes\n"
             + table(["parameter", "value"], settings)
             + "\n:::",
