@@ -65,7 +65,7 @@ def build(notebooks: Path, output: Path, editions: Sequence[Path] = (), *, build
     Incomplete
         If a notebook failed or is missing, after the book was built; says which and why.
     """
-    from kd_lib import claims, scorecard
+    from kd_lib import claims, diagrams, prose, scorecard
 
     judged = [claims.read_edition(edition) for edition in editions if (edition / "run.json").is_file()]
     parts = _parts(notebooks, editions, judged)
@@ -76,8 +76,10 @@ def build(notebooks: Path, output: Path, editions: Sequence[Path] = (), *, build
         shutil.copy(PROJECT / "_config.yml", source)
         contents = table_of_contents()
         files.write_text(source / "_toc.yml", yaml.safe_dump(_with_parts(contents, parts), sort_keys=False))
-        prose = source / "book" / "scorecard.md"
-        files.write_text(prose, scorecard.page(prose.read_text(encoding="utf-8"), claims.read_claims(), judged))
+        template = source / "book" / "scorecard.md"
+        files.write_text(template, scorecard.page(template.read_text(encoding="utf-8"), claims.read_claims(), judged))
+        prose.write_pages(source / "book", claims.read_claims(), judged)
+        diagrams.write_all(source / "book" / "_figures")
         lacking = {}
         for part in parts:
             lacking |= copy_notebooks(part, source)

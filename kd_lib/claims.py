@@ -26,6 +26,8 @@ PARTS = (THESIS, OWN)
 # How a quantity is shown: factor, digits, what follows.
 UNITS = {"%": (100, 1, " %"), "points": (100, 1, " points"), "of training": (100, 0, " % of training"), "": (1, 3, "")}
 REGIME = ("data_set", "arch", "components", "epochs", "train_size")  # what tells editions apart
+# Entries of run.json that say how a run was made, and nothing of the machine that it lies on.
+MADE = ("created", "commit", "versions", "hardware", "threads", "seconds_training", "seconds_occlusion")
 
 
 @dataclass(frozen=True)
@@ -103,16 +105,19 @@ class Edition:
         Those of the run.
     class_names : tuple of str
     tables : mapping of str to DataFrame
+    made : mapping
+        How it was made, as far as that is recorded; keys of `MADE`.
     """
 
     name: str
     parameters: Mapping[str, Any]
     class_names: tuple[str, ...]
     tables: Mapping[str, pd.DataFrame]
+    made: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
-        """What was run, such as: 4 resnet10, 8 epochs, 2500 images of multiview."""
+        """What was run, such as ``4 resnet10, 8 epochs, 2500 images of multiview``."""
         known = {key: self.parameters.get(key) for key in REGIME}
         if known["arch"] is None:
             return f"given networks, {known['data_set']}"
@@ -263,11 +268,12 @@ def read_edition(folder: Path) -> Edition:
         content = files.read_bytes(folder / "results" / f"{name}.csv")
         if content and content.strip():
             tables[name] = pd.read_csv(io.BytesIO(content))
-    return Edition(folder.resolve().name, entries["parameters"], tuple(entries.get("class_names", ())), tables)
+    made = {key: entries[key] for key in MADE if entries.get(key) is not None}
+    return Edition(folder.resolve().name, entries["parameters"], tuple(entries.get("class_names", ())), tables, made)
 
 
 def keep_edition(run: Path, folder: Path) -> None:
-    """Keep what the scorecard needs of a run: its parameters and classes, and the tables that claims refer to.
+    """Keep what the book needs of a run: parameters, classes, how it was made, and the tables that claims refer to.
 
     Parameters
     ----------
@@ -278,6 +284,7 @@ def keep_edition(run: Path, folder: Path) -> None:
     """
     edition = read_edition(run)
     shutil.rmtree(folder, ignore_errors=True)
-    files.write_json(folder / "run.json", {"parameters": edition.parameters, "class_names": edition.class_names})
+    entries = {"parameters": edition.parameters, "class_names": edition.class_names}
+    files.write_json(folder / "run.json", entries | dict(edition.made))
     for name in edition.tables:
         files.write_bytes(folder / "results" / f"{name}.csv", (run / "results" / f"{name}.csv").read_bytes())

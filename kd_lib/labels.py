@@ -273,7 +273,7 @@ class Session:
 
     @property
     def last(self) -> str | None:
-        """What undo takes back: an answer; None for a skip, or where there is no step."""
+        """What undo takes back, an answer; None for a skip, or where there is no step."""
         return self.answers.get(self._steps[-1][0]) if self._steps else None
 
     @property

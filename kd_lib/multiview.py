@@ -75,12 +75,12 @@ class Views:
 
     @property
     def present(self) -> Tensor:
-        """Which views each image shows: bool (N, K, V)."""
+        """Which views each image shows, as bool (N, K, V)."""
         return self.strength > 0
 
     @property
     def single(self) -> Tensor:
-        """Which images show just one view of their own class: bool (N,)."""
+        """Which images show just one view of their own class, as bool (N,)."""
         own = self.present[torch.arange(len(self)), self.labels]
         return own.sum(1) == 1
 

@@ -32,10 +32,10 @@ def page(template: str, claims: Sequence[Claim], editions: Sequence[Edition]) ->
     str
         Markdown.
     """
-    titles = [f"- **{_cell(edition.name)}**: {_cell(edition.title)}" for edition in editions]
+    titles = [f"- **{cell(edition.name)}**: {cell(edition.title)}" for edition in editions]
     origins = [[claim.says, claim.source or "–", _region(claim), _origin(claim), _needs(claim)] for claim in claims]
     header = ["claim", "in the thesis", "holds where the quantity is", "table and row", "needs"]
-    parts = {"editions": "\n".join(titles or [NO_EDITION]), "sources": _table(header, origins)}
+    parts = {"editions": "\n".join(titles or [NO_EDITION]), "sources": table(header, origins)}
     parts |= {part: _part([claim for claim in claims if claim.part == part], editions) for part in WORDS}
     for mark, text in parts.items():
         template = template.replace(f"<!-- {mark} -->", text)
@@ -48,7 +48,7 @@ def _part(claims: Sequence[Claim], editions: Sequence[Edition]) -> str:
     words = WORDS[claims[0].part] if claims else {}
     counts = {edition.name: Counter(found[claim.id, edition.name].verdict for claim in claims) for edition in editions}
     rows = [[name, *(count[key] for key in words), len(claims)] for name, count in counts.items()]
-    blocks = [_table(["edition", *words.values(), "claims"], rows)] if rows else []
+    blocks = [table(["edition", *words.values(), "claims"], rows)] if rows else []
     for chapter in dict.fromkeys(claim.chapter for claim in claims):
         of_chapter = [claim for claim in claims if claim.chapter == chapter]
         columns = {"claim": [claim.says for claim in of_chapter]}
@@ -56,7 +56,7 @@ def _part(claims: Sequence[Claim], editions: Sequence[Edition]) -> str:
             columns["thesis"] = [claim.number for claim in of_chapter]
         for edition in editions:
             columns[edition.name] = [_answer(claim, found[claim.id, edition.name]) for claim in of_chapter]
-        blocks += [f"### {chapter}", _table(list(columns), list(zip(*columns.values(), strict=True)))]
+        blocks += [f"### {chapter}", table(list(columns), list(zip(*columns.values(), strict=True)))]
     return "\n\n".join(blocks)
 
 
@@ -66,21 +66,22 @@ def readme_table(claims: Sequence[Claim], edition: Edition) -> str:
     for claim in claims:
         if claim.headline:
             found = judge(claim, edition)
-            rows.append([claim.says, claim.number, _quantity(claim, found) or "–", WORDS[claim.part][found.verdict]])
+            rows.append([claim.says, claim.number, quantity(claim, found) or "–", WORDS[claim.part][found.verdict]])
     header = ["", "Gardner (2022): 10 resnet18, CIFAR-10", f"this study, {edition.name} ({edition.title})", "verdict"]
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _answer(claim: Claim, found: Finding) -> str:
     which = f"{found.which}: " if found.which and not math.isnan(found.estimate) else ""
-    below = [f"{which}{_quantity(claim, found)}", found.reason]
+    below = [f"{which}{quantity(claim, found)}", found.reason]
     return "<br>".join([f"**{WORDS[claim.part][found.verdict]}**", *filter(None, below)])
 
 
-def _quantity(claim: Claim, found: Finding) -> str:
+def quantity(claim: Claim, found: Finding) -> str:
+    """Write a claim's quantity with its interval, in its unit; empty if it is not known."""
     if math.isnan(found.estimate):
         return ""
-    text = _number(found.estimate, claim.unit)
+    text = number(found.estimate, claim.unit)
     if math.isnan(found.low) or math.isnan(found.high):
         return text
     scale, digits, _ = UNITS[claim.unit]
@@ -88,13 +89,14 @@ def _quantity(claim: Claim, found: Finding) -> str:
     return f"{text} ({low} to {high})"
 
 
-def _number(value: float, unit: str) -> str:
+def number(value: float, unit: str) -> str:
+    """Write a number in a unit, a key of `claims.UNITS`."""
     scale, digits, suffix = UNITS[unit]
     return f"{value * scale:.{digits}f}{suffix}".replace("-", "−")
 
 
 def _region(claim: Claim) -> str:
-    above, below = (_number(bound, claim.unit) for bound in (claim.above, claim.below))
+    above, below = (number(bound, claim.unit) for bound in (claim.above, claim.below))
     if math.isinf(claim.below):
         return f"above {above}"
     return f"below {below}" if math.isinf(claim.above) else f"between {above} and {below}"
@@ -110,10 +112,12 @@ def _needs(claim: Claim) -> str:
     return ", ".join(f"{key} {value}" for key, value in claim.needs.items()) or "–"
 
 
-def _table(header: Sequence, rows: Sequence[Sequence]) -> str:
+def table(header: Sequence, rows: Sequence[Sequence]) -> str:
+    """Write a table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(_cell(value) for value in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(cell(value) for value in line)} |" for line in lines)
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """Write a value so that it breaks no table."""
     return str(value).replace("|", "\\|").replace("\n", " ")

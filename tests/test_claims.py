@@ -175,6 +175,7 @@ def run(tmp_path):
     place.claim({"data_set": "multiview", "epochs": 8}, dataset_fingerprint="f")
     place.record("class_names", ["class 0"])
     place.record("root", "/somewhere/private")
+    place.record("seconds_training", 60)
     place.write_csv(pd.DataFrame({"kind": ["component"], "accuracy": [0.8], "low": [0.7], "high": [0.9]}), "accuracies")
     place.write_csv(pd.DataFrame(), "rq2_shares")
     place.write_csv(pd.DataFrame({"x": [1]}), "something_else")
@@ -187,8 +188,11 @@ def test_an_edition_keeps_what_claims_refer_to_and_is_judged_as_its_run(run, tmp
     (kept / "results" / "threshold.csv").write_text("value\n0.5\n")  # of an earlier run
     claims.keep_edition(run.folder, kept)
     assert sorted(p.name for p in kept.rglob("*.*")) == ["accuracies.csv", "run.json"]
-    assert set(json.loads((kept / "run.json").read_text())) == {"parameters", "class_names"}
+    entries = {"parameters", "class_names", "created", "versions", "hardware", "threads", "seconds_training"}
+    assert set(json.loads((kept / "run.json").read_text())) - {"commit"} == entries
     once, again = claims.read_edition(run.folder), claims.read_edition(kept)
+    assert once.made == again.made
+    assert again.made["seconds_training"] == 60
     assert (once.name, once.parameters, once.class_names) == (again.name, again.parameters, again.class_names)
     for c in claims.read_claims():
         assert repr(claims.judge(c, once)) == repr(claims.judge(c, again))

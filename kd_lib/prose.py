@@ -1,0 +1,465 @@
+"""Sentences of the book that state results: written from an edition's tables, so that they say what it found.
+
+A `Statement` knows how to say a claim when it holds, when it fails and when the data cannot tell; which one is said
+follows from the claim's verdict (`claims.judge`), and its number from the same table. A page asks for its sentences
+with marks such as ``<!-- answer -->``.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kd_lib import files
+from kd_lib.claims import CANNOT_TELL, FAILS, HOLDS, OWN, THESIS, Claim, Edition, Finding, judge
+from kd_lib.scorecard import NO_EDITION, WORDS, cell, number, quantity, table
+
+ON, OFF = "on target", "off target"
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One claim, or the same claim in several places, and how to say it.
+
+    Attributes
+    ----------
+    ids : mapping of str to str
+        Where (such as 'on target'; empty if there is but one place) and the claim's id.
+    about : str
+        What it is about, to say that an edition does not know it; after "whether" or a noun.
+    holds, fails, unknown : str
+        The sentence for each verdict, without a full stop; the numbers follow it. ``{number}``, ``{above}`` and
+        ``{below}`` stand for what the thesis gives and for the bounds of the region claimed.
+    """
+
+    ids: Mapping[str, str]
+    about: str
+    holds: str
+    fails: str
+    unknown: str
+
+
+def _both(stem: str) -> dict[str, str]:
+    return {ON: f"{stem}-on-target", OFF: f"{stem}-off-target"}
+
+
+FAIR_GAIN = Statement(
+    _both("fair-gain"),
+    "how the distilled network compares with a left-out component",
+    "More of the distilled network's maps are like the ensemble's than of a component's that is left out of it",
+    "Fewer of the distilled network's maps are like the ensemble's than of a component's that is left out of it",
+    "With the component left out of the ensemble, one cannot tell whether more of the distilled network's maps are "
+    "like the ensemble's than of the component's",
+)
+GAIN = Statement(
+    _both("distilled-closer"),
+    "how the distilled network compares with a component of the ensemble",
+    "Beside the whole ensemble, which a component is a part of, more of the distilled network's maps are like the "
+    "ensemble's",
+    "Beside the whole ensemble, which a component is a part of, fewer of the distilled network's maps are like the "
+    "ensemble's",
+    "Beside the whole ensemble, which a component is a part of, one cannot tell which of the two has more such maps",
+)
+TEACHERS = Statement(
+    _both("teachers"),
+    "how a half-taught student compares with its teachers and with strangers",
+    "A student of half of the components is closer to its teachers than to the other half, as it is if it takes over "
+    "their features and not those of any ensemble (mean similarity)",
+    "A student of half of the components is closer to the other half than to its teachers (mean similarity)",
+    "Of a student of half of the components one cannot tell whether it is closer to its teachers than to the other "
+    "half (mean similarity)",
+)
+MORE_ACCURATE = Statement(
+    {"": "distilled-above-component"},
+    "whether the distilled network is more accurate than a component",
+    "The distilled network is more accurate than a component",
+    "The distilled network is less accurate than a component",
+    "One cannot tell whether the distilled network is more accurate than a component",
+)
+VIEWS_USED = Statement(
+    {"": "distilled-views-used"},
+    "how many views the distilled network uses",
+    "By intervention, the distilled network uses more views of an image than a component does",
+    "By intervention, the distilled network uses fewer views of an image than a component does",
+    "Whether the distilled network uses more views of an image than a component does, one cannot tell by intervention",
+)
+SINGLE_VIEW = Statement(
+    {"": "distilled-single-view"},
+    "how many single-view images the distilled network recognises",
+    "The distilled network recognises more images that show a single view of their class than a component does",
+    "The distilled network recognises fewer images that show a single view of their class than a component does",
+    "One cannot tell whether the distilled network recognises more images that show a single view of their class than "
+    "a component does",
+)
+ANSWER = (FAIR_GAIN, GAIN, TEACHERS)
+ANSWER_BESIDE_MAPS = (MORE_ACCURATE, SINGLE_VIEW, VIEWS_USED)
+
+# The book's conclusions: mark on the page: statements.
+CONCLUSIONS = {
+    "accuracy": (
+        Statement(
+            {"": "ensemble-above-component"},
+            "whether the ensemble is more accurate than a component",
+            "The ensemble is more accurate than its components are on average",
+            "The ensemble is less accurate than its components are on average",
+            "One cannot tell whether the ensemble is more accurate than its components are on average",
+        ),
+        MORE_ACCURATE,
+        Statement(
+            {"": "distilled-below-ensemble"},
+            "whether the distilled network is less accurate than the ensemble",
+            "The distilled network is less accurate than the ensemble",
+            "The distilled network is more accurate than the ensemble",
+            "One cannot tell whether the distilled network is less accurate than the ensemble",
+        ),
+    ),
+    "threshold": (
+        Statement(
+            {"": "threshold"},
+            "T_c",
+            "T_c lies close to the published {number}, between {above} and {below}",
+            "T_c is not close to the published {number}, not between {above} and {below}",
+            "One cannot tell whether T_c is close to the published {number}, between {above} and {below}",
+        ),
+        Statement(
+            {"": "misclassified"},
+            "how many pairs T_c misjudges",
+            "T_c misjudges fewer than {below} of the labelled pairs",
+            "T_c misjudges more than {below} of the labelled pairs",
+            "One cannot tell whether T_c misjudges fewer than {below} of the labelled pairs",
+        ),
+        Statement(
+            {
+                "on all pairs": "better-than-chance",
+                "on those on target": "auc-on-target",
+                "on those off target": "auc-off-target",
+            },
+            "how well similarity ranks pairs",
+            "Pearson similarity ranks pairs that show the same features above others better than chance, which is "
+            "{above} (area under the ROC curve)",
+            "Pearson similarity ranks pairs that show the same features above others worse than chance, which is "
+            "{above} (area under the ROC curve)",
+            "One cannot tell whether Pearson similarity ranks pairs that show the same features above others better "
+            "than chance, which is {above} (area under the ROC curve)",
+        ),
+    ),
+    "rq1": (
+        Statement(
+            {"": "learnt-early"},
+            "by when features are learnt",
+            "The features of every class are learnt by {below} (on target); the bend that comes last",
+            "Not every class's features are learnt by {below} (on target); the bend that decides",
+            "One cannot tell whether every class's features are learnt by {below} (on target); the bend that decides",
+        ),
+    ),
+    "rq2": (
+        Statement(
+            {ON: "components-differ-on-target", OFF: "components-differ-off-target"},
+            "whether components use different features",
+            "Components use different features, for fewer than {below} of their maps are alike",
+            "Components do not visibly use different features, for at least {below} of their maps are alike",
+            "One cannot tell whether components use different features, that is, whether fewer than {below} of their "
+            "maps are alike",
+        ),
+    ),
+    "rq3": (
+        Statement(
+            _both("bias"),
+            "how much being part of the ensemble flatters a component",
+            "Being part of the ensemble flatters a component (mean similarity, less that with itself left out)",
+            "Being part of the ensemble makes a component less similar to it (mean similarity, less that with itself "
+            "left out)",
+            "One cannot tell whether being part of the ensemble flatters a component (mean similarity, less that with "
+            "itself left out)",
+        ),
+        FAIR_GAIN,
+        GAIN,
+        Statement(
+            {"": "fair-gain-larger-off-target"},
+            "whether the gain over a left-out component is larger off target",
+            "The gain over a left-out component is larger off target than on target",
+            "The gain over a left-out component is smaller off target than on target",
+            "One cannot tell whether the gain over a left-out component is larger off target than on target",
+        ),
+        TEACHERS,
+        Statement(
+            _both("any-ensemble"),
+            "what any ensemble would have taught",
+            "Any ensemble teaches something, for the half-taught student is closer to the ensemble of strangers than a "
+            "component is (mean similarity)",
+            "The half-taught student is further from the ensemble of strangers than a component is (mean similarity)",
+            "One cannot tell whether the half-taught student is closer to the ensemble of strangers than a component "
+            "is (mean similarity)",
+        ),
+    ),
+    "views": (
+        Statement(
+            {"": "hits"},
+            "whether maps point at what networks use",
+            "The maximum of a map lies in a view that the network uses more often than that of a map of noise would",
+            "The maximum of a map lies in a view that the network uses less often than that of a map of noise would",
+            "One cannot tell whether the maximum of a map lies in a view that the network uses more often than that of "
+            "a map of noise would",
+        ),
+        Statement(
+            {"": "ensemble-single-view"},
+            "how many single-view images the ensemble recognises",
+            "The ensemble recognises more images that show a single view of their class than a component does",
+            "The ensemble recognises fewer images that show a single view of their class than a component does",
+            "One cannot tell whether the ensemble recognises more images that show a single view of their class than a "
+            "component does",
+        ),
+        SINGLE_VIEW,
+        Statement(
+            {"": "ensemble-views-used"},
+            "how many views the ensemble uses",
+            "By intervention, the ensemble uses more views of an image than a component does",
+            "By intervention, the ensemble uses fewer views of an image than a component does",
+            "Whether the ensemble uses more views of an image than a component does, one cannot tell by intervention",
+        ),
+        VIEWS_USED,
+    ),
+}
+
+
+def write_pages(folder: Path, claims: Sequence[Claim], editions: Sequence[Edition]) -> None:
+    """Replace the marks in the pages of a folder, in place, by what the editions found.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``introduction.md``, ``conclusions.md`` and ``editions.md``.
+    claims : sequence of Claim
+    editions : sequence of Edition
+    """
+    found = [_Found(claims, edition) for edition in editions]
+    for page, marks in PAGES.items():
+        path = folder / f"{page}.md"
+        text = path.read_text(encoding="utf-8")
+        for mark, write in marks.items():
+            text = text.replace(f"<!-- {mark} -->", write(found))
+        files.write_text(path, text)
+
+
+class _Found:
+    """What an edition says of every claim, by the claim's id."""
+
+    def __init__(self, claims: Sequence[Claim], edition: Edition):
+        self.edition = edition
+        self.of: dict[str, tuple[Claim, Finding]] = {claim.id: (claim, judge(claim, edition)) for claim in claims}
+
+    def number(self, name: str) -> str:
+        """Write a quantity with its interval; empty where it is not known."""
+        return quantity(*self.of[name]) if name in self.of else ""
+
+    def verdict(self, name: str) -> str:
+        return self.of[name][1].verdict if name in self.of else CANNOT_TELL
+
+    def reason(self, name: str) -> str:
+        return self.of[name][1].reason if name in self.of else "no such claim"
+
+    @property
+    def heading(self) -> str:
+        return f"{cell(self.edition.name)}: {cell(self.edition.title)}"
+
+
+# ---- sentences -------------------------------------------------------------------------------------------------------
+
+
+def sentences(statements: Sequence[Statement], found: _Found) -> list[str]:
+    """Say what an edition found: a sentence a statement and verdict, then what it does not know, and why.
+
+    Parameters
+    ----------
+    statements : sequence of Statement
+    found
+        What an edition says of every claim.
+
+    Returns
+    -------
+    list of str
+        Sentences with their full stop.
+    """
+    said, lacking = [], {}
+    for statement in statements:
+        known = {where: name for where, name in statement.ids.items() if found.number(name)}
+        if not known:
+            reasons = dict.fromkeys(found.reason(name) for name in statement.ids.values())
+            lacking.setdefault("; ".join(reasons), []).append(statement.about)
+        texts = {HOLDS: statement.holds, FAILS: statement.fails, CANNOT_TELL: statement.unknown}
+        for verdict in dict.fromkeys(found.verdict(name) for name in known.values()):
+            places = {where: name for where, name in known.items() if found.verdict(name) == verdict}
+            said.append(_sentence(texts[verdict], places, found))
+    return said + [f"Not known here: {'; '.join(about)} ({reason})." for reason, about in lacking.items()]
+
+
+def _sentence(text: str, places: Mapping[str, str], found: _Found) -> str:
+    claim, _ = found.of[next(iter(places.values()))]
+    bounds = {"above": number(claim.above, claim.unit), "below": number(claim.below, claim.unit)}
+    numbers = []
+    for where, name in places.items():
+        finding = found.of[name][1]
+        which = f"{finding.which}, ".replace("class class", "class") if finding.which else ""  # a class may be so named
+        reason = f" – {finding.reason}" if finding.reason else ""
+        numbers.append(" ".join(filter(None, [f"{which}{found.number(name)}{reason}", where])))
+    return f"{text.format(number=claim.number, **bounds)}: {_and(numbers)}."
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+# ---- the answer ------------------------------------------------------------------------------------------------------
+
+
+def answer(found: Sequence[_Found]) -> str:
+    """Give the answer to the book's question, a box an edition."""
+    boxes = []
+    for one in found:
+        maps = " ".join([f"**{short_answer(one)}**", *sentences(ANSWER, one)])
+        beside = " ".join(sentences(ANSWER_BESIDE_MAPS, one))
+        boxes.append(f":::{{admonition}} Edition {one.heading}\n:class: tip\n\n{maps}\n\n{beside}\n:::")
+    return "\n\n".join(boxes) or NO_EDITION
+
+
+def short_answer(found: _Found) -> str:
+    """Answer in a few words: what maps say, beside left-out components, and where views are known what views say."""
+    words = {HOLDS: "yes", FAILS: "no", CANNOT_TELL: "one cannot tell"}
+    on, off = (words[found.verdict(name)] for name in FAIR_GAIN.ids.values())
+    maps = f"by saliency maps, {on}" if on == off else f"by saliency maps, {on} on target and {off} off target"
+    views = [found.verdict(name) for name in VIEWS_USED.ids.values() if found.number(name)]
+    answers = [maps, *(f"by views taken away, {words[verdict]}" for verdict in views)]
+    return f"{'; '.join(answers).capitalize()}."
+
+
+def _accuracies(found: _Found) -> str:
+    names = {"a component": "component-accuracy", "the ensemble": "ensemble-accuracy"}
+    names |= {"the distilled network": "distilled-accuracy"}
+    parts = [f"{number} of {kind}" for kind, name in names.items() if (number := found.number(name))]
+    return f"Accuracy on the test images: {_and(parts)}." if parts else ""
+
+
+# ---- conclusions -----------------------------------------------------------------------------------------------------
+
+
+def conclusions(mark: str) -> Callable[[Sequence[_Found]], str]:
+    """Give what writes one part of the conclusions, a list an edition, named where there are several."""
+
+    def write(found: Sequence[_Found]) -> str:
+        blocks = []
+        for one in found:
+            said = sentences(CONCLUSIONS[mark], one)
+            said += [extra for extra in MORE.get(mark, lambda _: [])(one) if extra]
+            heading = [f"**{one.heading}**\n"] if len(found) > 1 else []
+            blocks.append("\n".join([*heading, *(f"- {sentence}" for sentence in said)]))
+        return "\n\n".join(blocks) or NO_EDITION
+
+    return write
+
+
+def counts(found: Sequence[_Found]) -> str:
+    """Count the verdicts of every edition, the thesis's claims and our own."""
+    rows, words_of_parts = [], [list(words.values()) for words in WORDS.values()]
+    for one in found:
+        for part, words in WORDS.items():
+            verdicts = [finding.verdict for claim, finding in one.of.values() if claim.part == part]
+            who = {THESIS: "the thesis's", OWN: "going further"}[part]
+            rows.append([one.edition.name, who, *(verdicts.count(verdict) for verdict in words), len(verdicts)])
+    header = [
+        "edition",
+        "claims",
+        *(" / ".join(dict.fromkeys(own)) for own in zip(*words_of_parts, strict=True)),
+        "all",
+    ]
+    titles = "\n".join(f"- **{cell(one.edition.name)}**: {cell(one.edition.title)}" for one in found)
+    return f"{titles}\n\n{table(header, rows)}" if rows else NO_EDITION
+
+
+def _second_transitions(found: _Found) -> list[str]:
+    frame = found.edition.tables.get("rq1_second_by_class")
+    if frame is None or not {"class", "verdict"} <= set(frame.columns) or frame.empty:
+        return []
+    named = {
+        "class": "a second transition is a property of the class",
+        "net": "some networks show a second transition, and less than half of them do",
+        "none": "no network shows a second transition",
+    }
+    parts = [
+        f"{text} for {_and(list(frame.loc[frame['verdict'] == key, 'class']))}"
+        for key, text in named.items()
+        if (frame["verdict"] == key).any()
+    ]
+    if unsure := int((frame["verdict"] == "cannot tell").sum()):
+        parts.append(f"one cannot tell for {unsure} of {len(frame)} classes")
+    return [f"Second transitions: {'; '.join(parts)}."]
+
+
+def _labels(found: _Found) -> list[str]:
+    row = _used_threshold(found.edition)
+    return [] if row is None else [f"The labels of its pairs: {row['source']}."]
+
+
+def _used_threshold(edition: Edition):
+    frame = edition.tables.get("threshold")
+    if frame is None or not {"used", "source"} <= set(frame.columns):
+        return None
+    used = frame[frame["used"].astype(bool)]
+    return None if used.empty else used.iloc[0]
+
+
+MORE = {"accuracy": lambda found: [_accuracies(found)], "threshold": _labels, "rq1": _second_transitions}
+
+
+# ---- how an edition was made -----------------------------------------------------------------------------------------
+
+
+def made(found: Sequence[_Found]) -> str:
+    """Say how each edition was made: hardware, versions, commit, seeds, run times, parameters and tables."""
+    return "\n\n".join(_made(one.edition, one.heading) for one in found) or NO_EDITION
+
+
+def _made(edition: Edition, heading: str) -> str:
+    known, parameters = edition.made, edition.parameters
+    hardware, versions = known.get("hardware", {}), known.get("versions", {})
+    row = _used_threshold(edition)
+    facts = {
+        "Begun": str(known.get("created", "")).replace("T", " ").replace("+00:00", " UTC"),
+        "Commit of the code": f"`{known['commit'][:12]}`" if "commit" in known else "",
+        "Processor": f"{hardware.get('cpu')}, {hardware.get('cores')} cores" if hardware else "",
+        "GPU": hardware.get("gpu") or ("none" if hardware else ""),
+        "Threads of each process": known.get("threads", ""),
+        "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "Seed": parameters.get("seed", ""),
+        "Training took": duration(known["seconds_training"]) if "seconds_training" in known else "",
+        "Explaining took": duration(known["seconds_occlusion"]) if "seconds_occlusion" in known else "",
+        "T_c": "" if row is None else f"{row['value']:.2f}, from: {row['source']}",
+        "Tables kept": ", ".join(f"`{name}`" for name in edition.tables),
+    }
+    rows = [[f"**{key}**", value] for key, value in facts.items() if value != ""]
+    if unknown := [key for key, value in facts.items() if value == ""]:
+        rows.append(["**Not recorded**", ", ".join(unknown)])
+    settings = [[f"`{key}`", f"`{value}`"] for key, value in parameters.items()]
+    return "\n\n".join(
+        [
+            f"## {heading}",
+            table(["what", "in this edition"], rows),
+            ":::{dropdown} All parameters that decide what the run computes\n"
+            + table(["parameter", "value"], settings)
+            + "\n:::",
+        ]
+    )
+
+
+def duration(seconds: float) -> str:
+    """Write a duration in hours, minutes and seconds, such as 4 min 12 s."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [(hours, "h"), (minutes, "min"), (rest, "s")]
+    shown = [f"{value} {unit}" for value, unit in parts if value]
+    return " ".join(shown[:2]) or "less than a second"
+
+
+PAGES = {
+    "introduction": {"answer": answer},
+    "conclusions": {"counts": counts} | {mark: conclusions(mark) for mark in CONCLUSIONS},
+    "editions": {"made": made},
+}
