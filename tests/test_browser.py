@@ -38,7 +38,7 @@ CELLS = [
 @pytest.fixture(scope="module")
 def browser():
     if CHROMIUM is None:
-        message = "no Chromium found (apt-get install chromium): the annotator's page is not tried in a browser"
+        message = "no Chromium found (apt-get install chromium): pages are not tried in a browser"
         if os.environ.get("BROWSER_TESTS") == "required":
             pytest.fail(message)
         pytest.skip(message)
