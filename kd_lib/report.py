@@ -141,7 +141,8 @@ def build_book(notebooks: Path, output: Path, editions: Sequence[Path] = ()) -> 
     output : Path
         The folder that receives ``index.html``; replaced only once the new pages are complete.
     editions : sequence of Path
-        Folders of runs, or of what is kept of them, which the scorecard judges; a column each.
+        Folders of runs, or of what is kept of them, which the scorecard judges, a column each, and whose maps the
+        explorer shows.
 
     Raises
     ------
@@ -150,7 +151,7 @@ def build_book(notebooks: Path, output: Path, editions: Sequence[Path] = ()) -> 
     """
     import nbformat
 
-    from kd_lib import claims, scorecard
+    from kd_lib import claims, explorer, scorecard
 
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".book-") as folder:
@@ -161,6 +162,7 @@ def build_book(notebooks: Path, output: Path, editions: Sequence[Path] = ()) -> 
         judged = [claims.read_edition(edition) for edition in editions]
         page = scorecard.page(prose.read_text(encoding="utf-8"), claims.read_claims(), judged)
         files.write_text(prose, page)
+        explorer.place(source / "book", editions)
         for name in ("_config.yml", "_toc.yml"):
             shutil.copy(PROJECT / name, source)
         for notebook in sorted(notebooks.glob("*.ipynb")):
@@ -221,7 +223,7 @@ def main() -> int:
     step.add_argument("notebook", type=Path)
     step = steps.add_parser("readme", help="renew the README's table and picture from a run")
     step.add_argument("run", type=Path)
-    step = steps.add_parser("edition", help="keep what the scorecard needs of a run")
+    step = steps.add_parser("edition", help="keep what the scorecard and the explorer need of a run")
     step.add_argument("run", type=Path)
     step.add_argument("folder", type=Path)
     step = steps.add_parser("book", help="render the book")
@@ -243,9 +245,10 @@ def main() -> int:
             judged = executed / "threshold_determination.ipynb"
             extract_picture(judged, "fig-judging", PROJECT / "book" / "judging.png")
         elif given.step == "edition":
-            from kd_lib import claims
+            from kd_lib import claims, explorer
 
             claims.keep_edition(given.run, given.folder)
+            explorer.write(given.run, given.folder / explorer.NAME)
         else:
             build_book(given.notebooks, given.output, given.editions)
     except (ValueError, RuntimeError, OSError) as error:
