@@ -69,10 +69,10 @@ def pack(run: "store.Run", *, limit: int = LIMIT) -> dict[str, Any]:
         JSON-able. ``classes``: names of the target classes; ``size``: (height, width); ``patch``, ``rows``, ``cols``:
         the windows, see `occlusion.windows`; ``images``: each with ``number`` in the probe, ``label`` (position in
         ``classes``) and ``picture`` (data URL); ``threshold``; ``unit`` of the maps; ``ensemble``: a state, or None
-        where there is no ensemble; ``models``: each with ``name``, ``kind``, ``title``, ``colour``, ``epochs`` and a
-        state an epoch. A state has ``maps``, base64 of int8 (N, K, W), ``scales``, base64 of little-endian float32
-        (N, K), in units of the output a step, and, of models, ``to_ensemble`` and ``to_final``: N * K Pearson
-        similarities in thousandths, None where there is none.
+        where there is no ensemble; ``ensemble_colour``; ``models``: each with ``name``, ``kind``, ``title``,
+        ``colour``, ``epochs`` and, for each of these, one of ``states``. A state has ``maps``, base64 of int8
+        (N, K, W), ``scales``, base64 of little-endian float32 (N, K), what a step is worth, and, of models,
+        ``to_ensemble`` and ``to_final``: N * K Pearson similarities in thousandths, None where there is none.
 
     Raises
     ------
@@ -302,7 +302,6 @@ def picture(site: Path, output: Path) -> None:
     output : Path
         Receives a PNG.
     """
-    from PIL import Image
     from playwright.sync_api import sync_playwright
 
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -310,14 +309,12 @@ def picture(site: Path, output: Path) -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1600, "height": 1200})
         page.goto(f"{(site / 'book' / 'explorer.html').resolve().as_uri()}#epoch=3")
-        page.locator(".explorer svg circle").first.wait_for()
-        page.add_style_tag(content=".explorer { width: 1200px; padding: 16px; background: #fff; }")
+        page.add_style_tag(content=".explorer { width: 1200px; padding: 12px 16px; background: #fff; }")
+        page.locator(".explorer circle").first.wait_for()
         page.wait_for_timeout(300)  # the chart takes the new width
-        shot = Image.open(io.BytesIO(page.locator(".explorer").screenshot())).convert("RGB")
+        shot = page.locator(".explorer").screenshot()
         browser.close()
-    few = io.BytesIO()
-    shot.quantize(256, dither=Image.Dither.NONE).save(few, "PNG", optimize=True)
-    files.write_bytes(output, few.getvalue())
+    files.write_bytes(output, shot)
 
 
 def _sample(labels: np.ndarray, classes: int, per_class: int) -> np.ndarray:

@@ -6,7 +6,6 @@
   // matplotlib's RdBu_r, as in the figures of the book: a colour every tenth of the way.
   const COLOURS = [[5, 48, 97], [33, 102, 172], [67, 147, 195], [146, 197, 222], [209, 229, 240], [247, 247, 247],
     [253, 219, 199], [244, 165, 130], [214, 96, 77], [178, 24, 43], [103, 0, 31]];
-  const NO_NUMBER = [128, 128, 128];
   const TICK = 700; // ms an epoch while playing
   const SVG = "http://www.w3.org/2000/svg";
 
@@ -20,9 +19,9 @@
   let data = null;
   let parts = {}; // elements that change
   let playing = null;
+  let remembering = null;
 
   // ---- elements ----------------------------------------------------------------------------------------------------
-
   function fill(node, attributes, children) {
     for (const [name, value] of Object.entries(attributes)) {
       if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
@@ -37,7 +36,6 @@
   const labelled = (text, control) => element("label", {}, element("span", {}, text), control);
 
   // ---- data --------------------------------------------------------------------------------------------------------
-
   function load(entry) {
     return new Promise((resolve, reject) => {
       if (entry.data) return resolve(entry.data);
@@ -74,7 +72,7 @@
   const largest = (map) => map.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 0; // 0 for NaN
 
   function colour(share) { // from -1 to 1
-    if (Number.isNaN(share)) return NO_NUMBER;
+    if (Number.isNaN(share)) return [128, 128, 128];
     const place = Math.min(Math.max((share + 1) / 2, 0), 1) * (COLOURS.length - 1);
     const below = Math.min(Math.floor(place), COLOURS.length - 2);
     return COLOURS[below].map((low, c) => low + (place - below) * (COLOURS[below + 1][c] - low));
@@ -99,7 +97,6 @@
   }
 
   // ---- the address: a view can be linked ---------------------------------------------------------------------------
-
   function remember() {
     const now = shown();
     const fields = { edition: edition.name, image: now.image.number, class: data.classes[now.target],
@@ -121,7 +118,6 @@
   }
 
   // ---- the page ----------------------------------------------------------------------------------------------------
-
   async function open(entry, recalled = false) {
     stop();
     try {
@@ -157,15 +153,15 @@
     const [height, width] = data.size;
     const canvas = () => element("canvas", { width, height, role: "img" });
     const under = () => element("img", { alt: "", width, height });
-    const caption = () => element("figcaption");
     parts = {
       classes: element("select", { onchange: () => choose({ class: parts.classes.value }) }),
       play: element("button", { type: "button", onclick: () => (playing ? stop() : play()) }),
       epoch: element("input", { type: "range", min: 0, step: 1, oninput: () => scrub(+parts.epoch.value) }),
       epochName: element("span"),
-      image: under(), imageName: caption(),
-      map: canvas(), under: under(), mapName: caption(),
-      ensemble: canvas(), underEnsemble: under(), ensembleName: element("figcaption", { style: `--network: ${data.ensemble_colour}` }, "Ensemble"),
+      image: under(), imageName: element("figcaption"),
+      map: canvas(), under: under(), mapName: element("figcaption"),
+      ensemble: canvas(), underEnsemble: under(),
+      ensembleName: element("figcaption", { style: `--network: ${data.ensemble_colour}` }, "Ensemble"),
       opacity: element("input", { type: "range", min: 0, max: 100, step: 5, value: wanted.opacity,
         oninput: () => choose({ opacity: +parts.opacity.value }) }),
       opacityName: element("span"),
@@ -175,7 +171,8 @@
       chart: shape("svg", { role: "img", onpointerdown: point, onpointermove: (event) => event.buttons && point(event) }),
       key: element("p", { class: "explorer-key" }),
     };
-    const which = element("select", { onchange: () => open(editions[which.selectedIndex]) },
+    const turn = () => open(editions[which.selectedIndex]).then(() => root.querySelector("select")?.focus());
+    const which = element("select", { onchange: turn },
       ...editions.map((one) => element("option", { selected: one === edition }, `${one.name}: ${one.title}`)));
     const thumbnails = data.images.map((image, i) => {
       const text = `image ${image.number}, ${data.classes[image.label]}`;
@@ -193,14 +190,13 @@
         radios("model", "Network", networks)),
       element("div", { class: "explorer-row explorer-slider explorer-time" }, parts.play,
         labelled("Epoch", parts.epoch), parts.epochName),
-      element("div", { class: "explorer-panels" }, panel(parts.imageName, parts.image),
-        panel(parts.mapName, parts.under, parts.map),
-        data.ensemble ? panel(parts.ensembleName, parts.underEnsemble, parts.ensemble) : null),
-      parts.scale,
-      element("div", { class: "explorer-row explorer-slider" }, labelled("Maps over the image", parts.opacity), parts.opacityName,
-        element("label", {}, parts.own, element("span", {}, "Each map on a scale of its own"))),
-      parts.reading,
-      element("figure", { class: "explorer-chart" }, parts.key, parts.chart));
+      element("div", { class: "explorer-answer" },
+        element("div", {}, element("div", { class: "explorer-panels" }, panel(parts.imageName, parts.image),
+          panel(parts.mapName, parts.under, parts.map),
+          data.ensemble ? panel(parts.ensembleName, parts.underEnsemble, parts.ensemble) : null), parts.scale,
+          element("div", { class: "explorer-row explorer-slider" }, labelled("Maps over the image", parts.opacity),
+            parts.opacityName, element("label", {}, parts.own, element("span", {}, "Each map on a scale of its own")))),
+        element("div", {}, parts.reading, element("figure", { class: "explorer-chart" }, parts.key, parts.chart))));
     new ResizeObserver(() => draw(shown())).observe(parts.chart.parentElement);
     document.getElementById("fig-explorer")?.setAttribute("hidden", "");
   }
@@ -213,9 +209,10 @@
       { value: one, selected: i === now.target }, i === now.image.label ? `${one} (own class)` : one)));
 
     const last = now.model.epochs.length - 1;
-    Object.assign(parts.epoch, { max: last, value: now.step, disabled: last === 0 });
+    Object.assign(parts.epoch, { max: last || 1, value: last ? now.step : 1, disabled: last === 0 });
     parts.epoch.setAttribute("aria-valuetext", `epoch ${now.epoch}`);
-    parts.epochName.textContent = last ? `${now.epoch} of ${now.model.epochs[last]}` : `${now.epoch}, the only one kept of this network`;
+    parts.epochName.textContent = last ? `${now.epoch} of ${now.model.epochs[last]}`
+      : `${now.epoch}, the only one kept of this network`;
     parts.play.disabled = last === 0;
     parts.play.textContent = playing ? "❚❚ Pause" : "▶ Play";
 
@@ -240,26 +237,25 @@
     legend(limit);
     read(now);
     draw(now);
-    remember();
+    clearTimeout(remembering);
+    remembering = setTimeout(remember, 200); // browsers refuse to change the address too often
   }
 
   const capital = (text) => text[0].toUpperCase() + text.slice(1);
 
   function legend(limit) {
-    const end = (sign) => (wanted.own ? "" : ` ${sign}${limit.toPrecision(2)}`);
+    const end = wanted.own ? "largest" : limit.toPrecision(2);
     const bar = element("i", { style: `background: linear-gradient(to right, ${COLOURS.map((c) => `rgb(${c})`)})` });
-    parts.scale.replaceChildren(element("span", {}, `lowers the score${end("−")}`), bar,
-      element("span", {}, `${end("+")} raises it`.trim()),
-      element("small", {}, wanted.own ? "each map up to its own largest value" : data.unit));
+    parts.scale.replaceChildren(element("span", {}, `−${end}`, bar, `+${end} ${wanted.own ? "of each" : data.unit}`),
+      element("small", {}, "blue lowers the score, red raises it"));
   }
 
   // ---- similarity --------------------------------------------------------------------------------------------------
-
   function curves(now) {
     const of = (key) => now.model.states.map((state) => (state[key][now.number] ?? NaN) / 1000);
     const final = { what: "its own final map", values: of("to_final"), colour: now.model.colour, dash: "2 3" };
-    if (!data.ensemble) return [final];
-    return [{ what: "the ensemble's map", values: of("to_ensemble"), colour: data.ensemble_colour }, final];
+    return [...(data.ensemble ? [{ what: "the ensemble's map", values: of("to_ensemble"), colour: data.ensemble_colour }] : []),
+      ...(now.model.epochs.length > 1 ? [final] : [])];
   }
 
   function read(now) {
@@ -269,6 +265,7 @@
       return [element("strong", {}, value.toFixed(2)), ` to ${what}, ${value >= data.threshold ? "above" : "below"} T_c`];
     };
     const parted = curves(now).flatMap((curve, i) => [i ? "; " : "", ...sentence(curve)]);
+    if (!parted.length) return parts.reading.replaceChildren("There is no other map to compare this one with.");
     parts.reading.replaceChildren(`Pearson similarity at epoch ${now.epoch}: `, ...parted, ` (T_c is ${data.threshold.toFixed(2)}).`);
   }
 
@@ -284,6 +281,7 @@
   }
 
   function draw(now) {
+    parts.chart.parentElement.hidden = !curves(now).length;
     const { width, height, left, right, bottom, x, y, lowest } = axes(now);
     const text = (content, attributes) => shape("text", attributes, content);
     const line = (attributes) => shape("line", attributes);
@@ -322,7 +320,6 @@
   }
 
   // ---- time --------------------------------------------------------------------------------------------------------
-
   function scrub(step) {
     stop();
     choose({ epoch: shown().model.epochs[step] });
@@ -350,6 +347,6 @@
     parts.play.textContent = "▶ Play";
   }
 
-  window.addEventListener("hashchange", () => open(recall(), true));
+  window.addEventListener("hashchange", () => location.hash.includes("=") && open(recall(), true)); // else a heading's
   open(recall(), true);
 })();
