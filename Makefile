@@ -45,7 +45,7 @@ MAKEFLAGS += --jobs=2
 # ---- the study: a notebook is executed again when its source, its parameters or what it reads has changed ------------
 
 # Executing again is cheap: networks and occluded logits that are there already are kept.
-PAGES = $(addprefix kd_lib/,report.py book.py printing.py mathml.py prose.py diagrams.py scorecard.py claims.py)
+PAGES = $(addprefix kd_lib/,report.py book.py printing.py mathml.py prose.py diagrams.py scorecard.py claims.py explorer.py)
 CODE  = $(filter-out $(PAGES),$(wildcard kd_lib/*.py))
 
 # Answers by people; their files have blanks in their names, which Make's own wildcard takes for two names.
@@ -66,7 +66,7 @@ $(NEEDS)/%.yaml: parameters
 parameters: | .venv/ready
 	+@test ! -x $(PY) || $(REPORT) parameters $(PROFILE) $(NEEDS) $(OVERRIDES)
 
-BOOK = _config.yml _toc.yml $(filter-out book/editions,$(wildcard book/* book/*/*.md))
+BOOK = _config.yml _toc.yml $(filter-out book/editions,$(wildcard book/* book/*/*.md book/_static/*))
 
 $(RUN)/report/index.html: $(STUDY:%=$(DONE)/%.ipynb) $(BOOK) $(PAGES) kd_lib/claims.yaml | .venv/ready
 	$(REPORT) book $(DONE) $(@D) $(RUN)
@@ -97,7 +97,7 @@ pdf: .venv/ready
 bench: .venv/ready
 	$(PY) -m bench
 
-# Keep what the scorecard needs of a run, for the published book, and its notebooks as a part of it.
+# Keep what the scorecard and the explorer need of a run, for the published book, and its notebooks as a part of it.
 edition: report
 	$(REPORT) edition $(RUN) book/editions/$(PROFILE)
 

@@ -53,8 +53,8 @@ def build(notebooks: Path, output: Path, editions: Sequence[Path] = (), *, build
     output : Path
         The folder that receives ``index.html``; replaced only once the new pages are complete.
     editions : sequence of Path
-        Folders of runs, or of what is kept of them, which the scorecard judges; a column each. One that has notebooks
-        of its own gets a part of its own.
+        Folders of runs, or of what is kept of them, which the scorecard judges, a column each, and whose maps the
+        explorer shows. One that has notebooks of its own gets a part of its own.
     builder : {'html', 'singlehtml'}
         Pages, or all of them in one.
 
@@ -65,7 +65,7 @@ def build(notebooks: Path, output: Path, editions: Sequence[Path] = (), *, build
     Incomplete
         If a notebook failed or is missing, after the book was built; says which and why.
     """
-    from kd_lib import claims, diagrams, prose, scorecard
+    from kd_lib import claims, diagrams, explorer, prose, scorecard
 
     judged = [claims.read_edition(edition) for edition in editions if (edition / "run.json").is_file()]
     parts = _parts(notebooks, editions, judged)
@@ -80,6 +80,7 @@ def build(notebooks: Path, output: Path, editions: Sequence[Path] = (), *, build
         files.write_text(template, scorecard.page(template.read_text(encoding="utf-8"), claims.read_claims(), judged))
         prose.write_pages(source / "book", claims.read_claims(), judged)
         diagrams.write_all(source / "book" / "_figures")
+        explorer.place(source / "book", editions)
         lacking = {}
         for part in parts:
             lacking |= copy_notebooks(part, source)

@@ -188,7 +188,7 @@ def main() -> int:
     step.add_argument("notebook", type=Path)
     step = steps.add_parser("readme", help="renew the README's table and picture from a run")
     step.add_argument("run", type=Path)
-    step = steps.add_parser("edition", help="keep what the scorecard needs of a run, and its notebooks")
+    step = steps.add_parser("edition", help="keep what the scorecard and the explorer need of a run, and its notebooks")
     step.add_argument("run", type=Path)
     step.add_argument("folder", type=Path)
     for name, what in (("book", "render the book"), ("pdf", "print the book to a PDF file")):
@@ -211,9 +211,10 @@ def main() -> int:
             judged = executed / "threshold_determination.ipynb"
             extract_picture(judged, "fig-judging", PROJECT / "book" / "judging.png")
         elif given.step == "edition":
-            from kd_lib import claims
+            from kd_lib import claims, explorer
 
             claims.keep_edition(given.run, given.folder)
+            explorer.write(given.run, given.folder / explorer.NAME)
             if given.folder.name != PUBLISHED:
                 keep_notebooks(given.run, given.folder / "notebooks")
         elif given.step == "pdf":

@@ -7,11 +7,11 @@ import threading
 
 import numpy as np
 import pytest
-from little_run import make
 
 from kd_lib import annotation, labels, people, study, tasks
 from kd_lib.annotation import annotate_features, annotate_pairs
 from kd_lib.labels import Session
+from tests.little_run import make
 
 WHO = "a rule"
 

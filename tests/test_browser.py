@@ -13,13 +13,13 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import chromium
 import nbformat
 import pytest
-from little_run import NAMES, make
 
 from kd_lib import features, people, study, tasks
 from kd_lib.labels import Session
+from tests import chromium
+from tests.little_run import NAMES, make
 
 PROJECT = Path(__file__).resolve().parent.parent
 TOKEN = "of-this-test"

@@ -5,9 +5,9 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from trained_run import NAMES, make
 
 from kd_lib import choices, explaining, occlusion, occlusion_store, study, training
+from tests.trained_run import NAMES, make
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from little_run import NAMES, make, network
 from torch import nn
 
 from kd_lib import beyond, closeness, data, models, occlusion_store, outputs, study
 from kd_lib.similarity import pearson
+from tests.little_run import NAMES, make, network
 
 
 @pytest.fixture(scope="module")

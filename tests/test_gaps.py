@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-import trained_run
 
 from kd_lib import gaps, study, training, transfer
+from tests import trained_run
 
 
 def right(answers):

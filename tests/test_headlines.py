@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from trained_run import make
 
 from kd_lib import features, headlines, learning, store, study, training, transfer, truth
 from kd_lib import threshold as thresholds
 from kd_lib.statistics import Interval
+from tests.trained_run import make
 
 T_C = Interval(0.4, 0.3, 0.5)
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from little_run import NAMES, make
 
 from kd_lib import features, people, study, tasks, truth
 from kd_lib.labels import Session
+from tests.little_run import NAMES, make
 
 EYES = ("eyes", "tail", "spots")
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from trained_run import make
 
 from kd_lib import headlines, sensitivity, study, threshold
+from tests.trained_run import make
 
 GAIN = "similarity, distilled less leave-one-out, on target"
 

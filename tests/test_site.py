@@ -10,10 +10,10 @@ from html import unescape
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import chromium
 import pytest
 
 from kd_lib import book
+from tests import chromium
 
 PROJECT = Path(__file__).resolve().parent.parent
 STUDY = {path.stem for path in (PROJECT / "notebooks").glob("*.py")}

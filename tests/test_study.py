@@ -5,9 +5,9 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from trained_run import NAMES, make
 
 from kd_lib import data, models, references, similarity, study, training, transfer
+from tests.trained_run import NAMES, make
 
 
 @pytest.fixture(scope="module")

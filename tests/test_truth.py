@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from trained_run import NAMES, make
 
 from kd_lib import features, store, study, training, truth
+from tests.trained_run import NAMES, make
 
 
 @pytest.fixture(scope="module")
