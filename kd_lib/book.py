@@ -162,7 +162,7 @@ def copy_notebooks(part: Part, source: Path) -> dict[str, str]:
             nodes[name], what = nbformat.read(done, as_version=4), ""
         else:
             what = "was not executed"
-            files.write_text(source / part.folder / f"{name}.md", f"# {name}\n\n{_missing(name)}\n")
+            files.write_text(source / part.folder / f"{name}.md", _missing(name))
         if what:
             lacking[f"{part.folder}/{name}"] = what
     if part.folder != "notebooks":
@@ -237,8 +237,11 @@ def notice(lacking: dict[str, str]) -> str:
 
 
 def _missing(name: str) -> str:
-    text = f"`{name}` was not executed in this run: it failed to start, or what it needs was not there."
-    return NOTICE.format(text=text)
+    """Write the page of a notebook that there is none of, under the title that it would have."""
+    source = (PROJECT / "notebooks" / f"{name}.py").read_text(encoding="utf-8")
+    title = re.search(r"(?m)^# (# .*)$", source)[1]
+    text = f"`{name}` was not executed in this run: what it needs was not there, or it was not begun."
+    return f"{title}\n\n{NOTICE.format(text=text)}\n"
 
 
 def _verbatim(text: str) -> str:
