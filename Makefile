@@ -40,7 +40,7 @@ incomplete: | .venv/ready
 	@test -z "$(wildcard $(DONE)/*.failed.ipynb)" || $(REPORT) book $(DONE) $(RUN)/report $(RUN)
 
 # The three answers need little more than one core each: two at a time.
-MAKEFLAGS += --jobs=2
+MAKEFLAGS += $(if $(filter 0,$(MAKELEVEL)),--jobs=2)
 
 # ---- the study: a notebook is executed again when its source, its parameters or what it reads has changed ------------
 
