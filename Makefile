@@ -82,7 +82,7 @@ test: .venv/ready
 	.venv/bin/ruff format --check .
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile tests
 	$(MAKE) report PROFILE=quick
-	$(PY) -m pytest --nbval-lax $(STUDY:%=notebooks/%.ipynb)
+	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile --nbval-lax $(STUDY:%=notebooks/%.ipynb)
 
 # The published edition: the notebooks as they are committed, outputs included; nothing is trained.
 site: .venv/ready
