@@ -11,7 +11,6 @@ fall. Similarities are those of the exact maps.
 Imports what computes only where it packs: a page made from packed editions needs no torch.
 """
 
-import argparse
 import base64
 import html
 import io
@@ -19,7 +18,6 @@ import itertools
 import json
 import math
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -293,8 +291,6 @@ def markup(editions: Sequence[Mapping[str, str]]) -> str:
 def picture(site: Path, output: Path) -> None:
     """Take the README's picture of the explorer from a rendered book, 1200 pixels wide; needs Playwright and Chromium.
 
-    Renew it with ``python -m kd_lib.explorer _build/site book/explorer.png``.
-
     Parameters
     ----------
     site : Path
@@ -304,9 +300,10 @@ def picture(site: Path, output: Path) -> None:
     """
     from playwright.sync_api import sync_playwright
 
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    from kd_lib import printing
+
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=printing.find_browser(), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1600, "height": 1200})
         page.goto(f"{(site / 'book' / 'explorer.html').resolve().as_uri()}#epoch=3")
         page.add_style_tag(content=".explorer { width: 1200px; padding: 12px 16px; background: #fff; }")
@@ -351,11 +348,3 @@ def _picture(image: ArrayLike) -> str:
 
 def _base64(array: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m kd_lib.explorer", description=picture.__doc__.splitlines()[0])
-    parser.add_argument("site", type=Path)
-    parser.add_argument("output", type=Path)
-    given = parser.parse_args()
-    sys.exit(picture(given.site, given.output))

@@ -205,10 +205,11 @@ def main() -> int:
         elif given.step == "keep":
             keep_outputs(given.executed, given.notebook)
         elif given.step == "readme":
+            from kd_lib import explorer
+
             write_readme(given.run, PROJECT / "README.md")
-            executed = given.run / "notebooks"
-            extract_picture(executed / "generate_saliency_maps.ipynb", "fig-gallery", PROJECT / "book" / "gallery.png")
-            judged = executed / "threshold_determination.ipynb"
+            explorer.picture(given.run / "report", PROJECT / "book" / "explorer.png")
+            judged = given.run / "notebooks" / "threshold_determination.ipynb"
             extract_picture(judged, "fig-judging", PROJECT / "book" / "judging.png")
         elif given.step == "edition":
             from kd_lib import claims, explorer
