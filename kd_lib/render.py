@@ -7,6 +7,7 @@ and choices, is what the book's ``_static/charts.js`` draws in the picture's pla
 import copy
 import html
 import json
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -46,7 +47,9 @@ def figure(spec: dict, **_: Any) -> tuple[dict, dict]:
     svg = _NOISE.sub(lambda number: f"{float(number[0]):.3f}".rstrip("0").rstrip("."), svg)
     svg = svg.replace("<svg ", '<svg style="max-width:100%;height:auto" ', 1)
     text = html.escape(spec.get("description", ""), quote=True)
-    live = json.dumps(pack(touchable(spec)), ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    live = json.dumps(pack(touchable(spec)), ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace(
+        "<", "\\u003c"
+    )
     picture = f'<div class="picture" role="img" aria-label="{text}">{svg}</div>'
     script = f'<script type="application/json">{live}</script>'
     return {"text/html": f'<div class="chart" style="background:#fff">{picture}{script}</div>'}, {}
@@ -171,7 +174,9 @@ def _column(values: list) -> list | dict:
     return [_short(value) if isinstance(value, float) else value for value in values]
 
 
-def _short(value: float) -> float:
+def _short(value: float) -> float | None:
+    if not math.isfinite(value):
+        return None  # JSON knows no other word for it
     value = float(f"{value:.4g}")
     return int(value) if value.is_integer() else value
 

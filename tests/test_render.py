@@ -70,3 +70,9 @@ def test_the_script_is_a_function_of_its_own():
     assert script.startswith("(() => {")
     assert "window.vegaEmbed" in script
     assert len(script) < 1e6
+
+
+def test_what_is_no_number_is_null():
+    assert render.pack({"encoding": "n", "datasets": {"a": [{"n": float("nan")}, {"n": 0.123456}, {"n": 2.0}]}})[
+        "datasets"
+    ] == {"a": {"n": [None, 0.1235, 2]}}
