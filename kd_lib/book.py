@@ -24,8 +24,8 @@ PAGE_LIMIT = 3e6  # bytes of a notebook that is published
 NOTICE = "::::{{error}}\n{text}\n::::"
 
 # Where a label is given, and where one is referred to.
-_GIVEN = re.compile(r"^\(([\w.-]+)\)=\s*$|^:(?:name|label): ([\w.-]+)\s*$|^\$\$ \(([\w.-]+)\)\s*$", re.M)
-_REFERENCE = re.compile(r"(\{(?:ref|numref|eq)\}`(?:[^`<]*<)?|\]\(#?|^\(|^:(?:name|label): |^\$\$ \()([\w.-]+)", re.M)
+_GIVEN = re.compile(r"^\(([\w.-]+)\)=\s*$|^:(?:name|label): ([\w.-]+)\s*$|\$\$ \(([\w.-]+)\)\s*$", re.M)
+_REFERENCE = re.compile(r"(\{(?:ref|numref|eq)\}`(?:[^`<]*<)?|\]\(#?|^\(|^:(?:name|label): |\$\$ \()([\w.-]+)", re.M)
 _ICON = re.compile(r'"?([\w-]+)"?:\[\d+,\d+,(\[[^\]]*\]),"[0-9a-f]+",(?:"[^"]*"|\[[^\]]*\])\],?')
 
 
