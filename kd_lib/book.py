@@ -21,6 +21,7 @@ from kd_lib import files
 PROJECT = Path(__file__).resolve().parent.parent
 STUDY, CAPTIONS, OTHERS = "The study", {"multiview": "Controlled images"}, "Photographs"  # of parts, by data set
 PAGE_LIMIT = 3e6  # bytes of a notebook that is published
+UNFOLDS = "Pages of this chapter"  # of the contents at the side
 NOTICE = "::::{{error}}\n{text}\n::::"
 
 # Where a label is given, and where one is referred to.
@@ -279,8 +280,10 @@ def complete(pages: Path) -> None:
     files.write_text(style, re.sub(r"url\([^)]*fa-solid-900\.woff2\)[^,]*,", "", style.read_text(encoding="utf-8")))
     for page in pages.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
-        # A list has list items; docutils gives this one none.
-        if (mended := text.replace('<div role="list" class="citation-list">', '<div class="citation-list">')) != text:
+        # A list has list items; docutils gives this one none. What unfolds a part of the contents has a name.
+        mended = text.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+        mended = mended.replace("<summary><span", f'<summary aria-label="{UNFOLDS}"><span')
+        if mended != text:
             files.write_text(page, mended)
     for useless in [*static.rglob("*.map"), *static.rglob("fa-solid-900.woff2")]:
         useless.unlink()

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from kd_lib import charts, data, explorer, occlusion, occlusion_store, similarity, store, study
+from kd_lib import data, explorer, occlusion, occlusion_store, pictures, similarity, store, study
 from tests import chromium
 
 BOOK = Path(__file__).resolve().parent.parent / "book"
@@ -294,7 +294,7 @@ def check(page, run, packed, *, position, target, model, epoch, own_scale=False)
         shown["the ensemble"] = ensemble_of(run)[image, target]
     for name, map_ in shown.items():
         beside = [] if own_scale else [*maps.values(), *shown.values()]
-        expected = charts.colour_maps([map_, *beside])[0]
+        expected = pictures.colour_maps([map_, *beside])[0]
         found = drawn(page.locator(f'canvas[aria-label^="map of {name}"]'))
         assert np.abs(found - expected.astype(int)).max() <= 8, name  # of 255, for steps of 1/127
     expected = load().probe.images[image].numpy().transpose(1, 2, 0)
