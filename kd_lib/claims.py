@@ -27,7 +27,8 @@ PARTS = (THESIS, OWN)
 UNITS = {"%": (100, 1, " %"), "points": (100, 1, " points"), "of training": (100, 0, " % of training"), "": (1, 3, "")}
 REGIME = ("data_set", "arch", "components", "epochs", "train_size")  # what tells editions apart
 # Entries of run.json that say how a run was made, and nothing of the machine that it lies on.
-MADE = ("created", "commit", "versions", "hardware", "threads", "seconds_training", "seconds_occlusion")
+MADE = ("data_title", "dataset_fingerprint", "created", "commit", "versions", "hardware", "threads")
+MADE += ("seconds_training", "seconds_occlusion")
 
 
 @dataclass(frozen=True)
@@ -119,10 +120,11 @@ class Edition:
     def title(self) -> str:
         """What was run, such as ``4 resnet10, 8 epochs, 2500 images of multiview``."""
         known = {key: self.parameters.get(key) for key in REGIME}
+        images_of = self.made.get("data_title", self.parameters.get("data_set"))
         if known["arch"] is None:
-            return f"given networks, {known['data_set']}"
+            return f"given networks, {images_of}"
         images = f"{known['train_size']} images" if known["train_size"] else "all images"
-        return f"{known['components']} {known['arch']}, {known['epochs']} epochs, {images} of {known['data_set']}"
+        return f"{known['components']} {known['arch']}, {known['epochs']} epochs, {images} of {images_of}"
 
     def lacks(self, needs: Mapping[str, Any]) -> str:
         """Say what this edition lacks for its number to be comparable; empty if nothing."""

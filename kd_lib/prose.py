@@ -429,6 +429,8 @@ def _made(edition: Edition, heading: str) -> str:
         "Threads of each process": known.get("threads", ""),
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
         "Seed": parameters.get("seed", ""),
+        "Images": known.get("data_title", parameters.get("data_set", "")),
+        "Fingerprint of the images": f"`{known['dataset_fingerprint'][:12]}`" if "dataset_fingerprint" in known else "",
         "Training took": duration(known["seconds_training"]) if "seconds_training" in known else "",
         "Explaining took": duration(known["seconds_occlusion"]) if "seconds_occlusion" in known else "",
         "T_c": "" if row is None else f"{row['value']:.2f}, from: {row['source']}",

@@ -21,7 +21,7 @@ from kd_lib import (
 )
 from kd_lib.data import Dataset
 
-INDIFFERENT = ("run", "root", "models", "device", "executor", "recompute")  # to what a run computes
+INDIFFERENT = ("run", "root", "data_title", "models", "device", "executor", "recompute")  # to what a run computes
 DATA = ("train_size", "test_size", "probe_per_class", "image_size", "mean", "std", "single_view", "seed")
 
 

@@ -21,6 +21,7 @@
 run: str = "runs/quick"  # folder that receives everything; a relative one starts at the project's folder
 data_set: str = "multiview"  # multiview | cifar10 | imagefolder (with root)
 root: str = ""  # folder of images (imagefolder) or download folder (cifar10)
+data_title: str = ""  # what pages call the images of a folder, such as "our dogs"; empty: by data_set
 models: str = ""  # YAML of networks that are there already, see the README; empty trains some
 train_size: int = 2500  # training images, a stratified sample; 0 takes all
 test_size: int = 1500  # test images before the probe is taken out; 0 takes all
@@ -116,6 +117,7 @@ decisive = study.decisive({name: globals()[name] for name in __annotations__}, b
 place.claim(decisive, dataset_fingerprint=dataset.fingerprint)
 place.record("class_names", list(dataset.class_names))
 place.record("root", root or None)
+place.record("data_title", data_title or None)
 if brought:
     given.take(brought, place)
 else:

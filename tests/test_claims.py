@@ -1,5 +1,6 @@
 """Claims, the one rule that judges them, and what it says where there is nothing to judge."""
 
+import dataclasses
 import json
 import math
 
@@ -134,6 +135,7 @@ def test_the_title_says_what_was_run():
     run = edition(arch="resnet10", components=4, train_size=2500)
     assert run.title == "4 resnet10, 8 epochs, 2500 images of multiview"
     assert edition().title == "given networks, multiview"
+    assert dataclasses.replace(run, made={"data_title": "our dogs"}).title.endswith("2500 images of our dogs")
 
 
 def test_claims_of_the_book_are_well_formed():
@@ -188,8 +190,8 @@ def test_an_edition_keeps_what_claims_refer_to_and_is_judged_as_its_run(run, tmp
     (kept / "results" / "threshold.csv").write_text("value\n0.5\n")  # of an earlier run
     claims.keep_edition(run.folder, kept)
     assert sorted(p.name for p in kept.rglob("*.*")) == ["accuracies.csv", "run.json"]
-    entries = {"parameters", "class_names", "created", "versions", "hardware", "threads", "seconds_training"}
-    assert set(json.loads((kept / "run.json").read_text())) - {"commit"} == entries
+    entries = {"parameters", "class_names", "dataset_fingerprint", "created", "versions", "hardware", "threads"}
+    assert set(json.loads((kept / "run.json").read_text())) - {"commit"} == entries | {"seconds_training"}
     once, again = claims.read_edition(run.folder), claims.read_edition(kept)
     assert once.made == again.made
     assert again.made["seconds_training"] == 60
