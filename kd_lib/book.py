@@ -20,6 +20,7 @@ from kd_lib import files
 
 PROJECT = Path(__file__).resolve().parent.parent
 STUDY, CAPTIONS, OTHERS = "The study", {"multiview": "Controlled images"}, "Photographs"  # of parts, by data set
+REFERENCE = "book/reference"
 PAGE_LIMIT = 3e6  # bytes of a notebook that is published
 UNFOLDS = "Pages of this chapter"  # of the contents at the side
 NOTICE = "::::{{error}}\n{text}\n::::"
@@ -75,8 +76,10 @@ def build(notebooks: Path, output: Path, editions: Sequence[Path] = (), *, build
         source = Path(folder) / "source"
         shutil.copytree(PROJECT / "book", source / "book", ignore=shutil.ignore_patterns("_build", "editions"))
         shutil.copy(PROJECT / "_config.yml", source)
-        contents = table_of_contents()
-        files.write_text(source / "_toc.yml", yaml.safe_dump(_with_parts(contents, parts), sort_keys=False))
+        contents = _with_parts(table_of_contents(), parts)
+        if notebooks.resolve() != PROJECT / "notebooks":
+            contents = _without_reference(contents)
+        files.write_text(source / "_toc.yml", yaml.safe_dump(contents, sort_keys=False))
         template = source / "book" / "scorecard.md"
         files.write_text(template, scorecard.page(template.read_text(encoding="utf-8"), claims.read_claims(), judged))
         prose.write_pages(source / "book", claims.read_claims(), judged)
@@ -139,6 +142,13 @@ def _with_parts(contents: dict[str, Any], parts: Sequence[Part]) -> dict[str, An
         if not of_study:
             chapters.append(given)
     return contents | {"parts": chapters}
+
+
+def _without_reference(contents: dict[str, Any]) -> dict[str, Any]:
+    """Table of contents of a run's own report: the package's reference, the same for all, takes longest to render."""
+    parts = contents["parts"]
+    kept = [part | {"chapters": [c for c in part["chapters"] if c.get("file") != REFERENCE]} for part in parts]
+    return contents | {"parts": kept}
 
 
 def copy_notebooks(part: Part, source: Path) -> dict[str, str]:

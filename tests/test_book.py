@@ -60,6 +60,10 @@ def test_each_study_is_a_part_and_says_so_in_its_titles(two_parts):
     assert 'id="photographs-fig-by-class"' in second
 
 
+def test_a_runs_own_report_leaves_the_reference_to_the_published_book(two_parts):
+    assert not (two_parts / "book" / "reference.html").exists()
+
+
 def test_the_scorecard_shows_the_editions_verdicts(two_parts):
     page = (two_parts / "book" / "scorecard.html").read_text()
     assert "4.0 points (3.0 to 5.0)" in page

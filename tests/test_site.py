@@ -112,7 +112,7 @@ def visits(site, pages, browser):
 
 def test_every_notebook_and_prose_page_is_there(pages):
     assert {f"notebooks/{name}.html" for name in STUDY} <= set(pages)
-    assert {"book/introduction.html", "book/scorecard.html", "search.html"} <= set(pages)
+    assert {"book/introduction.html", "book/scorecard.html", "book/reference.html", "search.html"} <= set(pages)
 
 
 def test_pages_open_without_an_error_or_a_failed_request(visits):
