@@ -68,6 +68,16 @@ TEACHERS = Statement(
     "Of a student of half of the components one cannot tell whether it is closer to its teachers than to the other "
     "half (mean similarity)",
 )
+EQUAL_OUTPUTS = Statement(
+    _both("equal-outputs"),
+    "whether that is more than outputs which are closer to the ensemble's",
+    "Where the outputs of both are equally close to the ensemble's, the distilled network's maps are still more similar "
+    "to the ensemble without the component than the component's are (mean similarity)",
+    "Where the outputs of both are equally close to the ensemble's, the distilled network's maps are less similar to "
+    "the ensemble without the component than the component's are (mean similarity)",
+    "Where the outputs of both are equally close to the ensemble's, one cannot tell whether the distilled network's "
+    "maps are more similar to the ensemble without the component than the component's are (mean similarity)",
+)
 MORE_ACCURATE = Statement(
     {"": "distilled-above-component"},
     "whether the distilled network is more accurate than a component",
@@ -180,6 +190,7 @@ CONCLUSIONS = {
             "The gain over a left-out component is smaller off target than on target",
             "One cannot tell whether the gain over a left-out component is larger off target than on target",
         ),
+        EQUAL_OUTPUTS,
         TEACHERS,
         Statement(
             _both("any-ensemble"),
