@@ -71,8 +71,8 @@ TEACHERS = Statement(
 EQUAL_OUTPUTS = Statement(
     _both("equal-outputs"),
     "whether that is more than outputs which are closer to the ensemble's",
-    "Where the outputs of both are equally close to the ensemble's, the distilled network's maps are still more similar "
-    "to the ensemble without the component than the component's are (mean similarity)",
+    "Where the outputs of both are equally close to the ensemble's, the distilled network's maps are more similar to "
+    "the ensemble without the component than the component's are (mean similarity)",
     "Where the outputs of both are equally close to the ensemble's, the distilled network's maps are less similar to "
     "the ensemble without the component than the component's are (mean similarity)",
     "Where the outputs of both are equally close to the ensemble's, one cannot tell whether the distilled network's "
