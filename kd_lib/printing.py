@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from kd_lib import book
+from kd_lib import book, files
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -38,9 +38,18 @@ def write_pdf(notebooks: Path, output: Path, editions: Sequence[Path] = ()) -> N
         book.build(notebooks, pages, editions, builder="singlehtml")
         profile = f"--user-data-dir={folder}/profile"
         options = ["--headless", "--no-sandbox", "--disable-gpu", profile, "--no-pdf-header-footer"]
-        page = (pages / f"{book.table_of_contents()['root']}.html").as_uri()
-        done = subprocess.run([browser, *options, f"--print-to-pdf={printed}", page], capture_output=True, text=True)
+        page = _at_the_top(pages, book.table_of_contents()["root"])
+        command = [browser, *options, f"--print-to-pdf={printed}", page.as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True)
         if not printed.is_file():
             raise RuntimeError(f"{browser} printed nothing: {done.stderr.strip().splitlines()[-1:]}")
         output.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(printed, output)
+
+
+def _at_the_top(pages: Path, root: str) -> Path:
+    """Put the single page where its addresses lead from: Sphinx writes them as if it lay in no folder."""
+    text = (pages / f"{root}.html").read_text(encoding="utf-8")
+    page = pages / "book.html"
+    files.write_text(page, text.replace('href="' + root + '.html#', 'href="#').replace("../_static/", "_static/"))
+    return page
