@@ -51,5 +51,5 @@ def _at_the_top(pages: Path, root: str) -> Path:
     """Put the single page where its addresses lead from: Sphinx writes them as if it lay in no folder."""
     text = (pages / f"{root}.html").read_text(encoding="utf-8")
     page = pages / "book.html"
-    files.write_text(page, text.replace('href="' + root + '.html#', 'href="#').replace("../_static/", "_static/"))
+    files.write_text(page, text.replace('href="' + root + ".html#", 'href="#').replace("../_static/", "_static/"))
     return page
