@@ -69,6 +69,7 @@ def build(notebooks: Path, output: Path, editions: Sequence[Path] = (), *, build
     """
     from kd_lib import claims, diagrams, explorer, prose, scorecard
 
+    all_claims = claims.read_claims()
     judged = [claims.read_edition(edition) for edition in editions if (edition / "run.json").is_file()]
     parts = _parts(notebooks, editions, judged)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -81,8 +82,8 @@ def build(notebooks: Path, output: Path, editions: Sequence[Path] = (), *, build
             contents = _without_reference(contents)
         files.write_text(source / "_toc.yml", yaml.safe_dump(contents, sort_keys=False))
         template = source / "book" / "scorecard.md"
-        files.write_text(template, scorecard.page(template.read_text(encoding="utf-8"), claims.read_claims(), judged))
-        prose.write_pages(source / "book", claims.read_claims(), judged)
+        files.write_text(template, scorecard.page(template.read_text(encoding="utf-8"), all_claims, judged))
+        prose.write_pages(source / "book", all_claims, judged)
         diagrams.write_all(source / "book" / "_figures")
         explorer.place(source / "book", editions)
         lacking = {}

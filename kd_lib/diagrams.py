@@ -125,7 +125,7 @@ def curves() -> Figure:
     x = np.linspace(-0.2, 1, 200)
     left.plot(x, expit(11 * (x - 0.5)), color=COMPONENT, linewidth=2)
     left.plot([-0.2, 0.5, 0.5], [0.5, 0.5, 0], color=INK, linewidth=1, linestyle="--")
-    left.text(0.52, 0.05, "T_c".replace("T_c", r"$T_c$"), color=INK)
+    left.text(0.52, 0.05, r"$T_c$", color=INK)
     left.text(-0.17, 0.53, "as often same as different", fontsize=8, color=INK)
     left.set(xlabel="similarity of two maps", ylabel="share labelled same", ylim=(0, 1.03), xlim=(-0.2, 1))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kd_lib import files
 from kd_lib.claims import CANNOT_TELL, FAILS, HOLDS, OWN, THESIS, Claim, Edition, Finding, judge
-from kd_lib.scorecard import NO_EDITION, WORDS, cell, number, quantity, table
+from kd_lib.scorecard import NO_EDITION, WORDS, cell, number, quantity, table, titles
 
 ON, OFF = "on target", "off target"
 
@@ -381,8 +381,7 @@ def counts(found: Sequence[_Found]) -> str:
         *(" / ".join(dict.fromkeys(own)) for own in zip(*words_of_parts, strict=True)),
         "all",
     ]
-    titles = "\n".join(f"- **{cell(one.edition.name)}**: {cell(one.edition.title)}" for one in found)
-    return f"{titles}\n\n{table(header, rows)}" if rows else NO_EDITION
+    return f"{titles([one.edition for one in found])}\n\n{table(header, rows)}" if rows else NO_EDITION
 
 
 def _second_transitions(found: _Found) -> list[str]:

@@ -32,10 +32,9 @@ def page(template: str, claims: Sequence[Claim], editions: Sequence[Edition]) ->
     str
         Markdown.
     """
-    titles = [f"- **{cell(edition.name)}**: {cell(edition.title)}" for edition in editions]
     origins = [[claim.says, claim.source or "–", _region(claim), _origin(claim), _needs(claim)] for claim in claims]
     header = ["claim", "in the thesis", "holds where the quantity is", "table and row", "needs"]
-    parts = {"editions": "\n".join(titles or [NO_EDITION]), "sources": table(header, origins)}
+    parts = {"editions": titles(editions) or NO_EDITION, "sources": table(header, origins)}
     parts |= {part: _part([claim for claim in claims if claim.part == part], editions) for part in WORDS}
     for mark, text in parts.items():
         template = template.replace(f"<!-- {mark} -->", text)
@@ -58,6 +57,11 @@ def _part(claims: Sequence[Claim], editions: Sequence[Edition]) -> str:
             columns[edition.name] = [_answer(claim, found[claim.id, edition.name]) for claim in of_chapter]
         blocks += [f"### {chapter}", table(list(columns), list(zip(*columns.values(), strict=True)))]
     return "\n\n".join(blocks)
+
+
+def titles(editions: Sequence[Edition]) -> str:
+    """List the editions in Markdown, each with what was run; empty without any."""
+    return "\n".join(f"- **{cell(edition.name)}**: {cell(edition.title)}" for edition in editions)
 
 
 def readme_table(claims: Sequence[Claim], edition: Edition) -> str:
