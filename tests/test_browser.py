@@ -18,7 +18,6 @@ import pytest
 
 from kd_lib import features, people, study, tasks
 from kd_lib.labels import Session
-from tests import chromium
 from tests.little_run import NAMES, make
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -32,12 +31,6 @@ CELLS = [
     "annotation.annotate_pairs({run!r}, annotator={who!r}, number=40)",
     "annotation.annotate_features({run!r}, 'class 3', annotator={who!r})",
 ]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium.launched() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

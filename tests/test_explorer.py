@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kd_lib import data, explorer, occlusion, occlusion_store, pictures, similarity, store, study
-from tests import chromium
 
 BOOK = Path(__file__).resolve().parent.parent / "book"
 T_C = 0.4
@@ -230,12 +229,6 @@ def test_a_book_without_maps_says_so(tmp_path):
 
 
 # ---- in a browser ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium.launched() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from kd_lib import book
-from tests import chromium
 
 PROJECT = Path(__file__).resolve().parent.parent
 STUDY = {path.stem for path in (PROJECT / "notebooks").glob("*.py")}
@@ -71,12 +70,6 @@ def open_page(context, address, seen):
     page.on("pageerror", lambda error: seen["faults"].append(str(error)))
     page.goto(address)
     return page
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium.launched() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
