@@ -1,6 +1,7 @@
 # make report [PROFILE=quick|full|cifar10|paper|smoke] [ROOT=folder of images] [MODELS=file.yaml] [THRESHOLD=t]
 #             [EXECUTOR=local:N] [RUN=folder] [SET="parameter=value …"]
 # make annotate [RUN=folder]
+# make edition [EDITION=name] [what `make report` takes], make verify EDITION=name [ROOT=folder of images]
 # README.md tells the rest.
 
 PROFILE   ?= quick
@@ -10,6 +11,7 @@ MODELS    ?=
 THRESHOLD ?=
 EXECUTOR  ?=
 SET       ?=
+EDITION   ?=
 PYTHON    ?= python3
 UV         = 0.13.9
 
@@ -27,7 +29,7 @@ OVERRIDES = run=$(RUN) $(if $(ROOT),data_set=imagefolder 'root=$(abspath $(ROOT)
             $(if $(MODELS),models=$(abspath $(MODELS))) \
             $(if $(EXECUTOR),executor=$(EXECUTOR)) $(SET)
 
-.PHONY: report incomplete parameters annotate test site pdf bench edition notebooks lock clean
+.PHONY: report incomplete parameters annotate test site pdf bench edition verify notebooks lock clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -45,7 +47,7 @@ MAKEFLAGS += $(if $(filter 0,$(MAKELEVEL)),--jobs=2)
 # ---- the study: a notebook is executed again when its source, its parameters or what it reads has changed ------------
 
 # Executing again is cheap: networks and occluded logits that are there already are kept.
-PAGES = $(addprefix kd_lib/,report.py book.py printing.py mathml.py prose.py diagrams.py scorecard.py claims.py explorer.py)
+PAGES = $(addprefix kd_lib/,report.py book.py printing.py mathml.py prose.py diagrams.py scorecard.py claims.py explorer.py editions.py)
 CODE  = $(filter-out $(PAGES),$(wildcard kd_lib/*.py))
 
 # Answers by people; their files have blanks in their names, which Make's own wildcard takes for two names.
@@ -85,28 +87,32 @@ test: .venv/ready
 	$(PY) -m pytest --nbval-lax $(filter-out notebooks/rq%,$(STUDY:%=notebooks/%.ipynb))
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile --nbval-lax $(wildcard notebooks/rq*.ipynb)
 
-# The published edition: the notebooks as they are committed, outputs included; nothing is trained.
+# The published book: what is kept of its editions, outputs of the notebooks included; nothing is trained.
 site: .venv/ready
-	$(REPORT) book notebooks _build/site $(wildcard book/editions/*)
+	$(REPORT) site _build/site
 	@echo "site: _build/site/index.html"
 
 # The same in one file, printed by Chromium.
 pdf: .venv/ready
-	$(REPORT) pdf notebooks _build/book.pdf $(wildcard book/editions/*)
+	$(REPORT) pdf _build/book.pdf
 	@echo "pdf: _build/book.pdf"
 
 bench: .venv/ready
 	$(PY) -m bench
 
-# Keep what the scorecard and the explorer need of a run, for the published book, and its notebooks as a part of it.
+# Keep what the published book needs of a run, as the edition on its kind of images (or of another name), and renew the
+# README's table and picture.
 edition: report
-	$(REPORT) edition $(RUN) book/editions/$(PROFILE)
+	$(REPORT) edition $(RUN) $(EDITION)
 
-# Renew what is committed of the quick study: outputs of notebooks/NAME.ipynb, its edition, the README's table and
-# pictures.
-notebooks: edition
+# Make a slice of an edition again, one network's first epochs and maps, and compare.
+verify: .venv/ready
+	$(REPORT) verify $(or $(EDITION),controlled) $(ROOT)
+
+# Renew what is committed of the quick study: outputs of notebooks/NAME.ipynb, and the annotation guide's picture.
+notebooks: report
 	for name in $(STUDY); do $(REPORT) keep $(DONE)/$$name.ipynb notebooks/$$name.py || exit 1; done
-	$(REPORT) readme $(RUN)
+	$(REPORT) picture $(DONE)/threshold_determination.ipynb
 
 # A virtual environment with exactly the pinned packages; uv is the one installer that checks the hashes of a matching
 # torch and torchvision and unpacks them in seconds.

@@ -19,8 +19,9 @@ import yaml
 from kd_lib import files
 
 PROJECT = Path(__file__).resolve().parent.parent
-STUDY, CAPTIONS, OTHERS = "The study", {"multiview": "Controlled images"}, "Photographs"  # of parts, by data set
+STUDY, KINDS, OTHERS = "The study", {"multiview": "Controlled images"}, "Photographs"  # of parts, by data set
 REFERENCE = "book/reference"
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 PAGE_LIMIT = 3e6  # bytes of a notebook that is published
 UNFOLDS = "Pages of this chapter"  # of the contents at the side
 NOTICE = "::::{{error}}\n{text}\n::::"
@@ -32,9 +33,10 @@ _ICON = re.compile(r'"?([\w-]+)"?:\[\d+,\d+,(\[[^\]]*\]),"[0-9a-f]+",(?:"[^"]*"|
 
 
 class Part(NamedTuple):
-    """A set of the six notebooks: folder in the book, caption, and where they lie."""
+    """A set of the six notebooks: folder in the book, kind of images, caption, and where they lie."""
 
     folder: str
+    kind: str
     caption: str
     notebooks: Path
 
@@ -43,7 +45,9 @@ class Incomplete(RuntimeError):
     """Notebooks failed or were not executed; the book was built without them, and says so."""
 
 
-def build(notebooks: Path, output: Path, editions: Sequence[Path] = (), *, builder: str = "html") -> None:
+def build(
+    notebooks: Path, output: Path, editions: Sequence[Path] = (), *, builder: str = "html", reference: bool = False
+) -> None:
     """Render the book from the prose pages and executed notebooks.
 
     The build is strict (any warning is an error) unless notebooks are missing: what refers to them has no target then.
@@ -59,6 +63,8 @@ def build(notebooks: Path, output: Path, editions: Sequence[Path] = (), *, build
         explorer shows. One that has notebooks of its own gets a part of its own.
     builder : {'html', 'singlehtml'}
         Pages, or all of them in one.
+    reference : bool
+        Whether it has the package's reference: the same for all runs, it takes longest to render.
 
     Raises
     ------
@@ -78,7 +84,7 @@ def build(notebooks: Path, output: Path, editions: Sequence[Path] = (), *, build
         shutil.copytree(PROJECT / "book", source / "book", ignore=shutil.ignore_patterns("_build", "editions"))
         shutil.copy(PROJECT / "_config.yml", source)
         contents = _with_parts(table_of_contents(), parts)
-        if notebooks.resolve() != PROJECT / "notebooks":
+        if not reference:
             contents = _without_reference(contents)
         files.write_text(source / "_toc.yml", yaml.safe_dump(contents, sort_keys=False))
         template = source / "book" / "scorecard.md"
@@ -102,6 +108,16 @@ def build(notebooks: Path, output: Path, editions: Sequence[Path] = (), *, build
         raise Incomplete("; ".join(f"{name} {what}" for name, what in lacking.items()) + f"; {output} says so")
 
 
+def published() -> tuple[Path, list[Path]]:
+    """Find what the published book is made of: the notebooks of its first part, and the folders of its editions.
+
+    The first edition in alphabetical order leads; without any that has notebooks, the committed ones do.
+    """
+    editions = sorted(path.parent for path in (PROJECT / "book" / "editions").glob("*/run.json"))
+    own = [edition / "notebooks" for edition in editions if (edition / "notebooks").is_dir()]
+    return (own or [PROJECT / "notebooks"])[0], editions
+
+
 def table_of_contents() -> dict[str, Any]:
     """Read the book's table of contents, which names its ``root`` and lists its ``parts``."""
     return yaml.safe_load((PROJECT / "_toc.yml").read_text(encoding="utf-8"))
@@ -120,16 +136,23 @@ def _render(source: Path, builder: str, *, strict: bool) -> None:
 
 def _parts(notebooks: Path, editions: Sequence[Path], judged: Sequence[Any]) -> list[Part]:
     """One part of the notebooks given, and one more for each edition that has notebooks of its own."""
-    data_sets = {edition.name: edition.parameters.get("data_set") for edition in judged}
+    known = {edition.name: edition for edition in judged}
     others = [e for e in editions if (e / "notebooks").is_dir() and (e / "notebooks").resolve() != notebooks.resolve()]
-    own = [e for e in editions if e not in others and e.resolve().name in data_sets]
-    parts = [Part("notebooks", CAPTIONS.get(data_sets[own[0].resolve().name], OTHERS) if own else STUDY, notebooks)]
+    own = [e for e in editions if e not in others and e.resolve().name in known]
+    kind, caption = _named(known[own[0].resolve().name]) if own else (STUDY, STUDY)
+    parts = [Part("notebooks", kind, caption, notebooks)]
     for edition in others:
-        caption = CAPTIONS.get(data_sets[edition.resolve().name], OTHERS)
-        if caption in {part.caption for part in parts}:
-            caption += f" ({edition.name})"
-        parts.append(Part(re.sub(r"\W+", "-", caption.lower()).strip("-"), caption, edition / "notebooks"))
+        kind, caption = _named(known[edition.resolve().name])
+        if kind in {part.kind for part in parts}:
+            kind += f" ({edition.name})"
+        parts.append(Part(re.sub(r"\W+", "-", kind.lower()).strip("-"), kind, caption, edition / "notebooks"))
     return parts
+
+
+def _named(edition: Any) -> tuple[str, str]:
+    """Kind of an edition's images, and the caption of its part, which says how large it is."""
+    kind = KINDS.get(edition.parameters.get("data_set"), OTHERS)
+    return kind, f"{kind}: {edition.title}"
 
 
 def _with_parts(contents: dict[str, Any], parts: Sequence[Part]) -> dict[str, Any]:
@@ -146,7 +169,7 @@ def _with_parts(contents: dict[str, Any], parts: Sequence[Part]) -> dict[str, An
 
 
 def _without_reference(contents: dict[str, Any]) -> dict[str, Any]:
-    """Table of contents of a run's own report: the package's reference, the same for all, takes longest to render."""
+    """Table of contents without the package's reference."""
     parts = contents["parts"]
     kept = [part | {"chapters": [c for c in part["chapters"] if c.get("file") != REFERENCE]} for part in parts]
     return contents | {"parts": kept}
@@ -183,7 +206,7 @@ def copy_notebooks(part: Part, source: Path) -> dict[str, str]:
         node = without_widgets(node)
         if part.folder != "notebooks":
             title, *rest = node.cells[0].source.split("\n")
-            node.cells[0].source = "\n".join([f"{title} ({part.caption.lower()})", *rest])
+            node.cells[0].source = "\n".join([f"{title} ({part.kind.lower()})", *rest])
         _distinguish_pictures(node, f"{part.folder}-{name}")
         nbformat.write(node, source / part.folder / f"{name}.ipynb")
     return lacking
@@ -227,6 +250,11 @@ def without_widgets(node: Any) -> Any:
     if "cells" in node:
         node.metadata.pop("widgets", None)
     return node
+
+
+def without_progress(outputs: Sequence[Any]) -> list[Any]:
+    """Leave out progress bars, which come on stderr."""
+    return [output for output in outputs if output.get("name") != "stderr"]
 
 
 # ---- what is lacking -------------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ are data (`claims.yaml`); nothing here knows any of them, and no verdict is made
 import io
 import json
 import math
-import shutil
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,7 +27,7 @@ UNITS = {"%": (100, 1, " %"), "points": (100, 1, " points"), "of training": (100
 REGIME = ("data_set", "arch", "components", "epochs", "train_size")  # what tells editions apart
 # Entries of run.json that say how a run was made, and nothing of the machine that it lies on.
 MADE = ("data_title", "dataset_fingerprint", "created", "commit", "versions", "hardware", "threads")
-MADE += ("seconds_training", "seconds_occlusion")
+MADE += ("seconds_training", "seconds_occlusion", "occlusion")
 
 
 @dataclass(frozen=True)
@@ -256,7 +255,7 @@ def _claim(entry: dict[str, Any], part: str, chapter: str) -> Claim:
 
 
 def read_edition(folder: Path) -> Edition:
-    """Read a run folder, or what `keep_edition` kept of one.
+    """Read a run folder, or what `editions.keep` kept of one.
 
     Raises
     ------
@@ -272,21 +271,3 @@ def read_edition(folder: Path) -> Edition:
             tables[name] = pd.read_csv(io.BytesIO(content))
     made = {key: entries[key] for key in MADE if entries.get(key) is not None}
     return Edition(folder.resolve().name, entries["parameters"], tuple(entries.get("class_names", ())), tables, made)
-
-
-def keep_edition(run: Path, folder: Path) -> None:
-    """Keep what the book needs of a run: parameters, classes, how it was made, and the tables that claims refer to.
-
-    Parameters
-    ----------
-    run : Path
-        Folder of a run.
-    folder : Path
-        Receives ``run.json`` and ``results/*.csv``; whatever was there before is replaced.
-    """
-    edition = read_edition(run)
-    shutil.rmtree(folder, ignore_errors=True)
-    entries = {"parameters": edition.parameters, "class_names": edition.class_names}
-    files.write_json(folder / "run.json", entries | dict(edition.made))
-    for name in edition.tables:
-        files.write_bytes(folder / "results" / f"{name}.csv", (run / "results" / f"{name}.csv").read_bytes())

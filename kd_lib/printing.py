@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from kd_lib import book, files
@@ -24,8 +23,8 @@ def find_browser() -> str:
     return found
 
 
-def write_pdf(notebooks: Path, output: Path, editions: Sequence[Path] = ()) -> None:
-    """Print the book, as `book.build` puts it together, to one PDF file.
+def write_pdf(output: Path) -> None:
+    """Print the published book to one PDF file.
 
     Raises
     ------
@@ -33,9 +32,10 @@ def write_pdf(notebooks: Path, output: Path, editions: Sequence[Path] = ()) -> N
         If there is no browser, the book cannot be built, or the browser does not print it.
     """
     browser = find_browser()
+    notebooks, editions = book.published()
     with tempfile.TemporaryDirectory() as folder:
         pages, printed = Path(folder) / "pages", Path(folder) / "book.pdf"
-        book.build(notebooks, pages, editions, builder="singlehtml")
+        book.build(notebooks, pages, editions, builder="singlehtml", reference=True)
         profile = f"--user-data-dir={folder}/profile"
         options = ["--headless", "--no-sandbox", "--disable-gpu", profile, "--no-pdf-header-footer"]
         page = _at_the_top(pages, book.table_of_contents()["root"])

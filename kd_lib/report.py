@@ -18,8 +18,7 @@ import yaml
 from kd_lib import book, files, parameters, printing
 
 PROJECT = Path(__file__).resolve().parent.parent
-KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
-PUBLISHED = "quick"  # the edition whose notebooks are those of notebooks/
+EDITIONS = PROJECT / "book" / "editions"
 
 
 def write_parameters(profile: str, folder: Path, overrides: list[str]) -> None:
@@ -112,53 +111,42 @@ def keep_outputs(executed: Path, notebook: Path) -> None:
     for cell, with_outputs in zip(node.cells, done.cells, strict=True):
         if cell.cell_type == "code":
             cell.execution_count = with_outputs.execution_count
-            cell.outputs = without_progress(book.without_widgets(with_outputs).outputs)
-    node.metadata["kernelspec"] = KERNEL
+            cell.outputs = book.without_progress(book.without_widgets(with_outputs).outputs)
+    node.metadata["kernelspec"] = book.KERNEL
     files.write_text(notebook.with_suffix(".ipynb"), jupytext.writes(node, fmt="ipynb"))
 
 
-def keep_notebooks(run: Path, folder: Path) -> None:
-    """Keep a run's executed notebooks for the published book: what they say, without what differs each time.
-
-    Raises
-    ------
-    ValueError
-        If one is larger than a page of the book may be; none is kept then.
-    """
-    import nbformat
-
-    texts = {}
-    for source in sorted((PROJECT / "notebooks").glob("*.py")):
-        node = book.without_widgets(nbformat.read(run / "notebooks" / f"{source.stem}.ipynb", as_version=4))
-        for cell in node.cells:
-            for key in ("papermill", "execution"):
-                cell.metadata.pop(key, None)
-            if cell.cell_type == "code":
-                cell.outputs = without_progress(cell.outputs)
-        node.metadata = nbformat.from_dict({"kernelspec": KERNEL})
-        texts[source.stem] = nbformat.writes(node) + "\n"
-        if (size := len(texts[source.stem].encode())) > book.PAGE_LIMIT:
-            raise ValueError(
-                f"{source.stem}.ipynb has {size / 1e6:.1f} MB; a page may have {book.PAGE_LIMIT / 1e6:.0f}"
-            )
-    for name, text in texts.items():
-        files.write_text(folder / f"{name}.ipynb", text)
-
-
-def without_progress(outputs: Sequence[Any]) -> list[Any]:
-    """Leave out progress bars, which come on stderr."""
-    return [output for output in outputs if output.get("name") != "stderr"]
-
-
-def write_readme(run: Path, readme: Path) -> None:
-    """Write the README's table of results from a run's tables, between its two marks."""
+def write_readme(readme: Path, editions: Sequence[Path]) -> None:
+    """Write the README's table of results from the editions' tables, between its two marks."""
     from kd_lib import claims, scorecard
 
-    start, end = "<!-- results: written by `make notebooks` -->", "<!-- end of results -->"
+    start, end = "<!-- results: written by `make edition` -->", "<!-- end of results -->"
     text = readme.read_text(encoding="utf-8")
     before, after = text.split(start)[0], text.split(end)[1]
-    table = scorecard.readme_table(claims.read_claims(), claims.read_edition(run))
+    table = scorecard.readme_table(claims.read_claims(), [claims.read_edition(edition) for edition in editions])
     files.write_text(readme, "\n".join([before + start, table, end]) + after)
+
+
+def keep_edition(run: Path, name: str | None) -> None:
+    """Keep a run as an edition of the published book; the README's table and, of the first, its picture follow."""
+    from kd_lib import editions, explorer
+
+    name = name or editions.name_of(run)
+    editions.keep(run, EDITIONS / name)
+    _, published = book.published()
+    write_readme(PROJECT / "README.md", published)
+    if published[0].name == name:
+        explorer.picture(run / "report", PROJECT / "book" / "explorer.png")
+
+
+def verify(name: str, root: str | None) -> int:
+    """Make a slice of an edition again and print the comparison; exit status 1 if it differs."""
+    from kd_lib import editions
+
+    frame = editions.verify(EDITIONS / name, root=root)
+    print(frame.to_string(index=False, float_format="{:.1e}".format))
+    print(editions.summary(name, list(frame["verdict"])))
+    return int(editions.DIFFERS in set(frame["verdict"]))
 
 
 def extract_picture(executed: Path, caption: str, output: Path) -> None:
@@ -186,16 +174,21 @@ def main() -> int:
     step = steps.add_parser("keep", help="keep an executed notebook's outputs in notebooks/NAME.ipynb")
     step.add_argument("executed", type=Path)
     step.add_argument("notebook", type=Path)
-    step = steps.add_parser("readme", help="renew the README's table and picture from a run")
+    step = steps.add_parser("picture", help="renew the picture of the annotation guide")
+    step.add_argument("executed", type=Path)
+    step = steps.add_parser("edition", help="keep what the published book needs of a run; renew the README")
     step.add_argument("run", type=Path)
-    step = steps.add_parser("edition", help="keep what the scorecard and the explorer need of a run, and its notebooks")
+    step.add_argument("name", nargs="?", help="of the edition; by default that of its kind of images")
+    step = steps.add_parser("verify", help="make a slice of an edition again and compare")
+    step.add_argument("name")
+    step.add_argument("root", nargs="?", help="folder of its images")
+    step = steps.add_parser("book", help="render a run's report")
+    step.add_argument("notebooks", type=Path)
+    step.add_argument("output", type=Path)
     step.add_argument("run", type=Path)
-    step.add_argument("folder", type=Path)
-    for name, what in (("book", "render the book"), ("pdf", "print the book to a PDF file")):
+    for name, what in (("site", "render the published book"), ("pdf", "print it to a PDF file")):
         step = steps.add_parser(name, help=what)
-        step.add_argument("notebooks", type=Path)
         step.add_argument("output", type=Path)
-        step.add_argument("editions", type=Path, nargs="*", help="runs, or what is kept of them, for the scorecard")
     given = parser.parse_args()
     try:
         if given.step == "parameters":
@@ -204,24 +197,19 @@ def main() -> int:
             execute(given.notebook, given.output, yaml.safe_load(given.parameters.read_text(encoding="utf-8")))
         elif given.step == "keep":
             keep_outputs(given.executed, given.notebook)
-        elif given.step == "readme":
-            from kd_lib import explorer
-
-            write_readme(given.run, PROJECT / "README.md")
-            explorer.picture(given.run / "report", PROJECT / "book" / "explorer.png")
-            judged = given.run / "notebooks" / "threshold_determination.ipynb"
-            extract_picture(judged, "fig-judging", PROJECT / "book" / "judging.png")
+        elif given.step == "picture":
+            extract_picture(given.executed, "fig-judging", PROJECT / "book" / "judging.png")
         elif given.step == "edition":
-            from kd_lib import claims, explorer
-
-            claims.keep_edition(given.run, given.folder)
-            explorer.write(given.run, given.folder / explorer.NAME)
-            if given.folder.name != PUBLISHED:
-                keep_notebooks(given.run, given.folder / "notebooks")
-        elif given.step == "pdf":
-            printing.write_pdf(given.notebooks, given.output, given.editions)
+            keep_edition(given.run, given.name)
+        elif given.step == "verify":
+            return verify(given.name, given.root)
+        elif given.step == "book":
+            book.build(given.notebooks, given.output, [given.run])
+        elif given.step == "site":
+            notebooks, editions = book.published()
+            book.build(notebooks, given.output, editions, reference=True)
         else:
-            book.build(given.notebooks, given.output, given.editions)
+            printing.write_pdf(given.output)
     except (ValueError, RuntimeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

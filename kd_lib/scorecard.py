@@ -64,15 +64,17 @@ def titles(editions: Sequence[Edition]) -> str:
     return "\n".join(f"- **{cell(edition.name)}**: {cell(edition.title)}" for edition in editions)
 
 
-def readme_table(claims: Sequence[Claim], edition: Edition) -> str:
-    """Write the README's table: the headline claims, their numbers and verdicts."""
+def readme_table(claims: Sequence[Claim], editions: Sequence[Edition]) -> str:
+    """Write the README's table: the headline claims, and of each edition its number and the mark of its verdict."""
     rows = []
     for claim in claims:
         if claim.headline:
-            found = judge(claim, edition)
-            rows.append([claim.says, claim.number, quantity(claim, found) or "–", WORDS[claim.part][found.verdict]])
-    header = ["", "Gardner (2022): 10 resnet18, CIFAR-10", f"this study, {edition.name} ({edition.title})", "verdict"]
-    return table(header, rows)
+            found = [judge(claim, edition) for edition in editions]
+            marks = [WORDS[claim.part][one.verdict].split()[0] for one in found]
+            answers = [f"{quantity(claim, one) or '–'} {mark}" for one, mark in zip(found, marks, strict=True)]
+            rows.append([claim.says, claim.number, *answers])
+    columns = [f"this study, {edition.name}: {edition.title}" for edition in editions]
+    return table(["", "Gardner (2022): 10 resnet18, 64 epochs of CIFAR-10", *columns], rows)
 
 
 def _answer(claim: Claim, found: Finding) -> str:

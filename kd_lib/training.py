@@ -154,6 +154,7 @@ def train(
     hard_weight: float = 0.0,
     mix: Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]] | None = None,
     recompute: bool = False,
+    until: int | None = None,
     verbose: bool = True,
 ) -> pd.DataFrame:
     """Train one network of a run, or what is left of it, and store a checkpoint after every epoch.
@@ -183,6 +184,8 @@ def train(
         instead, and its targets (N, K), rows that sum to 1; see `techniques`. Draws from torch's default generators.
     recompute : bool
         Train anew, whatever is stored.
+    until : int, optional
+        Stop after this epoch, as if interrupted; None goes on to the last.
     verbose : bool
         Print a line an epoch.
 
@@ -267,7 +270,8 @@ def train(
             commit()
 
         begun, first = time.perf_counter(), len(history)
-        for epoch in range(first, regime.epochs + 1):
+        last = regime.epochs if until is None else min(until, regime.epochs)
+        for epoch in range(first, last + 1):
             loss, train_accuracy, speed = _epoch(
                 learner, on_device, regime, mix, objective, optimiser, schedule, generators[0]
             )
@@ -275,7 +279,7 @@ def train(
                 raise ValueError(f"the loss of {name!r} is {loss} in epoch {epoch}: lower max_lr ({regime.max_lr})")
             commit(loss, train_accuracy, speed)
             if verbose:
-                left = (time.perf_counter() - begun) / (epoch - first + 1) * (regime.epochs - epoch)
+                left = (time.perf_counter() - begun) / (epoch - first + 1) * (last - epoch)
                 cluster.say(
                     f"{name}  epoch {epoch}/{regime.epochs}  loss {loss:.4f}  "
                     f"accuracy {history[-1]['test_accuracy']:.1%}  {speed:,.0f} images/s  "

@@ -52,8 +52,8 @@ def test_each_study_is_a_part_and_says_so_in_its_titles(two_parts):
     assert {path.stem for path in (two_parts / "notebooks").glob("*.html")} == set(STUDY)
     assert {path.stem for path in (two_parts / "photographs").glob("*.html")} == set(STUDY)
     first, second = ((two_parts / folder / "rq1.html").read_text() for folder in ("notebooks", "photographs"))
-    assert "Controlled images" in first
-    assert "Photographs" in first
+    assert "Controlled images: given networks, multiview" in first
+    assert "Photographs: given networks, cifar10" in first
     assert "(photographs)" not in first.split("<h1>")[1].split("</h1>")[0]
     assert "(photographs)" in second.split("<h1>")[1].split("</h1>")[0]
     assert 'id="fig-by-class"' in first

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kd_lib import claims, scorecard
+from kd_lib import book, claims, editions, scorecard
 from tests import in_process
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -78,6 +78,48 @@ def test_every_claim_finds_its_table_and_columns(run):
     page = (run / "report" / "book" / "scorecard.html").read_text()
     assert edition.title in page
     assert scorecard.NO_EDITION not in page
+
+
+@pytest.fixture(scope="module")
+def edition(run, tmp_path_factory):
+    """What is kept of the run."""
+    folder = tmp_path_factory.mktemp("editions") / "tried"
+    editions.keep(run, folder)
+    return folder
+
+
+def test_an_edition_keeps_what_the_book_needs_and_is_judged_as_its_run(run, edition):
+    assert {path.name for path in edition.iterdir()} == {"run.json", "results", "notebooks", "explorer.js", "slice.csv"}
+    assert str(run.parent) not in (edition / "run.json").read_text()
+    once, again = claims.read_edition(run), claims.read_edition(edition)
+    assert again.made == once.made | {"occlusion": {"patch": 4, "stride": 4, "baseline": 0.0, "precision": "float32"}}
+    assert (once.parameters, once.class_names) == (again.parameters, again.class_names)
+    for claim in claims.read_claims():
+        assert repr(claims.judge(claim, once)) == repr(claims.judge(claim, again))
+
+
+def test_keeping_it_again_replaces_it_whole(run, edition, monkeypatch):
+    before = {path: path.read_bytes() for path in edition.rglob("*.*")}
+    (edition / "results" / "of_an_earlier_run.csv").write_text("x\n1\n")
+    monkeypatch.setattr(book, "PAGE_LIMIT", 10)
+    with pytest.raises(ValueError, match="a page may have"):
+        editions.keep(run, edition)
+    assert (edition / "results" / "of_an_earlier_run.csv").exists()
+    monkeypatch.undo()
+    editions.keep(run, edition)
+    assert {path: path.read_bytes() for path in edition.rglob("*.*")} == before
+    assert [path.name for path in edition.parent.iterdir()] == ["tried"]
+
+
+def test_an_edition_is_made_again_the_same_and_what_was_changed_is_told_apart(edition):
+    found = editions.verify(edition, executor="")  # as the profile has it
+    assert set(found["verdict"]) == {"the same"}
+    assert {*found["epoch"]} == {0, 1, 2}
+    assert {*found["quantity"]} == {"loss", "train_accuracy", "test_accuracy", "output", "fall"}
+    kept = pd.read_csv(edition / "slice.csv")
+    kept.loc[(kept["epoch"] == 2) & (kept["quantity"] == "loss"), "value"] *= 2
+    again = editions.compare(kept, pd.read_csv(edition / "slice.csv"))
+    assert list(again.loc[again["verdict"] == "differs", "quantity"]) == ["loss"]
 
 
 def test_a_second_report_does_nothing(run):

@@ -81,31 +81,11 @@ def edition(tmp_path_factory):
 def test_the_readme_gets_the_headlines_between_its_marks(edition, tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text((PROJECT / "README.md").read_text())
-    report.write_readme(edition, readme)
+    report.write_readme(readme, [edition, edition])
     before, after = (text.splitlines() for text in ((PROJECT / "README.md").read_text(), readme.read_text()))
     start, end = (line for line in before if line.startswith("<!-- "))
     assert before[: before.index(start)] == after[: after.index(start)]
     assert before[before.index(end) :] == after[after.index(end) :]
     table = after[after.index(start) + 1 : after.index(end)]
-    assert "this study, little" in table[0]
+    assert table[0].count("this study, little: given networks, multiview") == 2
     assert all(line.startswith("| ") for line in table)
-
-
-def test_an_editions_notebooks_are_kept_without_what_differs_each_time(tmp_path):
-    (tmp_path / "run" / "notebooks").mkdir(parents=True)
-    stream = nbformat.v4.new_output
-    outputs = [stream("stream", name="stderr", text="50 %"), stream("stream", name="stdout", text="result")]
-    cell = nbformat.v4.new_code_cell("x", outputs=outputs, metadata={"papermill": {"duration": 1}, "tags": ["a"]})
-    node = nbformat.v4.new_notebook(cells=[cell], metadata={"papermill": {"start_time": "now"}})
-    for source in (PROJECT / "notebooks").glob("*.py"):
-        nbformat.write(node, tmp_path / "run" / "notebooks" / f"{source.stem}.ipynb")
-    report.keep_notebooks(tmp_path / "run", tmp_path / "kept")
-    kept = nbformat.read(tmp_path / "kept" / "rq1.ipynb", as_version=4)
-    assert [output.text for output in kept.cells[0].outputs] == ["result"]
-    assert kept.cells[0].metadata == {"tags": ["a"]}
-    assert set(kept.metadata) == {"kernelspec"}
-    cell.outputs[1].text = "x" * 3_000_001
-    nbformat.write(node, tmp_path / "run" / "notebooks" / "rq2.ipynb")
-    with pytest.raises(ValueError, match="rq2.ipynb has 3.0 MB; a page may have 3"):
-        report.keep_notebooks(tmp_path / "run", tmp_path / "again")
-    assert not (tmp_path / "again").exists()

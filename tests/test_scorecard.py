@@ -84,11 +84,12 @@ def test_every_unit_is_shown(unit):
     ) in page
 
 
-def test_the_readme_shows_the_headlines():
+def test_the_readme_shows_the_headlines_of_every_edition():
     listed = [claim("a", headline=True, number="+1 point"), claim("b"), claim("d", headline=True)]
-    table = scorecard.readme_table(listed, edition("quick", FRAME)).splitlines()
+    editions = [edition("small", FRAME), edition("large", FRAME | {"difference": [0.25, 0, 0]})]
+    table = scorecard.readme_table(listed, editions).splitlines()
     assert table[2:] == [
-        "| a is large | +1 point | 20.0 points (10.0 to 30.0) | ✓ replicated |",
-        "| d is large | – | – | ? cannot tell |",
+        "| a is large | +1 point | 20.0 points (10.0 to 30.0) ✓ | 25.0 points (10.0 to 30.0) ✓ |",
+        "| d is large | – | – ? | – ? |",
     ]
-    assert "quick (given networks, multiview)" in table[0]
+    assert "| this study, small: given networks, multiview | this study, large: given" in table[0]
