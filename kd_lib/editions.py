@@ -52,12 +52,10 @@ def keep(run: Path, folder: Path) -> None:
     FileNotFoundError
         If the run lacks something.
     """
-    from kd_lib import occlusion_store, store
+    from kd_lib import store
 
     place, edition = store.Run(run), claims.read_edition(run)
-    settings = dict(occlusion_store.open_group(place.occlusion).attrs)
     entries = {"parameters": edition.parameters, "class_names": edition.class_names} | dict(edition.made)
-    entries[OCCLUSION] = {key: settings[key] for key in ("patch", "stride", "baseline", "precision")}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".edition-") as temporary:
         new = Path(temporary) / "new"

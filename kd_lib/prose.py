@@ -441,6 +441,7 @@ def _made(edition: Edition, heading: str) -> str:
         "Seed": parameters.get("seed", ""),
         "Images": known.get("data_title", parameters.get("data_set", "")),
         "Fingerprint of the images": f"`{known['dataset_fingerprint'][:12]}`" if "dataset_fingerprint" in known else "",
+        "Maps": ", ".join(f"{key} {value}" for key, value in known.get("occlusion", {}).items()),
         "Training took": duration(known["seconds_training"]) if "seconds_training" in known else "",
         "Explaining took": duration(known["seconds_occlusion"]) if "seconds_occlusion" in known else "",
         "T_c": "" if row is None else f"{row['value']:.2f}, from: {row['source']}",

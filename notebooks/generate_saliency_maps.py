@@ -71,6 +71,7 @@ group = occlusion_store.create_or_open(
     baseline=baseline,
     precision=occlusion.pick_precision(precision, training.pick_device(device)),
 )
+place.record("occlusion", {setting: group.attrs[setting] for setting in explaining.SETTINGS})
 
 # %%
 started = time.perf_counter()

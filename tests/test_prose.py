@@ -159,7 +159,7 @@ def test_how_an_edition_was_made(tmp_path):
         "| **Versions** | python 3.11.2, torch 2.6.0 |",
         "| **Seed** | 7 |",
         "| **Training took** | 4 min 12 s |",
-        "| **Not recorded** | Images, Fingerprint of the images, Explaining took, T_c, Tables kept |",
+        "| **Not recorded** | Images, Fingerprint of the images, Maps, Explaining took, T_c, Tables kept |",
         "| `epochs` | `8` |",
     ):
         assert cells in page
