@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 20
 IN_FLIGHT = 1000
 LOOK_SECONDS = 5
+PRELOADED = ["distributed", "kd_lib.trainings", "kd_lib.explaining", "torchvision"]  # what workers import
 
 
 @contextmanager
@@ -85,6 +86,7 @@ def local_workers(count: int, *, threads: int | None = None) -> Iterator["Client
     """
     import dask
     from distributed import Client, LocalCluster
+    from distributed.utils import get_mp_context
 
     threads = str(threads or max(1, (os.cpu_count() or 1) // count))
     env = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
@@ -93,15 +95,15 @@ def local_workers(count: int, *, threads: int | None = None) -> Iterator["Client
         "distributed.worker.profile.enabled": False,
         # Dask has freed memory given back to the system at once, which zeroes it again for the next tensor.
         "distributed.nanny.pre-spawn-environ": env | {"MALLOC_MMAP_MAX_": 0, "MALLOC_TRIM_THRESHOLD_": 2**32},
+        # Workers are forks of one process that has imported everything: they start at once and share its memory.
+        "distributed.worker.multiprocessing-method": "forkserver",
     }
-    with (
-        dask.config.set(quick),
-        LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address="127.0.0.1:0", env=env) as cluster,
-        Client(cluster) as client,
-    ):
-        if gpus := _gpus():
-            client.register_plugin(_one_gpu_each(gpus))
-        yield client
+    options = {"n_workers": count, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "env": env}
+    with dask.config.set(quick):
+        get_mp_context().set_forkserver_preload(PRELOADED)
+        with LocalCluster(**options) as cluster, Client(cluster) as client:
+            client.register_plugin(_settled(int(threads), _gpus()))
+            yield client
 
 
 def _gpus() -> list[str]:
@@ -114,15 +116,19 @@ def _gpus() -> list[str]:
     return [name.strip() for name in given.split(",") if name.strip()]
 
 
-def _one_gpu_each(gpus: list[str]) -> "WorkerPlugin":
-    """Let each worker see one GPU, by its number; also a worker that takes the place of one that died."""
+def _settled(threads: int, gpus: list[str]) -> "WorkerPlugin":
+    """Let each worker have its threads and see one GPU, by its number; also one that takes the place of another."""
     from distributed import WorkerPlugin
 
-    class OneGpuEach(WorkerPlugin):
+    class Settled(WorkerPlugin):
         def setup(self, worker):
-            os.environ["CUDA_VISIBLE_DEVICES"] = gpus[worker.name % len(gpus)]
+            import torch
 
-    return OneGpuEach()
+            torch.set_num_threads(threads)  # those of the environment are the ones of the process that it is a fork of
+            if gpus:
+                os.environ["CUDA_VISIBLE_DEVICES"] = gpus[worker.name % len(gpus)]
+
+    return Settled()
 
 
 def hold(client: "Client", value: Any) -> "Future":

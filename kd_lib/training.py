@@ -112,7 +112,7 @@ def distillation_loss(
     return (1 - hard_weight) * soft + hard_weight * F.cross_entropy(student_logits, labels)
 
 
-def predict(model: nn.Module, dataset: Dataset, split: Split, *, batch_size: int = 1000) -> Tensor:
+def predict(model: nn.Module, dataset: Dataset, split: Split, *, batch_size: int = 250) -> Tensor:
     """Logits of a network in evaluation mode, on its own device; its training mode is left as found.
 
     Parameters
