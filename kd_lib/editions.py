@@ -7,6 +7,7 @@ that slice again, from the images on, and compares.
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ SAME, CLOSE, DIFFERS = "the same", "close", "differs"
 # How much a quantity may differ, relative to the one that is kept. Sums in another order are the same but for rounding;
 # on another processor every product is rounded otherwise, and training magnifies that from step to step.
 ROUNDING, UNTRAINED, TRAINED = 1e-5, 1e-3, 0.3
+_PLACES = re.compile(r"(?m)^(?:root|models) = .*\n?")  # parameters that name places of the machine
 
 
 def name_of(run: Path) -> str:
@@ -82,6 +84,8 @@ def _keep_notebooks(run: Path, folder: Path) -> None:
                 cell.metadata.pop(key, None)
             if cell.cell_type == "code":
                 cell.outputs = book.without_progress(cell.outputs)
+            if "injected-parameters" in cell.metadata.get("tags", []):
+                cell.source = _PLACES.sub("", cell.source)
         node.metadata = nbformat.from_dict({"kernelspec": book.KERNEL})
         text = nbformat.writes(node) + "\n"
         if (size := len(text.encode())) > book.PAGE_LIMIT:

@@ -29,14 +29,18 @@ def test_an_editions_notebooks_are_kept_without_what_differs_each_time(tmp_path)
     (tmp_path / "run" / "notebooks").mkdir(parents=True)
     stream = nbformat.v4.new_output
     outputs = [stream("stream", name="stderr", text="50 %"), stream("stream", name="stdout", text="result")]
+    given = nbformat.v4.new_code_cell(
+        '# Parameters\nroot = "/my/images"\nseed = 1\n', metadata={"tags": ["injected-parameters"]}
+    )
     cell = nbformat.v4.new_code_cell("x", outputs=outputs, metadata={"papermill": {"duration": 1}, "tags": ["a"]})
-    node = nbformat.v4.new_notebook(cells=[cell], metadata={"papermill": {"start_time": "now"}})
+    node = nbformat.v4.new_notebook(cells=[cell, given], metadata={"papermill": {"start_time": "now"}})
     for source in (PROJECT / "notebooks").glob("*.py"):
         nbformat.write(node, tmp_path / "run" / "notebooks" / f"{source.stem}.ipynb")
     editions._keep_notebooks(tmp_path / "run", tmp_path / "kept")
     kept = nbformat.read(tmp_path / "kept" / "rq1.ipynb", as_version=4)
     assert [output.text for output in kept.cells[0].outputs] == ["result"]
     assert kept.cells[0].metadata == {"tags": ["a"]}
+    assert kept.cells[1].source == "# Parameters\nseed = 1\n"
     assert set(kept.metadata) == {"kernelspec"}
     cell.outputs[1].text = "x" * 3_000_001
     nbformat.write(node, tmp_path / "run" / "notebooks" / "rq2.ipynb")
@@ -113,6 +117,8 @@ def test_what_is_published_is_whole_and_says_how_it_was_made(published):
         study = {path.stem for path in (PROJECT / "notebooks").glob("*.py")}
         assert {path.stem for path in (folder / "notebooks").glob("*.ipynb")} == study
         assert all(path.stat().st_size < book.PAGE_LIMIT for path in folder.rglob("*"))
+        texts = [path.read_text() for path in folder.rglob("*") if path.is_file()]
+        assert not [place for text in texts for place in re.findall(r"[\"' ]/(?:home|tmp|root|work|Users)/\S+", text)]
 
 
 def test_what_was_found_on_copies_of_images_is_not_called_the_original():
