@@ -59,6 +59,8 @@ class Claim:
         What the thesis gives.
     needs : mapping
         Parameters that a run must have for its number to be comparable; ``class``: a class that it must have.
+    lacking : str
+        What it means for an edition that its tables have no such quantity; empty: what the table lacks is said.
     headline : bool
         Whether the README shows it.
     """
@@ -80,6 +82,7 @@ class Claim:
     below: float = math.inf
     unit: str = ""
     needs: Mapping[str, Any] = field(default_factory=dict)
+    lacking: str = ""
     headline: bool = False
 
 
@@ -173,7 +176,7 @@ def judge(claim: Claim, edition: Edition) -> Finding:
     lacks = edition.lacks(claim.needs)
     rows, reason = _select(claim, edition)
     if reason:
-        return Finding(CANNOT_TELL, lacks or reason)
+        return Finding(CANNOT_TELL, claim.lacking or lacks or reason)
     findings = []
     for _, row in rows.iterrows():
         numbers = [float(row[column]) for column in (claim.estimate, claim.low, claim.high)]

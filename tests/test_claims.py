@@ -183,6 +183,12 @@ def run(tmp_path):
     return place
 
 
+def test_what_it_means_that_there_is_no_such_quantity_is_said_instead_of_what_the_table_lacks():
+    told = claim(rows={"what": "nothing"}, lacking="nobody labelled pairs", needs={"class": "cat"})
+    assert claims.judge(told, edition(ROW)).reason == "nobody labelled pairs"
+    assert claims.judge(claim(lacking="nobody labelled pairs"), edition(ROW)).reason == ""
+
+
 def test_a_runs_tables_are_read_as_far_as_claims_refer_to_them_and_some_are_there(run):
     edition = claims.read_edition(run.folder)
     assert set(edition.tables) == {"accuracies"}

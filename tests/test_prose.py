@@ -84,7 +84,7 @@ def test_what_an_edition_lacks_is_named_with_the_reason(tmp_path):
     assert "(no table rq3_share_gaps here)." in pages["introduction"]
     photographs = claims.Edition("photographs", {"data_set": "cifar10", "components": 10}, (), {})
     page = written(tmp_path, photographs)["conclusions"]
-    assert "(comparable only where data_set is multiview, here cifar10)." in page
+    assert "(which views an image has is known of drawn images only)." in page
 
 
 def test_a_number_without_an_interval_says_so(tmp_path):
