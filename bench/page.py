@@ -41,7 +41,7 @@ def _device(found: Mapping) -> Iterable[str]:
         (
             [
                 row["way"],
-                f"{row['maps a second']:,.0f}",
+                f"{row['maps a second']:,.0f}" if row["maps a second"] >= 10 else f"{row['maps a second']:.2g}",
                 f"{row['times slower than float32']:.2f} x",
                 f"{row['times slower than auto']:.2f} x",
             ]

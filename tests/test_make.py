@@ -170,7 +170,10 @@ def test_an_unknown_profile_is_refused_and_nothing_written(tmp_path):
         ["make", "report", "PROFILE=papre", f"RUN={tmp_path / 'x'}"], cwd=PROJECT, capture_output=True, text=True
     )
     assert failed.returncode != 0
-    assert "error: unknown profile 'papre'; the profiles are: cifar10, controlled, full, paper, quick, smoke" in failed.stderr
+    assert (
+        "error: unknown profile 'papre'; the profiles are: cifar10, controlled, full, paper, quick, smoke"
+        in failed.stderr
+    )
     assert not (tmp_path / "x").exists()
 
 
