@@ -15,7 +15,7 @@ OUTPUTS = ("logits", "probs", "log-probs")
 BASELINES = ("mean", "blur")  # that differ from image to image
 BLUR = 10 / 224  # standard deviation of the blur by the shorter side of the image: that of Fong & Vedaldi (2017)
 SAME = {"float32": 1e-4, "bfloat16": 0.05}  # of the largest logit; rounding stays far below
-# Of input a forward pass, in its precision: 512 images of 3 x 32 x 32 in float32 and 1024 in bfloat16, on GPUs four times
+# Of input a forward pass, in its precision: 512 images of 3 x 32 x 32 in float32, 1024 in bfloat16; on GPUs four times
 # as many.
 BATCH_BYTES = {"cpu": 3 << 21, "cuda": 3 << 23}
 
