@@ -78,6 +78,11 @@
       place.remove();
       throw error;
     }
+    // A group with no marks in it has nothing to be named after.
+    for (const group of place.querySelectorAll('[role="graphics-symbol"]:empty')) {
+      group.removeAttribute("role");
+      group.removeAttribute("aria-roledescription");
+    }
     element.classList.add("awake");
     Object.entries(chart.chosen).forEach(([name, value]) => chart.view.signal(name, value));
     chart.view.runAsync();
