@@ -79,7 +79,7 @@
       throw error;
     }
     // A group with no marks in it has nothing to be named after.
-    for (const group of place.querySelectorAll('[role="graphics-symbol"]:empty')) {
+    for (const group of place.querySelectorAll('g[role="graphics-symbol"]:empty')) {
       group.removeAttribute("role");
       group.removeAttribute("aria-roledescription");
     }
