@@ -209,7 +209,8 @@ def _make_again(
     run.record("class_names", list(dataset.class_names))
     run.record("root", root)
     name = models.component_names(1)[0]
-    run.record("networks", study.recipes([name], parameters["arch"], len(dataset.class_names)))
+    recipes = study.recipes([name], parameters["arch"], len(dataset.class_names))
+    run.record("networks", {name: recipes[name]})  # no student
     settings = regime.Regime(**{key: parameters[key] for key in regime.Regime.__dataclass_fields__})
     options = {"seed": parameters["seed"], "device": device, "until": EPOCHS}
     trainings.train_all(run, dataset, settings, client=client, **options)
