@@ -19,6 +19,7 @@ import yaml
 from kd_lib import files
 
 PROJECT = Path(__file__).resolve().parent.parent
+EDITIONS = PROJECT / "book" / "editions"  # what is published
 STUDY, KINDS, OTHERS = "The study", {"multiview": "Controlled images"}, "Photographs"  # of parts, by data set
 REFERENCE = "book/reference"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -81,7 +82,7 @@ def build(
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".book-") as folder:
         source = Path(folder) / "source"
-        shutil.copytree(PROJECT / "book", source / "book", ignore=shutil.ignore_patterns("_build", "editions"))
+        shutil.copytree(PROJECT / "book", source / "book", ignore=shutil.ignore_patterns("_build", EDITIONS.name))
         shutil.copy(PROJECT / "_config.yml", source)
         contents = _with_parts(table_of_contents(), parts)
         if not reference:
@@ -113,9 +114,15 @@ def published() -> tuple[Path, list[Path]]:
 
     The first edition in alphabetical order leads; without any that has notebooks, the committed ones do.
     """
-    editions = sorted(path.parent for path in (PROJECT / "book" / "editions").glob("*/run.json"))
+    editions = sorted(path.parent for path in EDITIONS.glob("*/run.json"))
     own = [edition / "notebooks" for edition in editions if (edition / "notebooks").is_dir()]
     return (own or [PROJECT / "notebooks"])[0], editions
+
+
+def publish(output: Path, *, builder: str = "html") -> None:
+    """Render the published book, the package's reference included; see `build`."""
+    notebooks, editions = published()
+    build(notebooks, output, editions, builder=builder, reference=True)
 
 
 def table_of_contents() -> dict[str, Any]:

@@ -120,8 +120,8 @@ def slice_of(run: "store.Run") -> pd.DataFrame | None:
     if not (members := study.components(run)) or "arch" not in run.parameters:
         return None
     name, frames = members[0], []
-    history = pd.read_csv(run.checkpoint_path(name, 0).parent / "history.csv")
-    history = history[history["epoch"] <= EPOCHS]
+    history = run.read_csv("history", made_by="train_models")
+    history = history[(history["model"] == name) & (history["epoch"] <= EPOCHS)]
     for column in ("loss", "train_accuracy", "test_accuracy"):
         frames.append(pd.DataFrame({"epoch": history["epoch"], "quantity": column, "value": history[column]}))
     labels, index = study.labels(run), occlusion_store.open_group(run.occlusion)["index"][:]
@@ -213,7 +213,7 @@ def _make_again(
     run.record("networks", {name: recipes[name]})  # no student
     settings = regime.Regime(**{key: parameters[key] for key in regime.Regime.__dataclass_fields__})
     options = {"seed": parameters["seed"], "device": device, "until": EPOCHS}
-    trainings.train_all(run, dataset, settings, client=client, **options)
+    run.write_csv(trainings.train_all(run, dataset, settings, client=client, **options), "history")
     rows = _first_of_each(dataset.probe.labels.numpy())
     probe = dataset.probe.select(rows)
     occlusion_store.create_or_open(

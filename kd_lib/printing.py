@@ -32,10 +32,9 @@ def write_pdf(output: Path) -> None:
         If there is no browser, the book cannot be built, or the browser does not print it.
     """
     browser = find_browser()
-    notebooks, editions = book.published()
     with tempfile.TemporaryDirectory() as folder:
         pages, printed = Path(folder) / "pages", Path(folder) / "book.pdf"
-        book.build(notebooks, pages, editions, builder="singlehtml", reference=True)
+        book.publish(pages, builder="singlehtml")
         profile = f"--user-data-dir={folder}/profile"
         options = ["--headless", "--no-sandbox", "--disable-gpu", profile, "--no-pdf-header-footer"]
         page = _at_the_top(pages, book.table_of_contents()["root"])

@@ -18,7 +18,6 @@ import yaml
 from kd_lib import book, files, parameters, printing
 
 PROJECT = Path(__file__).resolve().parent.parent
-EDITIONS = PROJECT / "book" / "editions"
 
 
 def write_parameters(profile: str, folder: Path, overrides: list[str]) -> None:
@@ -132,7 +131,7 @@ def keep_edition(run: Path, name: str | None) -> None:
     from kd_lib import editions, explorer
 
     name = name or editions.name_of(run)
-    editions.keep(run, EDITIONS / name)
+    editions.keep(run, book.EDITIONS / name)
     _, published = book.published()
     write_readme(PROJECT / "README.md", published)
     if published[0].name == name:
@@ -143,7 +142,7 @@ def verify(name: str, root: str | None) -> int:
     """Make a slice of an edition again and print the comparison; exit status 1 if it differs."""
     from kd_lib import editions
 
-    frame = editions.verify(EDITIONS / name, root=root)
+    frame = editions.verify(book.EDITIONS / name, root=root)
     print(frame.to_string(index=False, float_format="{:.1e}".format))
     print(editions.summary(name, list(frame["verdict"])))
     return int(editions.DIFFERS in set(frame["verdict"]))
@@ -206,8 +205,7 @@ def main() -> int:
         elif given.step == "book":
             book.build(given.notebooks, given.output, [given.run])
         elif given.step == "site":
-            notebooks, editions = book.published()
-            book.build(notebooks, given.output, editions, reference=True)
+            book.publish(given.output)
         else:
             printing.write_pdf(given.output)
     except (ValueError, RuntimeError, OSError) as error:
