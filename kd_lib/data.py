@@ -21,6 +21,7 @@ NAMES = ("multiview", "cifar10", "imagefolder:PATH")
 SIZE = 32  # pixels a side of an image
 CACHE = Path("~/.cache/kd_lib")
 DECODE_BLOCK = 250  # images a thread decodes at a time
+TINY = 10_000  # bytes of a file; to decode a smaller one takes less time than threads take to hand on Python's lock
 
 
 @dataclass(frozen=True, eq=False)
@@ -328,8 +329,9 @@ def _list_images(root: Path, what: str):
 
 
 def _decode(paths: Sequence[str], size: tuple[int, int]) -> Tensor:
-    """Decode image files in parallel: uint8 (N, 3, *size)."""
+    """Decode image files: uint8 (N, 3, *size)."""
     images = np.empty((len(paths), *size, 3), np.uint8)
+    threads = 1 if all(os.path.getsize(path) < TINY for path in paths[:DECODE_BLOCK]) else None
 
     def decode_block(start):
         for row, path in enumerate(paths[start : start + DECODE_BLOCK], start):
@@ -337,7 +339,7 @@ def _decode(paths: Sequence[str], size: tuple[int, int]) -> Tensor:
         return row - start + 1
 
     with (
-        ThreadPoolExecutor() as pool,
+        ThreadPoolExecutor(threads) as pool,
         tqdm(total=len(paths), unit="image", desc="decoding", mininterval=1, delay=1) as bar,
     ):
         for count in pool.map(decode_block, range(0, len(paths), DECODE_BLOCK)):

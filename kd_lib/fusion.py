@@ -1,8 +1,9 @@
-"""Fuse element-wise steps into the product before them, and pack its weights once, where oneDNN does the work.
+"""Fuse element-wise steps into the product before them, and pack its weights once, where the library can do it.
 
-On a processor, a ReLU or a sum of two branches reads and writes a whole map to do next to nothing; oneDNN does both
-while the product's result is at hand. Its product of packed weights is also the fastest there is on many processors.
-The operations are those to which PyTorch's own compiler lowers a frozen network.
+A bias, a ReLU or a sum of two branches reads and writes a whole map to do next to nothing. On a processor, oneDNN does
+all three while the product's result is at hand; its product of packed weights is also the fastest there is on many
+processors. On a GPU, cuDNN does them behind a convolution. The operations are those to which PyTorch's own compilers
+lower a frozen network.
 """
 
 import operator
@@ -28,10 +29,12 @@ _OPERATIONS = ("_convolution_pointwise", "_linear_pointwise", "_reorder_convolut
 
 
 def available(device: torch.device, precision: str = "float32") -> bool:
-    """Whether oneDNN does the products of this device, with the operations that are needed.
+    """Whether oneDNN or cuDNN does the products of this device, with the operations that are needed.
 
-    Weights in bfloat16 can be packed only where the processor has instructions for them (AVX-512 or the like).
+    oneDNN packs weights in bfloat16 only where the processor has instructions for them (AVX-512 or the like).
     """
+    if device.type == "cuda":
+        return torch.backends.cudnn.is_available() and hasattr(torch, "cudnn_convolution_add_relu")
     return (
         device.type == "cpu"
         and torch.backends.mkldnn.is_available()
@@ -56,6 +59,8 @@ class FusedConvolution(nn.Module):
         oneDNN's name of the element-wise function, 'none' for none.
     """
 
+    functions = (*_MODULES.values(),)  # that can follow
+
     def __init__(self, convolution: nn.Conv2d, size: tuple[int, int, int, int]):
         super().__init__()
         places = [list(setting) for setting in (convolution.padding, convolution.stride, convolution.dilation)]
@@ -76,6 +81,42 @@ class FusedConvolution(nn.Module):
         return maps.to(self.dtype).contiguous(memory_format=torch.channels_last)
 
 
+class CudnnConvolution(nn.Module):
+    """A convolution on a GPU, which may add another map and then apply a ReLU.
+
+    Parameters
+    ----------
+    convolution : nn.Conv2d
+        With zero padding, in float32 or bfloat16, to which its inputs are cast.
+
+    Attributes
+    ----------
+    function : str
+        'relu' or 'none'.
+    """
+
+    functions = ("relu",)
+
+    def __init__(self, convolution: nn.Conv2d):
+        super().__init__()
+        self.settings = (convolution.stride, convolution.padding, convolution.dilation, convolution.groups)
+        self.weight = convolution.weight.detach().contiguous(memory_format=torch.channels_last)
+        self.bias, self.function = convolution.bias, "none"
+
+    def forward(self, maps: Tensor, other: Tensor | None = None) -> Tensor:
+        """Map (B, C, H, W) to (B, C', H', W'); `other`, of that shape, is added before the function."""
+        maps = self._laid(maps)
+        if self.function == "none":
+            found = F.conv2d(maps, self.weight, self.bias, *self.settings)
+            return found if other is None else found + other
+        if other is None:
+            return torch.cudnn_convolution_relu(maps, self.weight, self.bias, *self.settings)
+        return torch.cudnn_convolution_add_relu(maps, self.weight, self._laid(other), 1.0, self.bias, *self.settings)
+
+    def _laid(self, maps: Tensor) -> Tensor:
+        return maps.to(self.weight.dtype).contiguous(memory_format=torch.channels_last)
+
+
 class FusedLinear(nn.Module):
     """Matrix products with packed weights, which may then apply an element-wise function.
 
@@ -91,6 +132,8 @@ class FusedLinear(nn.Module):
     function : str
         As of `FusedConvolution`.
     """
+
+    functions = FusedConvolution.functions
 
     def __init__(self, layer: nn.Linear | Product | nn.Conv2d, batch_size: int):
         super().__init__()
@@ -120,7 +163,7 @@ def fuse_pointwise(traced: fx.GraphModule, *, batch_size: int, keep: Container[f
     Parameters
     ----------
     traced : fx.GraphModule
-        What `rewrite.for_inference` returned, on a device for which oneDNN is `available`; changed in place.
+        What `rewrite.for_inference` returned, on a device for which this is `available`; changed in place.
     batch_size : int
         Images at a time that the weights are packed for.
     keep : container of fx.Node
@@ -136,7 +179,7 @@ def fuse_pointwise(traced: fx.GraphModule, *, batch_size: int, keep: Container[f
         if node.op == "call_function" and node.target in _SUMS and _sums_maps(node):
             for before in node.args:
                 if (
-                    isinstance(fused.get(before), FusedConvolution)
+                    isinstance(fused.get(before), FusedConvolution | CudnnConvolution)
                     and len(before.args) == 1
                     and _is_free(before, fused)
                 ):
@@ -145,7 +188,7 @@ def fuse_pointwise(traced: fx.GraphModule, *, batch_size: int, keep: Container[f
                     before.args = (*before.args, other)
                     _replace(traced, node, before)
                     break
-        elif (function := _function(traced, node)) and _is_free(before := node.args[0], fused):
+        elif (function := _function(traced, node)) and _is_free(before := node.args[0], fused, function):
             fused[before].function = function
             _replace(traced, node, before)
     traced.delete_all_unused_submodules()
@@ -153,8 +196,12 @@ def fuse_pointwise(traced: fx.GraphModule, *, batch_size: int, keep: Container[f
 
 
 def _fused(traced: fx.GraphModule, node: fx.Node, batch_size: int) -> nn.Module | None:
-    """Pack the layer that a node calls; None if it is none of those that oneDNN does."""
+    """Pack the layer that a node calls; None if it is none of those that oneDNN, or cuDNN, does."""
     layer = traced.get_submodule(node.target) if node.op == "call_module" else None
+    if type(layer) is nn.Conv2d and layer.weight.is_cuda:
+        return CudnnConvolution(layer) if has_zero_padding(layer) else None
+    if layer is None or any(parameter.is_cuda for parameter in layer.parameters()):
+        return None
     if type(layer) is nn.Conv2d and has_zero_padding(layer):
         if layer.kernel_size == (1, 1) and layer.padding == (0, 0) and layer.groups == 1:
             return FusedLinear(layer, batch_size)
@@ -179,9 +226,11 @@ def _function(traced: fx.GraphModule, node: fx.Node) -> str | None:
     return _FUNCTIONS.get(node.target)
 
 
-def _is_free(node: fx.Node, fused: dict[fx.Node, nn.Module]) -> bool:
-    """Whether a fused layer's result goes nowhere else, and no function is applied to it yet."""
-    return node in fused and len(node.users) == 1 and fused[node].function == "none"
+def _is_free(node: fx.Node, fused: dict[fx.Node, nn.Module], function: str | None = None) -> bool:
+    """Whether a fused layer's result goes nowhere else, no function is applied to it yet, and this one could be."""
+    if node not in fused or len(node.users) > 1 or fused[node].function != "none":
+        return False
+    return function is None or function in fused[node].functions
 
 
 def _replace(traced: fx.GraphModule, node: fx.Node, before: fx.Node) -> None:

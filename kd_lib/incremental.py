@@ -7,6 +7,8 @@ whole activation. Once the box has grown to nearly the whole map, or a layer loo
 
 import operator
 from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +22,7 @@ POINTWISE_MODULES = (
     *(nn.Hardsigmoid, nn.Hardtanh, nn.Identity, nn.Dropout, nn.Dropout2d, nn.BatchNorm2d),
 )
 POINTWISE_FUNCTIONS = (torch.relu, F.relu, F.relu6, F.gelu, F.silu, F.hardswish, torch.sigmoid, torch.tanh)
+HAS_TRITON = find_spec("triton") is not None
 ARITHMETIC = (operator.add, operator.sub, operator.mul, torch.add, torch.sub, torch.mul)
 
 
@@ -96,6 +99,12 @@ class Lookup:
             changed=(own >= 0) & (own < part.size),
             outside=(row < 0) | (row >= part.full),
         )
+
+    @cached_property
+    def places(self) -> Tensor:
+        """The same as numbers, int32 of shape (R, rows of the box, 2): row of the clean map and of the part, or -1."""
+        found = [torch.where(self.outside, -1, self.clean), torch.where(self.changed, self.part, -1)]
+        return torch.stack(found, -1).int()
 
 
 def plan(traced: fx.GraphModule, covered_rows: Tensor, covered_cols: Tensor) -> dict[fx.Node, Box]:
@@ -203,12 +212,11 @@ class Incremental(fx.Interpreter):
         self.kept: dict[fx.Node, Tensor] = {}
         return self.run(images.contiguous(memory_format=torch.channels_last), enable_io_processing=False)
 
-    def occluded(self, image: Tensor, row: Tensor, col: Tensor) -> Tensor:
-        """Output (B, K) for clean images by number, in order, each with the window of that row and column hidden."""
-        first, last = int(image[0]), int(image[-1])
-        self.pairs = ((image - first).to(row.device), row, col)
-        self.clean = {node: kept[first : last + 1] for node, kept in self.kept.items()}
-        self.filled = self.fill_in[first : last + 1]
+    def occluded(self, among: slice, image: Tensor, row: Tensor, col: Tensor) -> Tensor:
+        """Output (B, K) for some of the clean images, by number, each with the window of that row and column hidden."""
+        self.pairs = (image, row, col)
+        self.clean = {node: kept[among] for node, kept in self.kept.items()}
+        self.filled = self.fill_in[among]
         self.wholes: dict[fx.Node, Tensor] = {}
         return self.run(None, enable_io_processing=False)
 
@@ -278,6 +286,10 @@ class Incremental(fx.Interpreter):
         if rows is None:
             return part
         image, row, col = self.pairs
+        if part.is_cuda and HAS_TRITON:
+            from kd_lib import gather  # see there
+
+            return gather.cut(clean, part, self.pairs, (rows.places, cols.places), outside=outside)
         number, channels, height, width = clean.shape
         part_height, part_width = part.shape[2:]
         # One gather of pixels, all channels at once: of the clean maps, the parts, and a last one for what is outside.

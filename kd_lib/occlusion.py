@@ -15,9 +15,10 @@ OUTPUTS = ("logits", "probs", "log-probs")
 BASELINES = ("mean", "blur")  # that differ from image to image
 BLUR = 10 / 224  # standard deviation of the blur by the shorter side of the image: that of Fong & Vedaldi (2017)
 SAME = {"float32": 1e-4, "bfloat16": 0.05}  # of the largest logit; rounding stays far below
-# Of input a forward pass, in its precision: 512 images of 3 x 32 x 32 in float32, 1024 in bfloat16; on GPUs four times
-# as many.
-BATCH_BYTES = {"cpu": 3 << 21, "cuda": 3 << 23}
+BATCH_BYTES = (
+    3 << 21
+)  # of input a forward pass, in its precision: 512 images of 3 x 32 x 32 in float32, 1024 in bfloat16
+GPU_SHARE = 1 / 400  # of a GPU's memory, likewise
 
 
 def windows(image_size: tuple[int, int], patch: int, stride: int) -> tuple[list[int], list[int]]:
@@ -132,8 +133,7 @@ def occluded_logits(
     precision = pick_precision(precision, device)
     images = images.to(device, torch.float32)
     if batch_size is None:
-        bytes_each = images[0].nbytes // (2 if precision == "bfloat16" else 1)
-        batch_size = max(1, BATCH_BYTES.get(device.type, BATCH_BYTES["cpu"]) // bytes_each)
+        batch_size = _suitable_batch(images, precision)
     fill_in = baseline_images(baseline, images).expand(len(images), -1, -1, -1)
     covered_rows, covered_cols = (side.to(device) for side in _coverage(images.shape[-2:], patch, stride))
     count = 1 + len(covered_rows) * len(covered_cols)
@@ -151,11 +151,15 @@ def occluded_logits(
                 if clean.ndim != 2:
                     raise ValueError(f"the model's output has shape {tuple(clean.shape)}: expected (batch, classes)")
                 hidden = []
-                for pair in torch.arange(len(group) * (count - 1)).split(batch_size):
-                    image, window = pair // (count - 1), (pair % (count - 1)).to(device)
+                pairs = len(group) * (count - 1)
+                for begin in range(0, pairs, batch_size):  # nothing in here waits for the device
+                    end = min(begin + batch_size, pairs)
+                    among = slice(begin // (count - 1), (end - 1) // (count - 1) + 1)
+                    pair = torch.arange(begin, end, device=device)
+                    image, window = pair // (count - 1) - among.start, pair % (count - 1)
                     row, col = window // len(covered_cols), window % len(covered_cols)
-                    hidden.append(engine.occluded(image, row, col).float())
-                    bar.update(len(pair))
+                    hidden.append(engine.occluded(among, image, row, col).float())
+                    bar.update(end - begin)
                 hidden = torch.cat(hidden).cpu().unflatten(0, (len(group), count - 1))
                 outputs.append(torch.cat([clean.cpu()[:, None], hidden], 1))
                 bar.update(len(group))
@@ -267,6 +271,14 @@ def saliency_maps(
     return torch.einsum("...rck,rh,cw->...khw", fall, mean_rows, mean_cols)
 
 
+def _suitable_batch(images: Tensor, precision: str) -> int:
+    """Count the images a forward pass that keep their device busy and fit its memory."""
+    room = BATCH_BYTES
+    if images.is_cuda:
+        room = int(GPU_SHARE * torch.cuda.get_device_properties(images.device).total_memory)
+    return max(1, room // (images[0].nbytes // (2 if precision == "bfloat16" else 1)))
+
+
 def _coverage(image_size: tuple[int, int], patch: int, stride: int) -> tuple[Tensor, Tensor]:
     """Which pixel rows (columns) each row (column) of windows covers: bool (R, H) and (Q, W)."""
     starts = (torch.tensor(side)[:, None] for side in windows(image_size, patch, stride))
@@ -286,10 +298,10 @@ class _Plain:
         self.images, self.fill_in = images, fill_in
         return self.model(images.contiguous(memory_format=torch.channels_last))
 
-    def occluded(self, image: Tensor, row: Tensor, col: Tensor) -> Tensor:
-        """Output (B, K) for clean images by number, each with the window of that row and column hidden."""
-        covered, image = self.covered_rows[row, :, None] & self.covered_cols[col, None, :], image.to(row.device)
-        hidden = torch.where(covered[:, None], self.fill_in[image], self.images[image])
+    def occluded(self, among: slice, image: Tensor, row: Tensor, col: Tensor) -> Tensor:
+        """Output (B, K) for some of the clean images, by number, each with the window of that row and column hidden."""
+        covered = self.covered_rows[row, :, None] & self.covered_cols[col, None, :]
+        hidden = torch.where(covered[:, None], self.fill_in[among][image], self.images[among][image])
         return self.model(hidden.contiguous(memory_format=torch.channels_last))
 
 
@@ -319,7 +331,7 @@ def _engine(
     for engine in (plain, fast):
         with torch.autocast(images.device.type, torch.bfloat16, enabled=engine is fast and precision == "bfloat16"):
             engine.start(images[:1], fill_in[:1])
-            answers.append(engine.occluded(torch.zeros(3, dtype=torch.int64), row, col).float())
+            answers.append(engine.occluded(slice(1), torch.zeros_like(row), row, col).float())
     expected, found = answers
     tolerance = SAME[precision] * expected.nan_to_num().abs().max().item()  # a network that diverged answers NaN
     return fast if torch.allclose(found, expected, rtol=0, atol=tolerance, equal_nan=True) else plain

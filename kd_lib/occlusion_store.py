@@ -8,10 +8,12 @@ lies in an object store.
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import torch
 import xarray as xr
 import zarr
 from upath import UPath
@@ -21,7 +23,7 @@ from zarr.storage import FsspecStore, LocalStore, MemoryStore
 from kd_lib import files, store
 from kd_lib.occlusion import PRECISIONS, check_baseline, windows
 
-BLOCK = 100  # images a chunk
+BLOCK, BLOCK_OF_GPU = 100, 1000  # images a chunk: some seconds of work on a processor, less than one on a GPU
 METADATA_BYTES = 10_000  # of an empty store, roughly
 ROOT = "zarr.json"  # metadata of the group
 
@@ -38,7 +40,7 @@ def create_or_open(
     stride: int,
     baseline: float | Sequence[float] | str = 0.0,
     precision: str = "float32",
-    block: int = BLOCK,
+    block: int | None = None,
 ) -> zarr.Group:
     """Create the store, or open it and make room for the states that it does not hold yet.
 
@@ -55,8 +57,8 @@ def create_or_open(
         Height and width in pixels.
     patch, stride, baseline, precision
         Of the occlusion, see `occlusion.occluded_logits`.
-    block : int
-        Images a chunk.
+    block : int, optional
+        Images a chunk; by default as many as suit this machine.
 
     Returns
     -------
@@ -73,6 +75,8 @@ def create_or_open(
     rows, cols = windows(image_size, patch, stride)
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
+    if block is None:
+        block = BLOCK_OF_GPU if torch.cuda.is_available() else BLOCK
     images = {"label": np.asarray(labels, dtype=np.int64), "index": np.asarray(index, dtype=np.int64)}
     if not len(states) or not len(labels) or len(labels) != len(index) or block < 1:
         raise ValueError(
@@ -181,7 +185,10 @@ def stored(group: zarr.Group) -> list[tuple[int, int]]:
 
 def damaged(group: zarr.Group) -> list[tuple[int, int]]:
     """(state, block) of every stored chunk whose content does not match its checksum; reads the whole store."""
-    return [chunk for chunk in stored(group) if not is_sound(group, *chunk)]
+    chunks = stored(group)
+    with ThreadPoolExecutor() as pool:
+        sound = pool.map(lambda chunk: is_sound(group, *chunk), chunks)
+        return [chunk for chunk, whole in zip(chunks, sound, strict=True) if not whole]
 
 
 def is_sound(group: zarr.Group, state: int, block: int) -> bool:

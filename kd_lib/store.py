@@ -251,9 +251,9 @@ def cpu_model() -> str:
 
 
 def git_commit() -> str | None:
-    """Commit of the source tree this package lies in; None outside a git checkout."""
+    """Commit of the source tree this package lies in; outside a git checkout what GIT_COMMIT says, None without it."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        return None
+        return os.environ.get("GIT_COMMIT")

@@ -1,6 +1,8 @@
 """What the notebooks read from a run: its data set, networks and maps, its labels and threshold."""
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -22,6 +24,7 @@ from kd_lib import (
 from kd_lib.data import Dataset
 
 INDIFFERENT = ("run", "root", "data_title", "models", "device", "executor", "recompute")  # to what a run computes
+AT_A_TIME = 8  # states that are read and compared at once, at most; each takes some hundred MB
 DATA = ("train_size", "test_size", "probe_per_class", "image_size", "mean", "std", "single_view", "seed")
 
 
@@ -219,7 +222,8 @@ def similarity_to_final(run: store.Run, model: str) -> np.ndarray:
     """Pearson similarity (E + 1, N, K) of each of a model's maps to its final one, epoch by epoch."""
     final = maps(run, model)
     epochs = occlusion_store.epochs_of(run.occlusion, model)
-    return np.stack([similarity.pearson(maps(run, model, epoch), final) for epoch in epochs])
+    with ThreadPoolExecutor(min(AT_A_TIME, os.cpu_count() or 1)) as pool:
+        return np.stack(list(pool.map(lambda epoch: similarity.pearson(maps(run, model, epoch), final), epochs)))
 
 
 def accuracies(run: store.Run, dataset: Dataset, *, device: str = "auto") -> pd.DataFrame:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_lib import cluster, fusion, models, resume, rewrite, store
+from kd_lib import cluster, fusion, models, replay, resume, rewrite, store
 from kd_lib.data import Dataset, Split
 from kd_lib.regime import Regime, check_number, count_steps, optimiser_and_schedule
 
@@ -112,7 +112,7 @@ def distillation_loss(
     return (1 - hard_weight) * soft + hard_weight * F.cross_entropy(student_logits, labels)
 
 
-def predict(model: nn.Module, dataset: Dataset, split: Split, *, batch_size: int = 250) -> Tensor:
+def predict(model: nn.Module, dataset: Dataset, split: Split, *, batch_size: int | None = None) -> Tensor:
     """Logits of a network in evaluation mode, on its own device; its training mode is left as found.
 
     Parameters
@@ -122,8 +122,8 @@ def predict(model: nn.Module, dataset: Dataset, split: Split, *, batch_size: int
         Whose mean and standard deviation normalise the images.
     split : Split
         Of N images, for instance ``dataset.test``.
-    batch_size : int
-        Images per forward pass.
+    batch_size : int, optional
+        Images per forward pass; by default as many as suit the device.
 
     Returns
     -------
@@ -132,7 +132,8 @@ def predict(model: nn.Module, dataset: Dataset, split: Split, *, batch_size: int
     """
     device = next(model.parameters()).device
     with models.evaluating(model):
-        batches = [dataset.normalise(images.to(device)) for images in split.images.split(batch_size)]
+        size = batch_size or (5000 if device.type == "cuda" else 250)
+        batches = (dataset.normalise(images.to(device)) for images in split.images.split(size))
         return torch.cat([model(batch).float() for batch in batches]).cpu()
 
 
@@ -231,7 +232,9 @@ def train(
             check_fit(teacher, dataset, "the teacher")
             with suppress(rewrite.CannotRewrite):
                 teacher = rewrite.for_inference(teacher, image)
-                if regime.precision == "float32" and fusion.available(where):
+                if regime.precision == "bfloat16":
+                    rewrite.products_in_bfloat16(teacher)
+                if fusion.available(where, regime.precision):
                     fusion.fuse_pointwise(teacher, batch_size=regime.batch_size)
         optimiser, schedule = optimiser_and_schedule(model, regime, steps * regime.epochs)
         generators = _default_generators(where)
@@ -248,6 +251,17 @@ def train(
             with torch.no_grad(), _autocast(where, regime):
                 soft = teacher(batch).float()
             return distillation_loss(logits, soft, targets, temperature=temperature, hard_weight=hard_weight)
+
+        def learn(batch: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+            optimiser.zero_grad()
+            with _autocast(where, regime):
+                logits = learner(batch)
+            loss = objective(logits.float(), batch, targets)
+            loss.backward()
+            return loss.detach(), logits.detach()
+
+        if where.type == "cuda":
+            learn = replay.Replayed(learn, list(model.parameters()))
 
         def commit(loss=math.nan, train_accuracy=math.nan, images_per_second=math.nan):
             test_accuracy = accuracy(predict(examinee, dataset, dataset.test), dataset.test.labels)
@@ -272,9 +286,8 @@ def train(
         begun, first = time.perf_counter(), len(history)
         last = regime.epochs if until is None else min(until, regime.epochs)
         for epoch in range(first, last + 1):
-            loss, train_accuracy, speed = _epoch(
-                learner, on_device, regime, mix, objective, optimiser, schedule, generators[0]
-            )
+            learner.train()
+            loss, train_accuracy, speed = _epoch(learn, on_device, regime, mix, optimiser, schedule, generators[0])
             if not math.isfinite(loss):
                 raise ValueError(f"the loss of {name!r} is {loss} in epoch {epoch}: lower max_lr ({regime.max_lr})")
             commit(loss, train_accuracy, speed)
@@ -288,13 +301,12 @@ def train(
     return pd.DataFrame(history)
 
 
-def _epoch(model, dataset, regime, mix, objective, optimiser, schedule, generator) -> tuple[float, float, float]:
+def _epoch(learn, dataset, regime, mix, optimiser, schedule, generator) -> tuple[float, float, float]:
     """Learn every training image once: mean loss of the steps, accuracy, images a second."""
     images, labels = dataset.train.images, dataset.train.labels
     steps = count_steps(len(labels), regime.batch_size)
     total = torch.zeros((), dtype=torch.float64, device=images.device)
     right = torch.zeros((), dtype=torch.int64, device=images.device)
-    model.train()
     begun = time.perf_counter()
     order = torch.randperm(len(labels), generator=generator, device=images.device)
     for rows in order.tensor_split(steps):
@@ -305,14 +317,10 @@ def _epoch(model, dataset, regime, mix, objective, optimiser, schedule, generato
             batch, targets = mix(batch, targets, len(dataset.class_names))
             heaviest = targets.argmax(1)
         batch = batch.contiguous(memory_format=torch.channels_last)
-        with _autocast(images.device, regime):
-            logits = model(batch)
-        loss = objective(logits.float(), batch, targets)
-        optimiser.zero_grad()
-        loss.backward()
+        loss, logits = learn(batch, targets)
         optimiser.step()
         schedule.step()
-        total += loss.detach()
+        total += loss
         right += (logits.argmax(1) == heaviest).sum()
     mean_loss = total.item() / steps  # the epoch's first wait for the device
     seconds = time.perf_counter() - begun

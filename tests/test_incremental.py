@@ -32,7 +32,7 @@ def check(model, images, **where):
             place = (slice(None), slice(r, r + where["patch"]), slice(c, c + where["patch"]))
             image[place] = fill_in.expand_as(images)[of][place]
         torch.testing.assert_close(
-            ours.occluded(number, row, col), model(hidden), rtol=0, atol=1e-5 * clean.abs().max().item()
+            ours.occluded(slice(None), number, row, col), model(hidden), rtol=0, atol=1e-5 * clean.abs().max().item()
         )
     return ours
 
@@ -156,6 +156,9 @@ def test_batches_of_any_images_in_order(shape):
         ours = engine(model, images, patch=8, stride=8)
         ours.start(images, torch.randn(shape))
         number, row, col = torch.tensor([1, 1, 3]), torch.tensor([0, 2, 3]), torch.tensor([1, 3, 0])
-        together = ours.occluded(number, row, col)
-        alone = torch.cat([ours.occluded(*(one[i : i + 1] for one in (number, row, col))) for i in range(3)])
-    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5 * together.abs().max().item())
+        together = ours.occluded(slice(4), number, row, col)
+        alone = [
+            ours.occluded(slice(of, of + 1), torch.zeros(1, dtype=torch.int64), row[i : i + 1], col[i : i + 1])
+            for i, of in enumerate(number.tolist())
+        ]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-5 * together.abs().max().item())
