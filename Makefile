@@ -83,7 +83,7 @@ annotate: .venv/ready
 test: .venv/ready
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile tests
+	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests
 	$(PY) -m pytest --nbval-lax $(filter-out notebooks/rq%,$(STUDY:%=notebooks/%.ipynb))
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile --nbval-lax $(wildcard notebooks/rq*.ipynb)
 

@@ -3,6 +3,7 @@
 The maps of one image are not independent of one another, so the bootstrap draws whole images.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -151,6 +152,7 @@ def cluster_of(clusters: ArrayLike | None, rows: int) -> tuple[np.ndarray, int]:
     return group, len(names)
 
 
+@lru_cache(maxsize=2)  # most of a study's intervals are over the same images
 def bootstrap_weights(clusters: int, *, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
     """How often each bootstrap sample holds each cluster.
 
@@ -166,10 +168,12 @@ def bootstrap_weights(clusters: int, *, resamples: int = RESAMPLES, seed: int = 
     Returns
     -------
     ndarray of float64, shape (R, C)
-        Each row sums to C.
+        Each row sums to C. Read-only, since it is kept for the next call.
     """
     draws = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
-    return draws.astype(np.float64)
+    weights = draws.astype(np.float64)
+    weights.flags.writeable = False
+    return weights
 
 
 def sign_flip_test(differences: ArrayLike, *, seed: int = 0) -> float:
