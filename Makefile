@@ -98,7 +98,7 @@ pdf: .venv/ready
 	@echo "pdf: _build/book.pdf"
 
 bench: .venv/ready
-	$(PY) -m bench
+	$(PY) -m bench $(DEVICE)
 
 # Keep what the published book needs of a run, as the edition on its kind of images (or of another name), and renew the
 # README's table and picture.

@@ -23,7 +23,8 @@ from kd_lib.regime import Regime
 
 ARCH, PATCH, STRIDE = "resnet18", 4, 1
 WEIGHTS = "weights.safetensors"
-IMAGES, FEW = 48, 4  # FEW for those that take too long otherwise
+IMAGES, FEW = {"cpu": 48, "cuda": 500}, 4  # FEW for those that take too long otherwise
+BLOCK = {"cpu": 12, "cuda": 500}  # images
 MEMORY = [(100, 1), (100_000, 1), (100, 650)]  # images and states, explained with a patch of half the side
 
 
@@ -175,7 +176,7 @@ def write_weights(folder: str, model: nn.Module) -> Path:
 
 
 def fill(
-    weights: Path, images: Tensor, states: int, *, patch: int = PATCH, stride: int = 2, block: int = 12, client=None
+    weights: Path, images: Tensor, states: int, *, patch: int = PATCH, stride: int = 2, block: int = 0, client=None
 ) -> None:
     """Make a store of a network, explained as often as there are `states`, and fill it."""
     numbers = np.arange(len(images))
@@ -190,7 +191,7 @@ def fill(
             image_size=tuple(images.shape[2:]),
             patch=patch,
             stride=stride,
-            block=block,
+            block=block or BLOCK[images.device.type],
         )
         load = partial(_restore, weights, images.device)
         explaining.fill(path, load, images, normalise=Tensor.float, progress=False, client=client)

@@ -3,33 +3,35 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from bench import occlusion
-from bench.training import BATCH, WORKERS
+from bench.training import BATCH, EPOCHS, WORKERS
 
 DEVICES = {"cpu": "On the processor", "cuda": "On the GPU"}
 
 
 def render(figures: Mapping) -> str:
     """Write the page from the content of `speed.json`."""
-    made = figures["made by"]
-    hardware, versions = made["hardware"], made["versions"]
-    machine = f"{hardware['cpu']}, {made['threads']} threads" + (f"; {hardware['gpu']}" if hardware["gpu"] else "")
-    peers = ", ".join(f"{name} {version}" for name, version in figures["peers"].items())
     parts = [
         "# How fast it is",
-        f"Made by `make bench` on {made['created'][:10]}, commit {(made['commit'] or 'unknown')[:10]}: {machine}; "
-        f"Python {versions['python']}, torch {versions['torch']}, {peers}. What is compared ran in turn in one "
-        f"process, and a time is the median of {figures['rounds']}. Times are a machine's; the ratios are what to look "
-        "at.",
+        "Made by `make bench`. What is compared ran in turn in one process, and a time is the median of several. Times "
+        "are a machine's; the ratios are what to look at.",
     ]
     for device, title in DEVICES.items():
         if device in figures:
-            parts += [f"## {title}", *_device(figures[device])]
+            parts += [f"## {title}", *_device(figures[device], device)]
     return "\n\n".join(parts) + "\n"
 
 
-def _device(found: Mapping) -> Iterable[str]:
+def _device(found: Mapping, device: str) -> Iterable[str]:
+    made = found["made by"]
+    hardware, versions = made["hardware"], made["versions"]
+    machine = hardware["gpu"] if device == "cuda" else f"{hardware['cpu']}, {made['threads']} threads"
+    peers = ", ".join(f"{name} {version}" for name, version in found["peers"].items())
     yield (
-        f"Maps of {occlusion.IMAGES} images of 32 x 32 pixels for 10 classes, explained with one trained "
+        f"{machine}; Python {versions['python']}, torch {versions['torch']}, {peers}; medians of {found['rounds']}; "
+        f"{made['created'][:10]}, commit {(made['commit'] or 'unknown')[:10]}."
+    )
+    yield (
+        f"Maps of {occlusion.IMAGES[device]} images of 32 x 32 pixels for 10 classes, explained with one trained "
         f"{occlusion.ARCH}: patch {occlusion.PATCH}, stride {occlusion.STRIDE}. All ways in float32 but for *auto*, "
         f"which is {found['share of peak'][1]['in']} here. Of a library that explains one class at a time a single "
         f"call was timed and counted for every class; Quantus and Xplique, where they were installed, explained "
@@ -79,8 +81,9 @@ def _device(found: Mapping) -> Iterable[str]:
     yield "How the cost grows:"
     yield _table(["", ""], growth)
     yield (
-        f"The trainer, one epoch with its test and its checkpoints, beside a `DataLoader` loop with transforms of PIL "
-        f"images and {WORKERS} workers that only trains; batches of {BATCH}, mirrored and cropped:"
+        f"The trainer, {EPOCHS[device]} epoch{'s' * (EPOCHS[device] > 1)} with test and checkpoints, beside one of a "
+        f"`DataLoader` loop with transforms of PIL images and {WORKERS} workers that only trains; batches of "
+        f"{BATCH[device]}, mirrored and cropped:"
     )
     yield _table(
         ["network", "trainer, float32", "trainer, bfloat16", "DataLoader loop", "ratio of the best"],

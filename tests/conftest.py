@@ -4,7 +4,6 @@ import pytest
 
 from tests import chromium
 
-
 # Modules that take a minute or more. They are begun first, so that no process is left with one of them in the end.
 LONG = ("make", "given", "cluster", "resume", "browser", "notebooks", "poor_runs", "site", "trainings", "explaining")
 

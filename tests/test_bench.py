@@ -12,16 +12,16 @@ def test_the_page_tells_what_was_measured():
     peak = {"in": "float32", "nominal multiply-adds": 37e6, "done": 18e6, "occluded images a second": 4321.0}
     page_of = page.render(
         {
-            "made by": {
-                "hardware": {"cpu": "a processor", "gpu": None},
-                "versions": {"python": "3.11", "torch": "2.6"},
-                "threads": 2,
-                "created": "2022-02-22T22:22",
-                "commit": None,
-            },
-            "peers": {"captum": "0.8"},
-            "rounds": 5,
             "cpu": {
+                "made by": {
+                    "hardware": {"cpu": "a processor", "gpu": None},
+                    "versions": {"python": "3.11", "torch": "2.6"},
+                    "threads": 2,
+                    "created": "2022-02-22T22:22",
+                    "commit": None,
+                },
+                "peers": {"captum": "0.8"},
+                "rounds": 5,
                 "occlusion": [way],
                 "share of peak": [
                     peak | {"precision": p, "share of peak": 0.25, "peak": 4e9} for p in ("float32", "auto")
