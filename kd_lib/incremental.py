@@ -102,7 +102,10 @@ class Lookup:
 
     @cached_property
     def places(self) -> Tensor:
-        """The same as numbers, int32 of shape (R, rows of the box, 2): row of the clean map and of the part, or -1."""
+        """Say the same in numbers, for each row its place in the clean map and in the part, or -1.
+
+        An int32 Tensor of shape (R, rows of the box, 2).
+        """
         found = [torch.where(self.outside, -1, self.clean), torch.where(self.changed, self.part, -1)]
         return torch.stack(found, -1).int()
 
