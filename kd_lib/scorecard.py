@@ -32,8 +32,8 @@ def page(template: str, claims: Sequence[Claim], editions: Sequence[Edition]) ->
     str
         Markdown.
     """
-    origins = [[claim.says, claim.source or "–", _region(claim), _origin(claim), _needs(claim)] for claim in claims]
-    header = ["claim", "in the thesis", "holds where the quantity is", "table and row", "needs"]
+    origins = [[_sourced(claim), _region(claim) + _needs(claim), _origin(claim)] for claim in claims]
+    header = ["claim", "holds where the quantity is", "table and row"]
     parts = {"editions": titles(editions) or NO_EDITION, "sources": table(header, origins)}
     parts |= {part: _part([claim for claim in claims if claim.part == part], editions) for part in WORDS}
     for mark, text in parts.items():
@@ -114,8 +114,12 @@ def _origin(claim: Claim) -> str:
     return f"`{claim.table}`: {claim.estimate}; {chosen}{every}"
 
 
+def _sourced(claim: Claim) -> str:
+    return f"{claim.says} ({claim.source})" if claim.source else claim.says
+
+
 def _needs(claim: Claim) -> str:
-    return ", ".join(f"{key} {value}" for key, value in claim.needs.items()) or "–"
+    return "<br>of " + ", ".join(f"{key} {value}" for key, value in claim.needs.items()) if claim.needs else ""
 
 
 def table(header: Sequence, rows: Sequence[Sequence]) -> str:

@@ -51,9 +51,9 @@ def test_the_page_says_where_a_number_comes_from_and_what_would_replicate_it():
         claim("c", above=0.43, below=0.63, unit="", every=("model",)),
     ]
     page = scorecard.page(TEMPLATE, listed, [])
-    assert "above 0.0 points | `gaps`: difference; what = a | – |" in page
-    assert "below 8.0 % | `gaps`: difference; what = b | class ship |" in page
-    assert "between 0.430 and 0.630 | `gaps`: difference; what = c; every model | – |" in page
+    assert "| above 0.0 points | `gaps`: difference; what = a |" in page
+    assert "| below 8.0 %<br>of class ship | `gaps`: difference; what = b |" in page
+    assert "| between 0.430 and 0.630 | `gaps`: difference; what = c; every model |" in page
 
 
 def test_without_an_edition_the_page_lists_the_claims_and_says_so():
