@@ -185,7 +185,7 @@ place.write_csv(techniques, "rq3_techniques")
 print(*rivals.answer(techniques, rivals.seed_spread(frame)), sep="\n")
 
 # %% tags=["hide-input"]
-techniques.set_index(["what", "less", "target"]).round(4)
+techniques.set_index(["what", "less", "target"]).round(4) if len(techniques) else None
 
 # %% [markdown]
 # ## Its teachers' features, or any ensemble's?
