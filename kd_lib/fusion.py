@@ -33,8 +33,8 @@ def available(device: torch.device, precision: str = "float32") -> bool:
 
     oneDNN packs weights in bfloat16 only where the processor has instructions for them (AVX-512 or the like).
     """
-    if device.type == "cuda":
-        return torch.backends.cudnn.is_available() and hasattr(torch, "cudnn_convolution_add_relu")
+    if device.type == "cuda":  # what PyTorch calls AMD's GPUs, too
+        return torch.version.cuda is not None and torch.backends.cudnn.is_available()
     return (
         device.type == "cpu"
         and torch.backends.mkldnn.is_available()

@@ -7,7 +7,7 @@ whole activation. Once the box has grown to nearly the whole map, or a layer loo
 
 import operator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.util import find_spec
 
 import torch
@@ -22,7 +22,6 @@ POINTWISE_MODULES = (
     *(nn.Hardsigmoid, nn.Hardtanh, nn.Identity, nn.Dropout, nn.Dropout2d, nn.BatchNorm2d),
 )
 POINTWISE_FUNCTIONS = (torch.relu, F.relu, F.relu6, F.gelu, F.silu, F.hardswish, torch.sigmoid, torch.tanh)
-HAS_TRITON = find_spec("triton") is not None
 ARITHMETIC = (operator.add, operator.sub, operator.mul, torch.add, torch.sub, torch.mul)
 
 
@@ -289,7 +288,7 @@ class Incremental(fx.Interpreter):
         if rows is None:
             return part
         image, row, col = self.pairs
-        if part.is_cuda and HAS_TRITON:
+        if part.is_cuda and _has_triton(part.device):
             from kd_lib import gather  # see there
 
             return gather.cut(clean, part, self.pairs, (rows.places, cols.places), outside=outside)
@@ -320,6 +319,12 @@ class Incremental(fx.Interpreter):
             found = (None, None) if same else tuple(Lookup.of(a, b) for a, b in zip(own, box, strict=True))
             self.lookups[source, user] = found
         return self.lookups[source, user]
+
+
+@cache
+def _has_triton(device: torch.device) -> bool:
+    """Whether a GPU is one that Triton compiles for, from NVIDIA's seventh generation on, and Triton is there."""
+    return find_spec("triton") is not None and torch.cuda.get_device_capability(device) >= (7, 0)
 
 
 def _joins_channels(node: fx.Node) -> bool:
