@@ -72,13 +72,10 @@ class FusedConvolution(nn.Module):
         """Map (B, C, H, W) to (B, C', H', W'); `other`, of that shape, is added before the function."""
         convolve = torch.ops.mkldnn._convolution_pointwise
         if other is None:
-            return convolve(self._laid(maps), self.weight, self.bias, *self.settings, self.function, [], "")
+            return convolve(_laid(maps, self.dtype), self.weight, self.bias, *self.settings, self.function, [], "")
         function = None if self.function == "none" else self.function
-        given = (self._laid(maps), self._laid(other), self.weight, self.bias, *self.settings)
+        given = (_laid(maps, self.dtype), _laid(other, self.dtype), self.weight, self.bias, *self.settings)
         return convolve.binary(*given, "add", 1.0, function, [], None)
-
-    def _laid(self, maps: Tensor) -> Tensor:
-        return maps.to(self.dtype).contiguous(memory_format=torch.channels_last)
 
 
 class CudnnConvolution(nn.Module):
@@ -105,16 +102,14 @@ class CudnnConvolution(nn.Module):
 
     def forward(self, maps: Tensor, other: Tensor | None = None) -> Tensor:
         """Map (B, C, H, W) to (B, C', H', W'); `other`, of that shape, is added before the function."""
-        maps = self._laid(maps)
+        maps = _laid(maps, self.weight.dtype)
         if self.function == "none":
             found = F.conv2d(maps, self.weight, self.bias, *self.settings)
             return found if other is None else found + other
         if other is None:
             return torch.cudnn_convolution_relu(maps, self.weight, self.bias, *self.settings)
-        return torch.cudnn_convolution_add_relu(maps, self.weight, self._laid(other), 1.0, self.bias, *self.settings)
-
-    def _laid(self, maps: Tensor) -> Tensor:
-        return maps.to(self.weight.dtype).contiguous(memory_format=torch.channels_last)
+        other = _laid(other, self.weight.dtype)
+        return torch.cudnn_convolution_add_relu(maps, self.weight, other, 1.0, self.bias, *self.settings)
 
 
 class FusedLinear(nn.Module):
@@ -207,6 +202,11 @@ def _fused(traced: fx.GraphModule, node: fx.Node, batch_size: int) -> nn.Module 
             return FusedLinear(layer, batch_size)
         return FusedConvolution(layer, (batch_size, *shape_of(node.args[0])[1:]))
     return FusedLinear(layer, batch_size) if type(layer) in (nn.Linear, Product) else None
+
+
+def _laid(maps: Tensor, dtype: torch.dtype) -> Tensor:
+    """Cast maps, and lay them out with the channels last in memory, as packed weights expect them."""
+    return maps.to(dtype).contiguous(memory_format=torch.channels_last)
 
 
 def _sums_maps(node: fx.Node) -> bool:

@@ -15,9 +15,8 @@ OUTPUTS = ("logits", "probs", "log-probs")
 BASELINES = ("mean", "blur")  # that differ from image to image
 BLUR = 10 / 224  # standard deviation of the blur by the shorter side of the image: that of Fong & Vedaldi (2017)
 SAME = {"float32": 1e-4, "bfloat16": 0.05}  # of the largest logit; rounding stays far below
-BATCH_BYTES = (
-    3 << 21
-)  # of input a forward pass, in its precision: 512 images of 3 x 32 x 32 in float32, 1024 in bfloat16
+# Of input a forward pass, in its precision: 512 images of 3 x 32 x 32 in float32, 1024 in bfloat16.
+BATCH_BYTES = 3 << 21
 GPU_SHARE = 1 / 400  # of a GPU's memory, likewise
 
 
