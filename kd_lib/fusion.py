@@ -90,26 +90,37 @@ class CudnnConvolution(nn.Module):
     ----------
     function : str
         'relu' or 'none'.
+    kernel_size, stride, padding, padding_mode, dilation, groups
+        As of the convolution.
     """
 
     functions = ("relu",)
+    padding_mode = "zeros"
 
     def __init__(self, convolution: nn.Conv2d):
         super().__init__()
-        self.settings = (convolution.stride, convolution.padding, convolution.dilation, convolution.groups)
-        self.weight = convolution.weight.detach().contiguous(memory_format=torch.channels_last)
-        self.bias, self.function = convolution.bias, "none"
+        self.kernel_size, self.stride, self.padding = convolution.kernel_size, convolution.stride, convolution.padding
+        self.dilation, self.groups, self.function = convolution.dilation, convolution.groups, "none"
+        weight = convolution.weight.detach()
+        # Tensor cores take channels by the eight. With fewer, cuDNN works without them, in another order of memory.
+        self.missing = -weight.shape[1] % 8 if weight.dtype == torch.bfloat16 and self.groups == 1 else 0
+        self.weight = _laid(_with_channels(weight, self.missing), weight.dtype)
+        self.bias = convolution.bias
 
-    def forward(self, maps: Tensor, other: Tensor | None = None) -> Tensor:
-        """Map (B, C, H, W) to (B, C', H', W'); `other`, of that shape, is added before the function."""
-        maps = _laid(maps, self.weight.dtype)
+    def forward(self, maps: Tensor, other: Tensor | None = None, *, padded: bool = False) -> Tensor:
+        """Map (B, C, H, W) to (B, C', H', W'); `other`, of that shape, is added before the function.
+
+        Where `maps` are `padded` already, they are taken as they are.
+        """
+        maps = _laid(_with_channels(maps, self.missing), self.weight.dtype)
+        settings = (self.stride, (0, 0) if padded else self.padding, self.dilation, self.groups)
         if self.function == "none":
-            found = F.conv2d(maps, self.weight, self.bias, *self.settings)
+            found = F.conv2d(maps, self.weight, self.bias, *settings)
             return found if other is None else found + other
         if other is None:
-            return torch.cudnn_convolution_relu(maps, self.weight, self.bias, *self.settings)
+            return torch.cudnn_convolution_relu(maps, self.weight, self.bias, *settings)
         other = _laid(other, self.weight.dtype)
-        return torch.cudnn_convolution_add_relu(maps, self.weight, other, 1.0, self.bias, *self.settings)
+        return torch.cudnn_convolution_add_relu(maps, self.weight, other, 1.0, self.bias, *settings)
 
 
 class FusedLinear(nn.Module):
@@ -162,20 +173,22 @@ def fuse_pointwise(traced: fx.GraphModule, *, batch_size: int, keep: Container[f
     batch_size : int
         Images at a time that the weights are packed for.
     keep : container of fx.Node
-        Nodes to leave alone.
+        Nodes to leave alone, as `incremental` computes them its own way. Of these, convolutions on a GPU are fused with
+        the function that follows, if that is to be kept as well.
     """
-    nodes = [node for node in traced.graph.nodes if node not in keep]
-    fused = {node: layer for node in nodes if (layer := _fused(traced, node, batch_size)) is not None}
+    nodes = list(traced.graph.nodes)
+    fused = {node: layer for node in nodes if (layer := _fused(traced, node, batch_size, keep)) is not None}
     for node, layer in fused.items():
         name = f"{node.name}_fused"
         traced.add_submodule(name, layer)
         node.target = name
     for node in nodes:
-        if node.op == "call_function" and node.target in _SUMS and _sums_maps(node):
+        if node.op == "call_function" and node.target in _SUMS and _sums_maps(node) and node not in keep:
             for before in node.args:
                 if (
                     isinstance(fused.get(before), FusedConvolution | CudnnConvolution)
                     and len(before.args) == 1
+                    and before not in keep
                     and _is_free(before, fused)
                 ):
                     (other,) = set(node.args) - {before}
@@ -183,19 +196,23 @@ def fuse_pointwise(traced: fx.GraphModule, *, batch_size: int, keep: Container[f
                     before.args = (*before.args, other)
                     _replace(traced, node, before)
                     break
-        elif (function := _function(traced, node)) and _is_free(before := node.args[0], fused, function):
+        elif (
+            (function := _function(traced, node))
+            and (node in keep) == ((before := node.args[0]) in keep)
+            and _is_free(before, fused, function)
+        ):
             fused[before].function = function
             _replace(traced, node, before)
     traced.delete_all_unused_submodules()
     traced.recompile()
 
 
-def _fused(traced: fx.GraphModule, node: fx.Node, batch_size: int) -> nn.Module | None:
+def _fused(traced: fx.GraphModule, node: fx.Node, batch_size: int, keep: Container[fx.Node]) -> nn.Module | None:
     """Pack the layer that a node calls; None if it is none of those that oneDNN, or cuDNN, does."""
     layer = traced.get_submodule(node.target) if node.op == "call_module" else None
     if type(layer) is nn.Conv2d and layer.weight.is_cuda:
         return CudnnConvolution(layer) if has_zero_padding(layer) else None
-    if layer is None or any(parameter.is_cuda for parameter in layer.parameters()):
+    if layer is None or node in keep or any(parameter.is_cuda for parameter in layer.parameters()):
         return None
     if type(layer) is nn.Conv2d and has_zero_padding(layer):
         if layer.kernel_size == (1, 1) and layer.padding == (0, 0) and layer.groups == 1:
@@ -207,6 +224,11 @@ def _fused(traced: fx.GraphModule, node: fx.Node, batch_size: int) -> nn.Module 
 def _laid(maps: Tensor, dtype: torch.dtype) -> Tensor:
     """Cast maps, and lay them out with the channels last in memory, as packed weights expect them."""
     return maps.to(dtype).contiguous(memory_format=torch.channels_last)
+
+
+def _with_channels(maps: Tensor, more: int) -> Tensor:
+    """Append so many channels of zeros to maps, or to a convolution's weight."""
+    return F.pad(maps, (0, 0, 0, 0, 0, more)) if more else maps
 
 
 def _sums_maps(node: fx.Node) -> bool:

@@ -7,13 +7,14 @@ whole activation. Once the box has grown to nearly the whole map, or a layer loo
 
 import operator
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from importlib.util import find_spec
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from kd_lib.fusion import CudnnConvolution
 from kd_lib.rewrite import has_zero_padding, shape_of
 
 WORTHWHILE = 0.7  # share of a map above which a part costs more than the whole
@@ -68,6 +69,7 @@ class Span:
 
 
 Box = tuple[Span, Span]
+Axes = list[tuple[int, int, int, int]]  # kernel, stride, padding and dilation, of rows and of columns
 
 
 @dataclass(frozen=True)
@@ -88,16 +90,17 @@ class Lookup:
     outside: Tensor
 
     @classmethod
-    def of(cls, part: Span, box: Span) -> "Lookup":
-        """Look for the rows of `box` in `part` and in the map around it."""
-        row = box.start[:, None] + torch.arange(box.size, device=box.start.device)
+    def of(cls, part: Span, box: Span, device: torch.device | str = "cpu") -> "Lookup":
+        """Look for the rows of `box` in `part` and in the map around it; the answer is put on `device`."""
+        row = box.start[:, None] + torch.arange(box.size)
         own = row - part.start[:, None]
-        return cls(
-            clean=row.clamp(0, part.full - 1),
-            part=own.clamp(0, part.size - 1),
-            changed=(own >= 0) & (own < part.size),
-            outside=(row < 0) | (row >= part.full),
-        )
+        found = {
+            "clean": row.clamp(0, part.full - 1),
+            "part": own.clamp(0, part.size - 1),
+            "changed": (own >= 0) & (own < part.size),
+            "outside": (row < 0) | (row >= part.full),
+        }
+        return cls(**{name: each.to(device) for name, each in found.items()})
 
     @cached_property
     def places(self) -> Tensor:
@@ -117,7 +120,7 @@ def plan(traced: fx.GraphModule, covered_rows: Tensor, covered_cols: Tensor) -> 
     traced : fx.GraphModule
         What `rewrite.for_inference` returned; one input.
     covered_rows, covered_cols : Tensor of bool, shapes (R, H) and (Q, W)
-        Pixels that each row and column of windows hides, on the network's device.
+        Pixels that each row and column of windows hides.
 
     Returns
     -------
@@ -125,8 +128,9 @@ def plan(traced: fx.GraphModule, covered_rows: Tensor, covered_cols: Tensor) -> 
         Those nodes of which a part is worth keeping; the others are to be computed whole.
     """
     boxes: dict[fx.Node, Box] = {}
+    covered = covered_rows.cpu(), covered_cols.cpu()  # a GPU would be waited for again and again
     for node in traced.graph.nodes:
-        box = _box(node, module_of(traced, node), boxes, (covered_rows, covered_cols))
+        box = _box(node, module_of(traced, node), boxes, covered)
         if box is not None and (node.op == "placeholder" or _share(box) <= WORTHWHILE):
             boxes[node] = box
     return boxes
@@ -164,10 +168,10 @@ def _box(node: fx.Node, module: nn.Module | None, boxes: dict[fx.Node, Box], cov
     return rows, cols
 
 
-def _sliding(module: nn.Module | None) -> list[tuple[int, int, int, int]] | None:
+def _sliding(module: nn.Module | None) -> Axes | None:
     """Kernel, stride, padding and dilation along each axis, if the module slides a kernel over its input."""
     plain = (
-        (type(module) is nn.Conv2d and has_zero_padding(module))
+        (type(module) in (nn.Conv2d, CudnnConvolution) and has_zero_padding(module))
         or (type(module) is nn.MaxPool2d and not module.ceil_mode and not module.return_indices)
         or (type(module) is nn.AvgPool2d and not module.ceil_mode and module.padding in (0, (0, 0)))
     )
@@ -198,10 +202,11 @@ class Incremental(fx.Interpreter):
 
     def __init__(self, traced: fx.GraphModule, boxes: dict[fx.Node, Box], covered_rows: Tensor, covered_cols: Tensor):
         super().__init__(traced)
-        self.boxes = boxes
+        self.boxes, self.device = boxes, covered_rows.device
+        spans = next(iter(boxes.values()))
+        self.pixels = [(span.start[:, None] + torch.arange(span.size)).to(self.device) for span in spans]
         self.hidden = [
-            covered.gather(1, span.start[:, None] + torch.arange(span.size, device=span.start.device))
-            for covered, span in zip((covered_rows, covered_cols), next(iter(boxes.values())), strict=True)
+            covered.gather(1, pixels) for covered, pixels in zip((covered_rows, covered_cols), self.pixels, strict=True)
         ]
         self.lookups: dict[tuple, tuple[Lookup | None, Lookup | None]] = {}
 
@@ -244,10 +249,7 @@ class Incremental(fx.Interpreter):
     def _hidden(self, node: fx.Node) -> Tensor:
         """Cut the box around the window out of the clean images and hide its pixels."""
         image, row, col = self.pairs
-        at_rows, at_cols = (
-            span.start[which][:, None] + torch.arange(span.size, device=which.device)
-            for span, which in zip(self.boxes[node], (row, col), strict=True)
-        )
+        at_rows, at_cols = self.pixels[0][row], self.pixels[1][col]
         at = (image[:, None, None], slice(None), at_rows[:, :, None], at_cols[:, None, :])
         hidden = self.hidden[0][row][:, :, None] & self.hidden[1][col][:, None, :]
         if self.filled.shape[2:] == (1, 1):
@@ -268,12 +270,22 @@ class Incremental(fx.Interpreter):
         (source,) = node.all_input_nodes
         box = tuple(span.needed(*axis) for span, axis in zip(self.boxes[node], sliding, strict=True))
         if isinstance(module, nn.MaxPool2d):
-            seen = self._cut(source, box, user=node, outside=-torch.inf)
-            return F.max_pool2d(seen, module.kernel_size, module.stride, 0, module.dilation)
+            return self._pooled(source, box, module, sliding, user=node)
         seen = self._cut(source, box, user=node)
         if isinstance(module, nn.AvgPool2d):
             return F.avg_pool2d(seen, module.kernel_size, module.stride, 0, divisor_override=module.divisor_override)
+        if isinstance(module, CudnnConvolution):
+            return module(seen, padded=True)
         return F.conv2d(seen, module.weight, module.bias, module.stride, 0, module.dilation, module.groups)
+
+    def _pooled(self, source: fx.Node, box: Box, module: nn.MaxPool2d, sliding: Axes, *, user: fx.Node) -> Tensor:
+        """Take the maximum of each window of a box."""
+        kernel, stride, _, dilation = zip(*sliding, strict=True)
+        rows, cols = self._lookups(source, box, user)
+        if rows is not None and dilation == (1, 1) and self._gathers:
+            return self._gather(source, rows, cols, outside=-torch.inf, kernel=kernel, stride=stride)
+        seen = self._cut(source, box, user=user, outside=-torch.inf)
+        return F.max_pool2d(seen, kernel, stride, 0, dilation)
 
     def _whole(self, node: fx.Node) -> Tensor:
         """Put a node's part into the clean image's map."""
@@ -287,11 +299,9 @@ class Incremental(fx.Interpreter):
         rows, cols = self._lookups(source, box, user)
         if rows is None:
             return part
+        if self._gathers:
+            return self._gather(source, rows, cols, outside=outside)
         image, row, col = self.pairs
-        if part.is_cuda and _has_triton(part.device):
-            from kd_lib import gather  # see there
-
-            return gather.cut(clean, part, self.pairs, (rows.places, cols.places), outside=outside)
         number, channels, height, width = clean.shape
         part_height, part_width = part.shape[2:]
         # One gather of pixels, all channels at once: of the clean maps, the parts, and a last one for what is outside.
@@ -311,20 +321,30 @@ class Incremental(fx.Interpreter):
         found = pixels.index_select(0, index.flatten())
         return found.view(*index.shape, channels).permute(0, 3, 1, 2)
 
+    def _gather(self, source: fx.Node, rows: Lookup, cols: Lookup, **options) -> Tensor:
+        from kd_lib import gather  # see there
+
+        return gather.cut(self.clean[source], self.env[source], self.pairs, (rows.places, cols.places), **options)
+
+    @cached_property
+    def _gathers(self) -> bool:
+        """Whether the GPU is one that Triton compiles for, from NVIDIA's seventh generation on, and Triton is there."""
+        return (
+            self.device.type == "cuda"
+            and find_spec("triton") is not None
+            and torch.cuda.get_device_capability(self.device) >= (7, 0)
+        )
+
     def _lookups(self, source: fx.Node, box: Box, user: fx.Node | None) -> tuple[Lookup | None, Lookup | None]:
         """Look up both axes of a box, once for each use of a node; None where the box is the part itself."""
         if (source, user) not in self.lookups:
             own = self.boxes[source]
             same = all(a.size == b.size and torch.equal(a.start, b.start) for a, b in zip(own, box, strict=True))
-            found = (None, None) if same else tuple(Lookup.of(a, b) for a, b in zip(own, box, strict=True))
+            found = (
+                (None, None) if same else tuple(Lookup.of(*both, self.device) for both in zip(own, box, strict=True))
+            )
             self.lookups[source, user] = found
         return self.lookups[source, user]
-
-
-@cache
-def _has_triton(device: torch.device) -> bool:
-    """Whether a GPU is one that Triton compiles for, from NVIDIA's seventh generation on, and Triton is there."""
-    return find_spec("triton") is not None and torch.cuda.get_device_capability(device) >= (7, 0)
 
 
 def _joins_channels(node: fx.Node) -> bool:

@@ -137,20 +137,24 @@ def occluded_logits(
     covered_rows, covered_cols = (side.to(device) for side in _coverage(images.shape[-2:], patch, stride))
     count = 1 + len(covered_rows) * len(covered_cols)
 
-    outputs = []
+    outputs = None
     with (
         models.evaluating(model),
-        torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
+        torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False),
         tqdm(total=len(images) * count, desc="occlusion", unit="image", disable=not progress) as bar,
     ):
         engine = _engine(model, images, fill_in, (covered_rows, covered_cols), precision, batch_size)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            for group, filled in zip(images.split(batch_size), fill_in.split(batch_size), strict=True):
-                clean = engine.start(group, filled).float()
+            for first in range(0, len(images), batch_size):
+                group = slice(first, first + batch_size)
+                clean = engine.start(images[group], fill_in[group]).float()
                 if clean.ndim != 2:
                     raise ValueError(f"the model's output has shape {tuple(clean.shape)}: expected (batch, classes)")
+                if outputs is None:
+                    with torch.inference_mode(False):  # a GPU writes into pinned memory by itself
+                        outputs = torch.empty(len(images), count, clean.shape[1], pin_memory=clean.is_cuda)
                 hidden = []
-                pairs = len(group) * (count - 1)
+                pairs = len(clean) * (count - 1)
                 for begin in range(0, pairs, batch_size):  # nothing in here waits for the device
                     end = min(begin + batch_size, pairs)
                     among = slice(begin // (count - 1), (end - 1) // (count - 1) + 1)
@@ -159,10 +163,12 @@ def occluded_logits(
                     row, col = window // len(covered_cols), window % len(covered_cols)
                     hidden.append(engine.occluded(among, image, row, col).float())
                     bar.update(end - begin)
-                hidden = torch.cat(hidden).cpu().unflatten(0, (len(group), count - 1))
-                outputs.append(torch.cat([clean.cpu()[:, None], hidden], 1))
-                bar.update(len(group))
-    return torch.cat(outputs)
+                hidden = torch.cat(hidden).unflatten(0, (len(clean), count - 1))
+                outputs[group].copy_(torch.cat([clean[:, None], hidden], 1), non_blocking=True)
+                bar.update(len(clean))
+        if device.type == "cuda":
+            torch.cuda.current_stream(device).synchronize()
+    return outputs
 
 
 def baseline_images(baseline: float | Sequence[float] | str | Tensor, images: Tensor) -> Tensor:

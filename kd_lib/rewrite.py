@@ -36,7 +36,7 @@ def for_inference(model: nn.Module, image: Tensor) -> fx.GraphModule:
     Parameters
     ----------
     model : nn.Module
-        In evaluation mode; it is copied, never changed.
+        In evaluation mode; it is never changed. The result shares those of its layers that are used as they are.
     image : Tensor, shape (1, C, H, W)
         An image of the size to be expected, on the network's device.
 
@@ -54,11 +54,10 @@ def for_inference(model: nn.Module, image: Tensor) -> fx.GraphModule:
     """
     traced = _trace(model)
     check_folding(traced)
-    copied = copy.deepcopy(traced)
+    folded = fuse(traced, inplace=True, no_trace=True)  # in place: in what was traced, the model keeps its layers
     free_when_dropped(traced)
-    traced = fuse(copied, inplace=True, no_trace=True)
-    free_when_dropped(copied)
-    work_out_of_place(traced)
+    work_out_of_place(folded)
+    traced = folded
     shapes(traced, image)
     small_convolutions_as_products(traced, frozen=True)  # the shapes stay
     return traced
@@ -92,11 +91,13 @@ def with_products(model: nn.Module, image: Tensor) -> nn.Module:
 def _trace(model: nn.Module) -> fx.GraphModule:
     if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
         raise CannotRewrite("it has forward hooks")
+    tracer = fx.Tracer()
     try:
-        traced = fx.symbolic_trace(model)
+        return fx.GraphModule(model, tracer.trace(model))
     except Exception as error:  # tracing runs the network's own code on proxies: anything may come back
         raise CannotRewrite(f"it cannot be traced: {' '.join(str(error).split())[:160]}") from error
-    return traced
+    finally:
+        tracer.root, tracer.submodule_paths = None, None  # it lies in a cycle, and would keep the model alive
 
 
 def free_when_dropped(traced: fx.GraphModule) -> None:
@@ -143,8 +144,10 @@ def work_out_of_place(traced: fx.GraphModule) -> None:
             continue
         if node.op == "call_method" or node.target is operator.setitem or len(node.all_input_nodes[0].users) > 1:
             raise CannotRewrite(f"{node} overwrites a tensor in place")
-        if module is not None:
-            module.inplace = False
+        if module is not None:  # it may be the caller's own
+            modules[node.target] = copy.copy(module)
+            modules[node.target].inplace = False
+            traced.set_submodule(node.target, modules[node.target])
         node.target = _OUT_OF_PLACE.get(node.target, node.target)
         if "inplace" in node.kwargs:
             node.kwargs = node.kwargs | {"inplace": False}
@@ -289,15 +292,22 @@ def products_in_bfloat16(traced: fx.GraphModule) -> None:
             seen.add(node)
             left.extend(node.all_input_nodes)
     exact = {layers[node] for node in last}
-    for layer in set(layers.values()) - exact:
-        layer.to(torch.bfloat16)
-        if isinstance(layer, Product):
-            layer.frozen = layer.matrices()
-    for node in last:
-        name = f"{node.name}_in_float32"
-        traced.add_submodule(name, InFloat32(layers[node]))
-        node.target = name
+    others = {layer: _in_bfloat16(layer) for layer in set(layers.values()) - exact}
+    for node, layer in layers.items():
+        if node in last or layer in others:
+            name = f"{node.name}_in_{'float32' if node in last else 'bfloat16'}"
+            traced.add_submodule(name, InFloat32(layer) if node in last else others[layer])
+            node.target = name
+    traced.delete_all_unused_submodules()
     traced.recompile()
+
+
+def _in_bfloat16(layer: nn.Conv2d | nn.Linear | Product) -> nn.Module:
+    """Cast a layer, or a copy of it if it may be the caller's own."""
+    if isinstance(layer, Product):
+        layer.frozen = [[None if each is None else each.to(torch.bfloat16) for each in pair] for pair in layer.frozen]
+        return layer
+    return copy.deepcopy(layer).to(torch.bfloat16)
 
 
 def has_zero_padding(convolution: nn.Conv2d) -> bool:

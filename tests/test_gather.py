@@ -1,4 +1,4 @@
-"""The kernel that cuts boxes on a GPU, run by Triton's interpreter on the processor."""
+"""What runs on a GPU, on the processor: Triton's kernel by its interpreter, cuDNN's operations by their definition."""
 
 import importlib.util
 import os
@@ -7,9 +7,15 @@ import sys
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
-from kd_lib.incremental import Lookup, Span
+from kd_lib import fusion, occlusion, rewrite
+from kd_lib.incremental import Incremental, Lookup, Span
+from tests.networks import network
 
+ARCHS = ("resnet18", "mobilenet_v3_small")
+KERNEL, STRIDE = (3, 2), (2, 1)
 CHANNELS, OUTSIDE = (3, 5, 64), -7.0
 SHAPE = {"number": 3, "height": 9, "width": 11}
 PART, BOX = (4, 3), (7, 6)
@@ -36,11 +42,11 @@ def drawn(channels: int):
     )
 
 
-def by_hand(clean, part, where, starts, boxes):
+def by_hand(clean, part, where, starts, boxes, outside=OUTSIDE):
     """Put every part into its map, the map into a frame, and cut the box out."""
     found = []
     for own, image, row, col in zip(part, *where, strict=True):
-        framed = torch.full((clean.shape[1], clean.shape[2] + 10, clean.shape[3] + 10), OUTSIDE)
+        framed = torch.full((clean.shape[1], clean.shape[2] + 10, clean.shape[3] + 10), outside)
         framed[:, 5:-5, 5:-5] = clean[image]
         y, x = starts[0][row] + 5, starts[1][col] + 5
         framed[:, y : y + PART[0], x : x + PART[1]] = own
@@ -49,18 +55,64 @@ def by_hand(clean, part, where, starts, boxes):
     return torch.stack(found)
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("triton"), reason="Triton comes with PyTorch for GPUs only")
-def test_boxes_are_cut_as_by_hand():
-    # The interpreter is chosen when Triton is imported: in a process of its own.
-    subprocess.run(
-        [sys.executable, "-m", "tests.test_gather"], env=os.environ | {"TRITON_INTERPRET": "1"}, check=True, timeout=300
-    )
+def test_boxes_are_cut_and_pooled_as_by_hand():
+    alone("boxes")
 
 
-if __name__ == "__main__":
+@pytest.mark.parametrize("arch", ARCHS)
+def test_a_gpus_operations_give_the_same_logits(arch):
+    alone(arch)
+
+
+def alone(what: str) -> None:
+    """Check in a process of its own: the interpreter is chosen when Triton is imported."""
+    if not importlib.util.find_spec("triton"):
+        pytest.skip("Triton comes with PyTorch for GPUs only")
+    command = [sys.executable, "-m", "tests.test_gather", what]
+    subprocess.run(command, env=os.environ | {"TRITON_INTERPRET": "1"}, check=True, timeout=300)
+
+
+def check_boxes() -> None:
+    """Compare the kernel's answer with `by_hand`."""
     from kd_lib import gather
 
     for count in CHANNELS:
         maps, parts, of, places, *lie = drawn(count)
         cut = gather.cut(maps, parts, of, places, outside=OUTSIDE)
-        torch.testing.assert_close(cut, by_hand(maps, parts, of, *lie), rtol=0, atol=0)
+        expected = by_hand(maps, parts, of, *lie)
+        torch.testing.assert_close(cut, expected, rtol=0, atol=0)
+        parts[0, 0, 1, 1] = torch.nan  # of which PyTorch makes the maximum
+        pooled = gather.cut(maps, parts, of, places, outside=-torch.inf, kernel=KERNEL, stride=STRIDE)
+        framed = by_hand(maps, parts, of, *lie, outside=-torch.inf)
+        torch.testing.assert_close(pooled, F.max_pool2d(framed, KERNEL, STRIDE), rtol=0, atol=0, equal_nan=True)
+
+
+def check_logits(arch: str) -> None:
+    """Compare what the engine answers with a GPU's operations with what it answers on a processor."""
+
+    def convolve(maps, weight, bias, stride, padding, dilation, groups):
+        return F.conv2d(maps, weight, bias, stride, padding, dilation, groups).relu()
+
+    def convolve_and_add(maps, weight, other, scale, bias, stride, padding, dilation, groups):
+        return (F.conv2d(maps, weight, bias, stride, padding, dilation, groups) + scale * other).relu()
+
+    def fused(traced, node, *_):
+        layer = traced.get_submodule(node.target) if node.op == "call_module" else None
+        is_known = type(layer) is nn.Conv2d and rewrite.has_zero_padding(layer)
+        return fusion.CudnnConvolution(layer) if is_known else None
+
+    model, images = network(arch), torch.randn(1, 3, 32, 32)
+    for precision, near in (("float32", 1e-5), ("bfloat16", 0.02)):
+        expected = occlusion.occluded_logits(model, images, stride=4, precision=precision)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch, "cudnn_convolution_relu", convolve)
+            patch.setattr(torch, "cudnn_convolution_add_relu", convolve_and_add)
+            patch.setattr(fusion, "_fused", fused)
+            patch.setattr(Incremental, "_gathers", True)
+            patch.setattr(torch, "allclose", lambda *_, **__: True)  # no other engine is to answer
+            found = occlusion.occluded_logits(model, images, stride=4, precision=precision)
+        torch.testing.assert_close(found, expected, rtol=0, atol=near * expected.abs().max().item())
+
+
+if __name__ == "__main__":
+    check_boxes() if sys.argv[1] == "boxes" else check_logits(sys.argv[1])
