@@ -21,6 +21,7 @@ COLOURS = {
     "mixup": "#332288",
     "cutmix": "#994455",
     "self-distillation": "#550022",
+    "adam": "#FF5588",
     "ensemble": "#009E73",
     "other": "#CC79A7",
     "half-taught": "#000000",

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 # Networks that nothing should be concluded without: one trained on shuffled labels, and a student of half the ensemble.
 SHUFFLED, HALF_TAUGHT = CONTROLS = ("shuffled", "half-taught")
 # Networks that an ensemble does not teach, each named after how it is trained instead, see `techniques`.
-PLAIN, SELF_DISTILLATION = "plain", "self-distillation"
-TECHNIQUES = (PLAIN, "label-smoothing", "ricap", "mixup", "cutmix", SELF_DISTILLATION)
+PLAIN, SELF_DISTILLATION, ADAM = "plain", "self-distillation", "adam"
+TECHNIQUES = (PLAIN, "label-smoothing", "ricap", "mixup", "cutmix", SELF_DISTILLATION, ADAM)
 
 # Their extra training heads would return a tuple of logits; this study needs the one output.
 _SINGLE_OUTPUT = dict.fromkeys(("googlenet", "inception_v3"), {"aux_logits": False, "init_weights": True})

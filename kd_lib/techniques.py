@@ -5,6 +5,7 @@ after augmentation. All random numbers come from torch's default generators, of 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from kd_lib import training
 from kd_lib.data import Dataset
-from kd_lib.models import SELF_DISTILLATION, TECHNIQUES
+from kd_lib.models import ADAM, SELF_DISTILLATION, TECHNIQUES
 from kd_lib.regime import Regime
 
 SMOOTHING = 0.1  # Szegedy et al. (2016)
@@ -139,8 +140,9 @@ def train_technique(
     ----------
     technique : str
         One of `models.TECHNIQUES`. 'plain' is a fresh network trained on the labels, as long as all others and, unlike
-        a component, in no ensemble. 'self-distillation' learns from one trained component of its own architecture, as
-        the distilled network does from all of them.
+        a component, in no ensemble; 'adam' is one that Adam trains, the other reading of Table 3.1 of Gardner (2022).
+        'self-distillation' learns from one trained component of its own architecture, as the distilled network does
+        from all of them.
     dataset : Dataset
     regime : Regime
     component : nn.Module, optional
@@ -169,4 +171,6 @@ def train_technique(
         if component is None:
             raise ValueError(f"{technique} without a component to learn from: train one and pass it")
         options |= {"teacher": component, "temperature": temperature, "hard_weight": hard_weight}
+    if technique == ADAM:
+        regime = replace(regime, optimiser="adam")
     return training.train(technique, dataset, regime, mix=MIXES.get(technique), **options)

@@ -174,10 +174,10 @@ by_class_gain.drop(columns=["distilled less", "p"]).set_index(["target", "class"
 # ## Which technique without an ensemble comes closest?
 #
 # An ensemble is costly. *Plain* is a network that is trained on the labels as long as the distilled one and is in no
-# ensemble. The others change the labels {cite}`szegedy2016rethinking` or mix images
-# {cite}`zhang2018mixup,yun2019cutmix,takahashi2018ricap`, or learn from one component {cite}`furlanello2018born`, which
-# is itself a part of the ensemble. Each is one network of one seed, and the intervals, over images, know nothing of
-# other seeds; how far apart the components lie tells what a seed does.
+# ensemble; *adam* differs from it in the optimiser alone. The others change the labels
+# {cite}`szegedy2016rethinking` or mix images {cite}`zhang2018mixup,yun2019cutmix,takahashi2018ricap`, or learn from one
+# component {cite}`furlanello2018born`, which is itself a part of the ensemble. Each is one network of one seed, and the
+# intervals, over images, know nothing of other seeds; how far apart the components lie tells what a seed does.
 
 # %%
 techniques = rivals.compare(frame, study.techniques(place))

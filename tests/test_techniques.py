@@ -104,11 +104,12 @@ def test_a_technique_learns(tmp_path, technique):
     assert history["train_accuracy"][1:].between(0, 1).all()
 
 
-def test_plain_is_trained_as_a_component_is_but_from_its_own_seed(tmp_path, monkeypatch):
-    learn(tmp_path, "plain", epochs=1)
-    monkeypatch.setattr(models, "seed_of", lambda name, seed, of=models.seed_of: of("plain", seed))
-    train(tmp_path, "a", coloured(n=96), epochs=1)
-    assert checkpoints(tmp_path, "a") == checkpoints(tmp_path, "plain")
+@pytest.mark.parametrize(("technique", "optimiser"), [("plain", "sgd"), (models.ADAM, "adam")])
+def test_some_are_trained_as_a_component_is_but_from_their_own_seed(tmp_path, monkeypatch, technique, optimiser):
+    learn(tmp_path, technique, epochs=1)
+    monkeypatch.setattr(models, "seed_of", lambda name, seed, of=models.seed_of: of(technique, seed))
+    train(tmp_path, "a", coloured(n=96), epochs=1, optimiser=optimiser)
+    assert checkpoints(tmp_path, "a") == checkpoints(tmp_path, technique)
 
 
 def test_a_network_trained_with_another_technique_is_refused(tmp_path):
