@@ -17,7 +17,7 @@ from kd_lib.training import pick_device
 
 BOOK = Path(__file__).resolve().parent.parent / "book"
 FIGURES = BOOK / "speed.json"
-ARCHS = ("resnet10", "resnet18")  # trained
+ARCHS = {"cpu": ("resnet10", "resnet18"), "cuda": ("resnet18",)}  # trained
 TRAINING = {"cpu": 2500, "cuda": 20_000}  # images
 
 
@@ -40,7 +40,7 @@ def measure(device: torch.device, figures: dict) -> None:
     others = occlusion.beside_others(model, images)
     show("occlusion", pd.concat([frame, others]))
     show("share of peak", occlusion.share_of_peak(model, images, frame, classes))
-    show("training", training.beside_a_loader(dataset, device, ARCHS))
+    show("training", training.beside_a_loader(dataset, device, ARCHS[device.type]))
     show("growth", occlusion.growth(model, images))
     if device.type == "cpu":
         show("two workers", occlusion.workers(model, images))

@@ -23,8 +23,8 @@ from kd_lib.regime import Regime
 
 ARCH, PATCH, STRIDE = "resnet18", 4, 1
 WEIGHTS = "weights.safetensors"
-IMAGES, FEW = {"cpu": 48, "cuda": 500}, 4  # FEW for those that take too long otherwise
-BLOCK = {"cpu": 12, "cuda": 500}  # images
+IMAGES, FEW = {"cpu": 48, "cuda": 1000}, 4  # FEW for those that take too long otherwise
+BLOCK = {"cpu": 12, "cuda": 1000}  # images
 MEMORY = [(100, 1), (100_000, 1), (100, 650)]  # images and states, explained with a patch of half the side
 
 
