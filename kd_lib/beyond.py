@@ -6,6 +6,7 @@ Columns of a frame of closeness to the ensemble, a row a kind, model and image: 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy.sparse import csr_array
 from scipy.stats import permutation_test, rankdata
 from sklearn.preprocessing import SplineTransformer
 from statsmodels.regression.linear_model import OLS
@@ -81,8 +82,8 @@ def rank_correlations(frame: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
                 if not vary.any() or len(known) < LEAST:
                     continue
                 x, y = known["x"].to_numpy().T, known["y"].to_numpy().T
-                draws = _draws(len(known), seed)  # the same for all networks
-                drawn = [_spearman(own_x[draws], own_y[draws]) for own_x, own_y in zip(x, y, strict=True)]
+                weights = bootstrap_weights(len(known), seed=seed)  # the same for all networks
+                drawn = [_resampled_spearman(own_x, own_y, weights) for own_x, own_y in zip(x, y, strict=True)]
                 mean = np.ma.masked_invalid(drawn).mean(0).compressed()  # a draw may lack what varies
                 low, high = np.quantile(mean, [0.025, 0.975])
                 rows.append((kind, similarity, output, _spearman(x, y).mean(), low, high, len(x), len(known)))
@@ -90,17 +91,30 @@ def rank_correlations(frame: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _draws(images: int, seed: int) -> np.ndarray:
-    """Positions (R, N) of the images in each bootstrap sample."""
-    weights = bootstrap_weights(images, seed=seed).astype(int)
-    return np.repeat(np.tile(np.arange(images), len(weights)), weights.ravel()).reshape(weights.shape)
+def _resampled_spearman(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Rank correlation (R,) of x and y (N,) in each bootstrap sample, which holds each image `weights` (R, N) times."""
+    x, y = (_resampled_ranks(values, weights) - (len(values) + 1) / 2 for values in (x, y))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.vecdot(weights * x, y) / np.sqrt(np.vecdot(weights * x, x) * np.vecdot(weights * y, y))
+
+
+def _resampled_ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Rank (R, N) of each of the values (N,) in each bootstrap sample; ties, an image drawn twice too, share theirs."""
+    distinct, position = np.unique(values, return_inverse=True)
+    member = csr_array((np.ones(len(values)), (np.arange(len(values)), position)), shape=(len(values), len(distinct)))
+    tied = weights @ member
+    return (tied.cumsum(1) - (tied - 1) / 2)[:, position]
 
 
 def _spearman(x: ArrayLike, y: ArrayLike, axis: int = -1) -> np.ndarray:
-    x, y = (rankdata(values, axis=axis) for values in (x, y))
-    x, y = (ranks - ranks.mean(axis, keepdims=True) for ranks in (x, y))
+    x, y = (_centred_ranks(values, axis) for values in (x, y))
     with np.errstate(invalid="ignore", divide="ignore"):
         return (x * y).sum(axis) / np.sqrt((x**2).sum(axis) * (y**2).sum(axis))
+
+
+def _centred_ranks(values: ArrayLike, axis: int = -1) -> np.ndarray:
+    ranks = rankdata(values, axis=axis)
+    return ranks - ranks.mean(axis, keepdims=True)
 
 
 def same_story(found: pd.DataFrame) -> str:
@@ -306,14 +320,18 @@ def _tracked(means: pd.DataFrame, accuracy: pd.Series) -> tuple[float, float, fl
 
 
 def _permuted(means: pd.DataFrame, accuracy: pd.Series, networks: int, seed: int) -> float:
-    similarity, accuracies = (values.to_numpy().reshape(networks, -1) for values in (means[0], accuracy))
+    # Networks that change places take the ranks of all their epochs along.
+    similarity, accuracies = (
+        _centred_ranks(values.to_numpy()).reshape(networks, -1) for values in (means[0], accuracy)
+    )
+    products = similarity @ accuracies.T / np.sqrt((similarity**2).sum() * (accuracies**2).sum())
 
-    def correlation(order: np.ndarray) -> float:
-        return _spearman(similarity.ravel(), accuracies[order].ravel())
+    def correlation(order: np.ndarray, axis: int) -> np.ndarray:
+        return products[np.arange(networks), np.moveaxis(order, axis, -1)].sum(-1)
 
     options = {"permutation_type": "pairings", "alternative": "greater", "n_resamples": PERMUTATIONS}
     rng = np.random.default_rng(seed)
-    return float(permutation_test((np.arange(networks),), correlation, rng=rng, **options).pvalue)
+    return float(permutation_test((np.arange(networks),), correlation, vectorized=True, rng=rng, **options).pvalue)
 
 
 def tracking(found: pd.DataFrame) -> str:

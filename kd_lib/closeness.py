@@ -1,6 +1,7 @@
 """How close a run's networks come to its ensemble: in maps, in outputs and in features, and with which accuracy."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from kd_lib import models, occlusion_store, outputs, store, study
 from kd_lib.beyond import MEASURES, OFF, ON
 from kd_lib.data import Dataset, Split
 from kd_lib.similarity import pearson
+from kd_lib.threads import side_by_side
 from kd_lib.transfer import leave_one_out
 
 COLUMNS = ("kind", "model", "image", *MEASURES)
@@ -72,10 +74,9 @@ def features(run: store.Run, *, device: str = "auto") -> tuple[dict[str, np.ndar
         dataset = study.load_data(run)
     except (OSError, RuntimeError, ValueError) as error:
         return {}, f"No features, and no CKA: the images cannot be read ({error})."
-    every = {
-        name: penultimate_features(study.network(run, name, device=device), dataset, dataset.probe)
-        for name in [*study.networks(run), *study.techniques(run)]
-    }
+    names = [*study.networks(run), *study.techniques(run)]
+    networks = side_by_side(lambda name: study.network(run, name, device=device), names)  # drawing weights takes long
+    every = {n: penultimate_features(net, dataset, dataset.probe) for n, net in zip(names, networks, strict=True)}
     found = {name: own.numpy() for name, own in every.items() if own is not None}
     without = [name for name in every if name not in found]
     if without:
@@ -104,7 +105,7 @@ def to_ensemble(run: store.Run, similarity: pd.DataFrame, own_features: Mapping[
     members, true = study.components(run), study.labels(run)
     pairs = similarity[["kind", "model"]].drop_duplicates().itertuples(index=False)
     names = [*study.networks(run), *study.techniques(run)]
-    clean = {name: occlusion_store.logits_of(run.occlusion, name)[:, 0] for name in names}
+    clean = _clean_logits(run, names)
     grams = {name: outputs.gram(own) for name, own in own_features.items() if len(true) >= 5}
     frames = []
     for kind, name in pairs:
@@ -138,22 +139,31 @@ def to_the_rest(run: store.Run) -> pd.DataFrame:
     members, student, true = study.components(run), study.distilled(run), study.labels(run)
     if len(members) < 2 or student is None:
         return pd.DataFrame(columns=[c for c in (*COLUMNS, "without") if c != outputs.CKA])
-    occluded = {name: study.occluded_outputs(run, name) for name in (*members, student)}
-    clean = {name: occlusion_store.logits_of(run.occlusion, name)[:, 0] for name in occluded}
-    maps = {name: study.saliency_maps(run, own) for name, own in occluded.items()}
-    rests = leave_one_out(np.stack([occluded[name] for name in members]))
-    frames = []
-    for left_out, rest in zip(members, rests, strict=True):
+    names = [*members, student]
+    clean = _clean_logits(run, names)
+    occluded = dict(zip(names, side_by_side(lambda name: study.occluded_outputs(run, name), names), strict=True))
+    student_maps = study.saliency_maps(run, occluded[student])
+
+    def beside_rest(left_out: str, rest: np.ndarray) -> list[pd.DataFrame]:
         teachers = [clean[name] for name in members if name != left_out]
         reference = outputs.together(teachers, output=run.parameters["ensemble_output"])
-        rest_maps = study.saliency_maps(run, rest)
+        rest_maps, frames = study.saliency_maps(run, rest), []
         for kind, name in (("leave-one-out", left_out), ("distilled", student)):
-            close = pearson(maps[name], rest_maps)
+            close = pearson(student_maps if name == student else study.saliency_maps(run, occluded[name]), rest_maps)
             own = np.arange(close.shape[1]) == true[:, None]
             means = {c: np.ma.masked_invalid(np.where(at, close, np.nan)).mean(1) for c, at in ((ON, own), (OFF, ~own))}
             columns = {c: mean.filled(np.nan) for c, mean in means.items()} | {"kind": kind, "model": name}
             frames.append(outputs.by_image(reference, clean[name], true).assign(**columns, without=left_out))
-    return pd.concat(frames, ignore_index=True)
+        return frames
+
+    rests = leave_one_out(np.stack([occluded[name] for name in members]))
+    return pd.concat(chain.from_iterable(side_by_side(beside_rest, members, rests)), ignore_index=True)
+
+
+def _clean_logits(run: store.Run, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Logits (N, K) of the probe images as they are, of final networks by name."""
+    logits = side_by_side(lambda name: occlusion_store.logits_of(run.occlusion, name)[:, 0].copy(), names)
+    return dict(zip(names, logits, strict=True))
 
 
 def to_consensus(run: store.Run) -> pd.DataFrame:
@@ -177,13 +187,14 @@ def to_consensus(run: store.Run) -> pd.DataFrame:
         chosen = study.occluded_outputs(run, name, epoch)[np.arange(len(true)), :, true]
         return study.saliency_maps(run, chosen[..., None])[:, 0]
 
-    finals = np.stack([own_class(name) for name in members])
-    consensus = dict(zip(members, leave_one_out(finals), strict=True))
+    finals = np.stack(side_by_side(own_class, members))
+    everybody, rests = finals.mean(0), dict(zip(members, leave_one_out(finals), strict=True))
+    roles = study.roles(run)
+    states = [(name, epoch) for name in roles for epoch in occlusion_store.epochs_of(run.occlusion, name)]
+    close = side_by_side(lambda state: pearson(own_class(*state), rests.get(state[0], everybody)), states)
     frames = []
-    for name, role in study.roles(run).items():
-        for epoch in occlusion_store.epochs_of(run.occlusion, name):
-            close = pearson(own_class(name, epoch), consensus.get(name, finals.mean(0)))
-            kind = name if name == models.HALF_TAUGHT else role
-            columns = {"kind": kind, "model": name, "epoch": epoch, "image": np.arange(len(true)), "similarity": close}
-            frames.append(pd.DataFrame(columns).assign(accuracy=accuracy.get((name, epoch), np.nan)))
+    for (name, epoch), similarity in zip(states, close, strict=True):
+        columns = {"kind": name if name == models.HALF_TAUGHT else roles[name], "model": name, "epoch": epoch}
+        columns |= {"image": np.arange(len(true)), "similarity": similarity}
+        frames.append(pd.DataFrame(columns).assign(accuracy=accuracy.get((name, epoch), np.nan)))
     return pd.concat(frames, ignore_index=True)

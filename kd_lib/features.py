@@ -14,6 +14,7 @@ from upath import UPath
 from kd_lib import files
 from kd_lib.similarity import compare
 from kd_lib.tables import check_unique, coded, read_header, read_table, whole_numbers
+from kd_lib.threads import side_by_side
 
 # The features that people looked for, Gardner (2022).
 FEATURES = {
@@ -55,11 +56,13 @@ def pairs_of_components(
         raise ValueError(f"{len(maps)} components and {len(models)} names: expected one name each")
     if len(maps) < 2:
         return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in PAIRS.items()})
+
+    def compared(pair: tuple[tuple[str, ArrayLike], tuple[str, ArrayLike]]) -> pd.DataFrame:
+        (a, of_a), (b, of_b) = pair
+        return compare(of_a, of_b, labels, index=index, model_a=a, model_b=b)
+
     pairs = combinations(zip(models, maps, strict=True), 2)
-    return pd.concat(
-        [compare(of_a, of_b, labels, index=index, model_a=a, model_b=b) for (a, of_a), (b, of_b) in pairs],
-        ignore_index=True,
-    )
+    return pd.concat(side_by_side(compared, pairs), ignore_index=True)
 
 
 def table_of(class_name: str) -> str:

@@ -49,7 +49,7 @@ def threshold(
     names, published = study.networks(run), Interval(thresholds.PUBLISHED, np.nan, np.nan)
     if len(names) < 2:
         return published
-    pairs = features.pairs_of_components([study.maps(run, name) for name in names], study.labels(run), models=names)
+    pairs = features.pairs_of_components(study.maps_of(run, names), study.labels(run), models=names)
     labelled, _ = truth.labelled_pairs(run, pairs, view_share=view_share)
     if labelled is None:
         return published
@@ -80,10 +80,10 @@ def of_maps(run: store.Run, t_c: Interval) -> pd.DataFrame:
     rows: list[Row] = [("threshold", T_C, t_c)]
     labels, names = study.labels(run), study.compared(run)
     if models := study.explained_at_every_epoch(run):
-        arrived = pd.concat([_arrived(study.similarity_to_final(run, m), labels, t_c.estimate) for m in models])
+        arrived = pd.concat([_arrived(run, model, labels, t_c.estimate) for model in models])
         rows += shares("RQ1", "arrived half-way", arrived)
     if len(names) > 1:
-        pairs = features.pairs_of_components([study.maps(run, name) for name in names], labels, models=names)
+        pairs = features.pairs_of_components(study.maps_of(run, names), labels, models=names)
         rows += shares("RQ2", "two components alike", _above(study.named(pairs, run), t_c))
     frame = _above(study.to_ensemble(run), t_c)
     for kind in ("leave-one-out", "distilled"):
@@ -199,14 +199,16 @@ def _percentiles(draws: np.ndarray) -> Interval:
     return Interval(float(draws[0]), float(low), float(high))
 
 
-def _arrived(similarity: np.ndarray, labels: np.ndarray, t_c: float) -> pd.DataFrame:
-    """Whether each map (E + 1, N, K) has first reached T_c by the middle of the training."""
-    epochs, images, classes = similarity.shape
+def _arrived(run: store.Run, model: str, labels: np.ndarray, t_c: float) -> pd.DataFrame:
+    """Whether each of a network's maps has first reached T_c by the middle of the training."""
+    epochs = run.epochs(model)
+    similarity = study.similarity_to_final(run, model, epochs[: (len(epochs) - 1) // 2 + 1])
+    _, images, classes = similarity.shape
     on_target = labels[:, None] == np.arange(classes)
     columns = {
         "image": np.repeat(np.arange(images), classes),
         "target": np.where(on_target, ON, OFF).ravel(),
-        "above": (learning.first_crossing(similarity, t_c) <= (epochs - 1) // 2).ravel(),
+        "above": np.isfinite(learning.first_crossing(similarity, t_c)).ravel(),
     }
     return pd.DataFrame(columns)
 

@@ -154,15 +154,20 @@ def logits_of(path: Path | UPath, model: str, epoch: int | None = None) -> np.nd
         If the state is not stored, not complete or damaged; names the model, the epoch and the images.
     """
     group = open_group(path)
-    epochs = epochs_of(path, model)
+    known, array = states_of(group), group["logits"]  # opened once: it takes as long as reading a small chunk
+    epochs = sorted(number for name, number in known if name == model)
     epoch = epochs[-1] if epoch is None and epochs else epoch
     if epoch not in epochs:
         raise ValueError(f"{path} holds no occluded logits of {model!r} at epoch {epoch}: run generate_saliency_maps")
-    state = states_of(group).index((model, epoch))
-    for block in range(_blocks(group)):
-        if not files.is_there(_file(group, state, block)):
+    state, place = known.index((model, epoch)), _place(group)
+    blocks = range(_blocks(group))
+    for block in blocks:
+        if not files.is_there(place / "logits" / array.metadata.encode_chunk_key((state, block, 0, 0))):
             raise ValueError(f"{_name(group, state, block)} is not computed yet: run generate_saliency_maps")
-    return np.concatenate([_read(group, state, block) for block in range(_blocks(group))])
+    logits = np.empty(array.shape[1:], array.dtype)
+    for block in blocks:
+        logits[_rows(array, block)] = _read(group, array, state, block)
+    return logits
 
 
 def epochs_of(path: Path | UPath, model: str) -> list[int]:
@@ -194,7 +199,7 @@ def damaged(group: zarr.Group) -> list[tuple[int, int]]:
 def is_sound(group: zarr.Group, state: int, block: int) -> bool:
     """Read a stored chunk, and say whether its content matches its checksum."""
     try:
-        _read(group, state, block)
+        _read(group, group["logits"], state, block)
     except ValueError:
         return False
     return True
@@ -214,8 +219,7 @@ def states_of(group: zarr.Group) -> list[tuple[str, int]]:
 
 def rows_of(group: zarr.Group, block: int) -> slice:
     """Images of a block."""
-    images, size = group["logits"].shape[1], group["logits"].chunks[1]
-    return slice(block * size, min(images, (block + 1) * size))
+    return _rows(group["logits"], block)
 
 
 def write_block(group: zarr.Group, state: int, block: int, logits: np.ndarray) -> None:
@@ -312,10 +316,15 @@ def _file(group: zarr.Group, state: int, block: int) -> Path | UPath:
     return _place(group) / "logits" / group["logits"].metadata.encode_chunk_key((state, block, 0, 0))
 
 
-def _read(group: zarr.Group, state: int, block: int) -> np.ndarray:
-    """One chunk; a ValueError that names it if it is damaged."""
+def _rows(array: zarr.Array, block: int) -> slice:
+    images, size = array.shape[1], array.chunks[1]
+    return slice(block * size, min(images, (block + 1) * size))
+
+
+def _read(group: zarr.Group, array: zarr.Array, state: int, block: int) -> np.ndarray:
+    """One chunk of the group's logits, an `array`; a ValueError that names the chunk if it is damaged."""
     try:
-        return group["logits"][state, rows_of(group, block)]
+        return array[state, _rows(array, block)]
     except (ValueError, RuntimeError) as error:  # of the checksum, of zstd
         reason = str(error).partition("\n")[0].partition(". ")[0]
         raise ValueError(

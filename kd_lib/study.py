@@ -1,8 +1,6 @@
 """What the notebooks read from a run: its data set, networks and maps, its labels and threshold."""
 
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -23,9 +21,9 @@ from kd_lib import (
 )
 from kd_lib.data import Dataset
 from kd_lib.models import ADAM
+from kd_lib.threads import side_by_side
 
 INDIFFERENT = ("run", "root", "data_title", "models", "device", "executor", "recompute")  # to what a run computes
-AT_A_TIME = 8  # states that are read and compared at once, at most; each takes some hundred MB
 DATA = ("train_size", "test_size", "probe_per_class", "image_size", "mean", "std", "single_view", "seed")
 
 
@@ -196,6 +194,11 @@ def maps(run: store.Run, model: str, epoch: int | None = None) -> np.ndarray:
     return saliency_maps(run, occluded_outputs(run, model, epoch))
 
 
+def maps_of(run: store.Run, names: Sequence[str]) -> list[np.ndarray]:
+    """Read the maps of several models, as `maps`."""
+    return side_by_side(lambda name: maps(run, name), names)
+
+
 def threshold(run: store.Run, value: float | None) -> tuple[float, str]:
     """T_c and where it comes from: the value given, or else what `threshold_determination` settled on."""
     if value is not None:
@@ -219,12 +222,11 @@ def explained_at_every_epoch(run: store.Run) -> list[str]:
     ]
 
 
-def similarity_to_final(run: store.Run, model: str) -> np.ndarray:
-    """Pearson similarity (E + 1, N, K) of each of a model's maps to its final one, epoch by epoch."""
+def similarity_to_final(run: store.Run, model: str, epochs: Sequence[int] | None = None) -> np.ndarray:
+    """Pearson similarity (E, N, K) of a model's maps to its final ones, at `epochs`; by default at all in the store."""
     final = maps(run, model)
-    epochs = occlusion_store.epochs_of(run.occlusion, model)
-    with ThreadPoolExecutor(min(AT_A_TIME, os.cpu_count() or 1)) as pool:
-        return np.stack(list(pool.map(lambda epoch: similarity.pearson(maps(run, model, epoch), final), epochs)))
+    epochs = occlusion_store.epochs_of(run.occlusion, model) if epochs is None else epochs
+    return np.stack(side_by_side(lambda epoch: similarity.pearson(maps(run, model, epoch), final), epochs))
 
 
 def accuracies(run: store.Run, dataset: Dataset, *, device: str = "auto") -> pd.DataFrame:
@@ -341,12 +343,14 @@ def to_ensemble(run: store.Run) -> pd.DataFrame:
     if len(members) < 2:
         return pd.DataFrame(columns=[*transfer.COLUMNS, "class"]).astype({"pearson": float, "cosine": float})
     student = distilled(run)
+    names = [*members, *([] if student is None else [student]), *others(run), *techniques(run)]
+    outputs = dict(zip(names, side_by_side(lambda name: occluded_outputs(run, name), names), strict=True))
     frame = transfer.to_ensemble(
-        np.stack([occluded_outputs(run, name) for name in members]),
-        None if student is None else occluded_outputs(run, student),
+        np.stack([outputs[name] for name in members]),
+        None if student is None else outputs[student],
         labels(run),
-        others={name: occluded_outputs(run, name) for name in others(run)},
-        techniques={name: occluded_outputs(run, name) for name in techniques(run)},
+        others={name: outputs[name] for name in others(run)},
+        techniques={name: outputs[name] for name in techniques(run)},
         maps=lambda outputs: saliency_maps(run, outputs),
         models=members,
     )
@@ -370,25 +374,29 @@ def to_half_ensembles(run: store.Run) -> pd.DataFrame:
 
 def own_part(run: store.Run) -> pd.DataFrame:
     """How much of a component's likeness to the ensemble is likeness to itself, see `transfer.own_part`."""
-    members = [maps(run, name) for name in components(run)]
+    members = maps_of(run, components(run))
     columns = ["on_target", "own part"]
     return transfer.own_part(members, labels(run)) if len(members) > 1 else pd.DataFrame(columns=columns)
 
 
 def references_of(run: store.Run) -> pd.DataFrame:
     """Floors and ceilings of similarity in this run, see `references`; every network, in one frame."""
-    frames = [references.floors(maps(run, name), labels(run), model=name) for name in networks(run)]
-    if models.SHUFFLED in controls(run):
-        shuffled = maps(run, models.SHUFFLED)
-        frames += [
-            similarity.compare(maps(run, name), shuffled, labels(run), kind=references.SHUFFLED, model=name)
-            for name in networks(run)
-        ]
-    for name in explained_at_every_epoch(run):
-        epochs = run.epochs(name)
-        stored = {epoch: maps(run, name, epoch) for epoch in (epochs[0], *epochs[-2:])}
-        frames.append(references.over_training(stored, labels(run), model=name))
-    return named(pd.concat(frames, ignore_index=True), run)
+    true, at_every_epoch = labels(run), explained_at_every_epoch(run)
+    shuffled = maps(run, models.SHUFFLED) if models.SHUFFLED in controls(run) else None
+
+    def of(name: str) -> list[pd.DataFrame]:
+        final, epochs = maps(run, name), run.epochs(name)
+        frames = [references.floors(final, true, model=name)]
+        if shuffled is not None:
+            frames.append(similarity.compare(final, shuffled, true, kind=references.SHUFFLED, model=name))
+        if name in at_every_epoch:
+            stored = {epoch: maps(run, name, epoch) for epoch in (epochs[0], epochs[-2])} | {epochs[-1]: final}
+            frames.append(references.over_training(stored, true, model=name))
+        return frames
+
+    found = side_by_side(of, networks(run))
+    in_order = [frames[part] for part in range(3) for frames in found if part < len(frames)]  # each kind's together
+    return named(pd.concat(in_order, ignore_index=True), run)
 
 
 def named(frame: pd.DataFrame, run: store.Run) -> pd.DataFrame:

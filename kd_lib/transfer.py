@@ -1,6 +1,7 @@
 """RQ3: whether the distilled network inherits the ensemble's features."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from kd_lib.similarity import check_threshold, compare
 from kd_lib.statistics import holm, interval, sign_flip_test, standardised
+from kd_lib.threads import side_by_side
 
 COLUMNS = ("kind", "model", "image", "target", "label", "on_target", "pearson", "cosine")  # of `to_ensemble`
 HALVES = ("ensemble", *COLUMNS)  # of `to_halves`
@@ -102,18 +104,17 @@ def to_ensemble(
         raise ValueError(f"{len(models)} names for {len(components)} components: expected one each")
     rests = leave_one_out(components)
     ensemble = maps(components.mean(0, dtype=np.float64).astype(rests.dtype))
-    own = [maps(component) for component in components]
-    frames = [
-        compare(map_, ensemble, labels, index=index, kind="component", model=model)
-        for model, map_ in zip(models, own, strict=True)
-    ]
-    frames += [
-        compare(map_, maps(rest), labels, index=index, kind="leave-one-out", model=model)
-        for model, map_, rest in zip(models, own, rests, strict=True)
-    ]
-    frames += [
-        compare(maps(outputs), ensemble, labels, index=index, kind=kind, model=name) for kind, name, outputs in outside
-    ]
+
+    def of_component(model: str, outputs: np.ndarray, rest: np.ndarray) -> list[pd.DataFrame]:
+        own, beside = maps(outputs), {"component": ensemble, "leave-one-out": maps(rest)}
+        return [compare(own, other, labels, index=index, kind=kind, model=model) for kind, other in beside.items()]
+
+    def of_outsider(one: tuple[str, str, np.ndarray]) -> pd.DataFrame:
+        kind, model, outputs = one
+        return compare(maps(outputs), ensemble, labels, index=index, kind=kind, model=model)
+
+    of_components = side_by_side(of_component, models, components, rests)
+    frames = [*chain(*zip(*of_components, strict=True)), *side_by_side(of_outsider, outside)]
     return pd.concat(frames, ignore_index=True)
 
 
