@@ -20,8 +20,9 @@ from kd_lib import files
 
 PROJECT = Path(__file__).resolve().parent.parent
 EDITIONS = PROJECT / "book" / "editions"  # what is published
+UNFINISHED = PROJECT / "book" / "unfinished" / "photographs"  # a run of which some tables were kept
 STUDY, KINDS, OTHERS = "The study", {"multiview": "Controlled images"}, "Photographs"  # of parts, by data set
-REFERENCE = "book/reference"
+REFERENCE, FULL_SIZE = "book/reference", "book/full_size"  # pages of the published book alone
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 PAGE_LIMIT = 3e6  # bytes of a notebook that is published
 UNFOLDS = "Pages of this chapter"  # of the contents at the side
@@ -65,7 +66,8 @@ def build(
     builder : {'html', 'singlehtml'}
         Pages, or all of them in one.
     reference : bool
-        Whether it has the package's reference: the same for all runs, it takes longest to render.
+        Whether it has what is the same for all runs: the package's reference, which takes longest to render, and the
+        page of the run at full size.
 
     Raises
     ------
@@ -82,11 +84,16 @@ def build(
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".book-") as folder:
         source = Path(folder) / "source"
-        shutil.copytree(PROJECT / "book", source / "book", ignore=shutil.ignore_patterns("_build", EDITIONS.name))
+        shutil.copytree(
+            PROJECT / "book", source / "book", ignore=shutil.ignore_patterns("_build", EDITIONS.name, "unfinished")
+        )
         shutil.copy(PROJECT / "_config.yml", source)
         contents = _with_parts(table_of_contents(), parts)
-        if not reference:
-            contents = _without_reference(contents)
+        if reference:
+            template = source / f"{FULL_SIZE}.md"
+            files.write_text(template, prose.unfinished(template.read_text(encoding="utf-8"), all_claims, UNFINISHED))
+        else:
+            contents = _of_a_run(contents)
         files.write_text(source / "_toc.yml", yaml.safe_dump(contents, sort_keys=False))
         template = source / "book" / "scorecard.md"
         files.write_text(template, scorecard.page(template.read_text(encoding="utf-8"), all_claims, judged))
@@ -175,10 +182,10 @@ def _with_parts(contents: dict[str, Any], parts: Sequence[Part]) -> dict[str, An
     return contents | {"parts": chapters}
 
 
-def _without_reference(contents: dict[str, Any]) -> dict[str, Any]:
-    """Table of contents without the package's reference."""
-    parts = contents["parts"]
-    kept = [part | {"chapters": [c for c in part["chapters"] if c.get("file") != REFERENCE]} for part in parts]
+def _of_a_run(contents: dict[str, Any]) -> dict[str, Any]:
+    """Table of contents without the pages that the published book alone has."""
+    alone, parts = (REFERENCE, FULL_SIZE), contents["parts"]
+    kept = [part | {"chapters": [c for c in part["chapters"] if c.get("file") not in alone]} for part in parts]
     return contents | {"parts": kept}
 
 

@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from kd_lib import files
-from kd_lib.claims import CANNOT_TELL, FAILS, HOLDS, OWN, THESIS, Claim, Edition, Finding, judge
-from kd_lib.scorecard import NO_EDITION, WORDS, cell, number, quantity, table, titles
+from kd_lib.claims import CANNOT_TELL, FAILS, HOLDS, OWN, THESIS, Claim, Edition, Finding, judge, read_edition
+from kd_lib.scorecard import NO_EDITION, WORDS, cell, number, page, quantity, table, titles
 
 ON, OFF = "on target", "off target"
 
@@ -243,8 +245,8 @@ def write_pages(folder: Path, claims: Sequence[Claim], editions: Sequence[Editio
     editions : sequence of Edition
     """
     found = [_Found(claims, edition) for edition in editions]
-    for page, marks in PAGES.items():
-        path = folder / f"{page}.md"
+    for name, marks in PAGES.items():
+        path = folder / f"{name}.md"
         text = path.read_text(encoding="utf-8")
         for mark, write in marks.items():
             text = text.replace(f"<!-- {mark} -->", write(found))
@@ -419,6 +421,35 @@ def _used_threshold(edition: Edition):
 MORE = {"accuracy": lambda found: [_accuracies(found)], "threshold": _labels, "rq1": _second_transitions}
 
 
+def which_optimiser(accuracy: pd.DataFrame, optimiser: str, max_lr: float) -> str | None:
+    """Say which optimiser gives the accuracy of Gardner (2022), whose Table 3.1 names Adam and SGD's momentum.
+
+    Parameters
+    ----------
+    accuracy : DataFrame
+        What `study.accuracy_table` returned.
+    optimiser : {'sgd', 'adam'}
+        Of the components.
+    max_lr : float
+        Peak of the learning rate.
+
+    Returns
+    -------
+    str or None
+        None unless the components were trained by SGD and a network beside them by Adam.
+    """
+    found = accuracy.set_index("network")
+    if optimiser != "sgd" or "adam" not in found.index:
+        return None
+    published = found.at["components, mean", "Gardner (2022) (%)"]
+    sgd, adam = found.at["components, mean", "accuracy (%)"], found.at["adam", "accuracy (%)"]
+    nearer = "SGD" if abs(sgd - published) < abs(adam - published) else "Adam"
+    return (
+        f"At a peak learning rate of {max_lr:g}, SGD reaches {sgd:.1f} % (mean of the components) and Adam "
+        f"{adam:.1f} % (one network); Gardner (2022) has {published:.1f} %, so that {nearer} is the likelier reading."
+    )
+
+
 # ---- how an edition was made -----------------------------------------------------------------------------------------
 
 
@@ -469,6 +500,32 @@ def duration(seconds: float) -> str:
     parts = [(hours, "h"), (minutes, "min"), (rest, "s")]
     shown = [f"{value} {unit}" for value, unit in parts if value]
     return " ".join(shown[:2]) or "less than a second"
+
+
+def unfinished(template: str, claims: Sequence[Claim], run: Path) -> str:
+    """Write the page of a run of which some tables were kept, though it did not come to its end.
+
+    Parameters
+    ----------
+    template : str
+        The page's prose, with the marks of `scorecard.page`, ``<!-- optimiser -->`` and ``<!-- made -->``.
+    claims : sequence of Claim
+        Those are shown whose tables there are.
+    run : Path
+        Holds ``run.json`` and ``results/``, ``accuracy.csv`` among them.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    edition = read_edition(run)
+    known = edition.parameters
+    accuracy = pd.read_csv(run / "results" / "accuracy.csv")
+    reading = which_optimiser(accuracy, known["optimiser"], known["max_lr"])
+    template = template.replace("<!-- optimiser -->", reading or "No network was trained by the other optimiser.")
+    template = template.replace("<!-- made -->", made([_Found(claims, edition)]))
+    return page(template, [claim for claim in claims if claim.table in edition.tables], [edition])
 
 
 PAGES = {

@@ -20,7 +20,6 @@ from kd_lib import (
     transfer,
 )
 from kd_lib.data import Dataset
-from kd_lib.models import ADAM
 from kd_lib.threads import side_by_side
 
 INDIFFERENT = ("run", "root", "data_title", "models", "device", "executor", "recompute")  # to what a run computes
@@ -260,33 +259,6 @@ def accuracy_table(run: store.Run, last: pd.Series, together: float | None) -> p
         rows.append(("distilled", last[student], 85.32))
     rows += [(name, last[name], np.nan) for name in [*others(run), *techniques(run), *controls(run)]]
     return pd.DataFrame(rows, columns=["network", "accuracy (%)", "Gardner (2022) (%)"])
-
-
-def which_optimiser(accuracy: pd.DataFrame, regime: training.Regime) -> str | None:
-    """Say which optimiser gives the accuracy of Gardner (2022), whose Table 3.1 names Adam and SGD's momentum.
-
-    Parameters
-    ----------
-    accuracy : DataFrame
-        What `accuracy_table` returned.
-    regime : Regime
-        Of the components.
-
-    Returns
-    -------
-    str or None
-        None unless the components were trained by SGD and a network beside them by Adam.
-    """
-    found = accuracy.set_index("network")
-    if regime.optimiser != "sgd" or ADAM not in found.index:
-        return None
-    published = found.at["components, mean", "Gardner (2022) (%)"]
-    sgd, adam = found.at["components, mean", "accuracy (%)"], found.at[ADAM, "accuracy (%)"]
-    nearer = "SGD" if abs(sgd - published) < abs(adam - published) else "Adam"
-    return (
-        f"At a peak learning rate of {regime.max_lr:g}, SGD reaches {sgd:.1f} % (mean of the components) and Adam "
-        f"{adam:.1f} % (one network); Gardner (2022) has {published:.1f} %, so that {nearer} is the likelier reading."
-    )
 
 
 def regime_table(regime: training.Regime, *, networks: int) -> pd.DataFrame:

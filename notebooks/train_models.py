@@ -56,7 +56,7 @@ import time
 
 import pandas as pd
 
-from kd_lib import charts, cluster, data, gaps, given, parameters, pictures, store, study, training, trainings
+from kd_lib import charts, cluster, data, gaps, given, parameters, pictures, prose, store, study, training, trainings
 from kd_lib.models import CONTROLS, component_names
 from kd_lib.techniques import check_techniques
 
@@ -177,7 +177,7 @@ if ensemble is not None:
 accuracy = study.accuracy_table(place, last, together)
 place.write_csv(accuracy, "accuracy")
 place.write_csv(last.rename("accuracy (%)").reset_index(), "accuracy_by_network")
-if (reading := study.which_optimiser(accuracy, regime)) is not None:
+if (reading := prose.which_optimiser(accuracy, optimiser, max_lr)) is not None:
     print(reading)
 accuracy.round(2)
 

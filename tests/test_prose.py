@@ -1,5 +1,6 @@
 """Sentences that state results follow the results: positive, negative, unknown, missing, of several editions."""
 
+import math
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 
 from kd_lib import claims, prose
+from kd_lib.book import UNFINISHED
 
 BOOK = Path(__file__).resolve().parent.parent / "book"
 CLAIMS = claims.read_claims()
@@ -171,3 +173,29 @@ def test_how_an_edition_was_made(tmp_path):
 )
 def test_durations(seconds, text):
     assert prose.duration(seconds) == text
+
+
+def test_the_optimiser_that_comes_nearer_to_the_published_accuracy_is_the_likelier_reading():
+    columns = ["network", "accuracy (%)", "Gardner (2022) (%)"]
+    rows = [("components, mean", 85.6, 84.37), ("adam", 10.0, math.nan)]
+    assert prose.which_optimiser(pd.DataFrame(rows, columns=columns), "sgd", 0.4) == (
+        "At a peak learning rate of 0.4, SGD reaches 85.6 % (mean of the components) and Adam 10.0 % (one network); "
+        "Gardner (2022) has 84.4 %, so that SGD is the likelier reading."
+    )
+    rows[1] = ("adam", 84.0, math.nan)
+    assert prose.which_optimiser(pd.DataFrame(rows, columns=columns), "sgd", 0.4).endswith(
+        "Adam is the likelier reading."
+    )
+    assert prose.which_optimiser(pd.DataFrame(rows[:1], columns=columns), "sgd", 0.4) is None
+    assert prose.which_optimiser(pd.DataFrame(rows, columns=columns), "adam", 0.4) is None
+
+
+def test_the_run_at_full_size_says_what_its_tables_say():
+    template = (BOOK / "full_size.md").read_text(encoding="utf-8")
+    text = prose.unfinished(template, CLAIMS, UNFINISHED)
+    assert "<!--" not in text
+    gaps = pd.read_csv(UNFINISHED / "results" / "rq3_share_gaps.csv").set_index(["what", "less", "target"])
+    for target in ("on target", "off target"):
+        row = gaps.loc[("distilled", "leave-one-out", target)] * 100
+        assert f"{row.difference:.1f} points ({row.low:.1f} to {row.high:.1f})" in text
+    assert "rq1" not in text.partition("Commit of the code")[0]

@@ -1,10 +1,9 @@
 """What notebooks read from a run, on a run of two barely trained networks."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from kd_lib import data, models, references, similarity, study, training, transfer
@@ -102,17 +101,3 @@ def test_shuffled_labels_are_the_same_ones_in_another_order(run):
     assert shuffled.train.images is dataset.train.images
     assert shuffled.test is dataset.test
     assert shuffled.fingerprint != dataset.fingerprint
-
-
-def test_the_optimiser_that_comes_nearer_to_the_published_accuracy_is_the_likelier_reading():
-    columns = ["network", "accuracy (%)", "Gardner (2022) (%)"]
-    rows = [("components, mean", 85.6, 84.37), ("adam", 10.0, np.nan)]
-    regime = training.Regime(max_lr=0.4)
-    assert study.which_optimiser(pd.DataFrame(rows, columns=columns), regime) == (
-        "At a peak learning rate of 0.4, SGD reaches 85.6 % (mean of the components) and Adam 10.0 % (one network); "
-        "Gardner (2022) has 84.4 %, so that SGD is the likelier reading."
-    )
-    rows[1] = ("adam", 84.0, np.nan)
-    assert study.which_optimiser(pd.DataFrame(rows, columns=columns), regime).endswith("Adam is the likelier reading.")
-    assert study.which_optimiser(pd.DataFrame(rows[:1], columns=columns), regime) is None
-    assert study.which_optimiser(pd.DataFrame(rows, columns=columns), replace(regime, optimiser="adam")) is None
