@@ -80,7 +80,9 @@ def of_maps(run: store.Run, t_c: Interval) -> pd.DataFrame:
     rows: list[Row] = [("threshold", T_C, t_c)]
     labels, names = study.labels(run), study.compared(run)
     if models := study.explained_at_every_epoch(run):
-        arrived = pd.concat([_arrived(run, model, labels, t_c.estimate) for model in models])
+        first_half = {name: (every := run.epochs(name))[: (len(every) - 1) // 2 + 1] for name in models}
+        similarities = study.similarities_to_final(run, first_half).values()
+        arrived = pd.concat([_arrived(similarity, labels, t_c.estimate) for similarity in similarities])
         rows += shares("RQ1", "arrived half-way", arrived)
     if len(names) > 1:
         pairs = features.pairs_of_components(study.maps_of(run, names), labels, models=names)
@@ -199,10 +201,8 @@ def _percentiles(draws: np.ndarray) -> Interval:
     return Interval(float(draws[0]), float(low), float(high))
 
 
-def _arrived(run: store.Run, model: str, labels: np.ndarray, t_c: float) -> pd.DataFrame:
-    """Whether each of a network's maps has first reached T_c by the middle of the training."""
-    epochs = run.epochs(model)
-    similarity = study.similarity_to_final(run, model, epochs[: (len(epochs) - 1) // 2 + 1])
+def _arrived(similarity: np.ndarray, labels: np.ndarray, t_c: float) -> pd.DataFrame:
+    """Whether each map has reached T_c in the epochs of which similarities (E, N, K) are given."""
     _, images, classes = similarity.shape
     on_target = labels[:, None] == np.arange(classes)
     columns = {

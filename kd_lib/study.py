@@ -221,11 +221,17 @@ def explained_at_every_epoch(run: store.Run) -> list[str]:
     ]
 
 
-def similarity_to_final(run: store.Run, model: str, epochs: Sequence[int] | None = None) -> np.ndarray:
-    """Pearson similarity (E, N, K) of a model's maps to its final ones, at `epochs`; by default at all in the store."""
-    final = maps(run, model)
-    epochs = occlusion_store.epochs_of(run.occlusion, model) if epochs is None else epochs
-    return np.stack(side_by_side(lambda epoch: similarity.pearson(maps(run, model, epoch), final), epochs))
+def similarity_to_final(run: store.Run, model: str) -> np.ndarray:
+    """Pearson similarity (E + 1, N, K) of each of a model's maps to its final one, epoch by epoch."""
+    return similarities_to_final(run, {model: occlusion_store.epochs_of(run.occlusion, model)})[model]
+
+
+def similarities_to_final(run: store.Run, epochs: Mapping[str, Sequence[int]]) -> dict[str, np.ndarray]:
+    """Pearson similarity (E, N, K) of several models' maps to their final ones, of each model at its E `epochs`."""
+    finals = dict(zip(epochs, maps_of(run, list(epochs)), strict=True))
+    states = [(name, epoch) for name, own in epochs.items() for epoch in own]
+    found = iter(side_by_side(lambda state: similarity.pearson(maps(run, *state), finals[state[0]]), states))
+    return {name: np.stack([next(found) for _ in own]) for name, own in epochs.items()}
 
 
 def accuracies(run: store.Run, dataset: Dataset, *, device: str = "auto") -> pd.DataFrame:

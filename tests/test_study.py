@@ -29,7 +29,9 @@ def test_the_last_epoch_is_like_itself_and_the_first_is_not(run):
     assert similarity.shape == (2, 20, 10)
     np.testing.assert_allclose(similarity[1], 1)
     assert similarity[0].mean() < 0.9
-    np.testing.assert_array_equal(study.similarity_to_final(run, "a", [0]), similarity[:1])
+    several = study.similarities_to_final(run, {"b": [1], "a": [0, 1]})
+    np.testing.assert_array_equal(several["a"], similarity)
+    np.testing.assert_allclose(several["b"], np.ones((1, 20, 10)))
 
 
 def test_the_ensembles_map_is_the_mean_of_its_components_maps(run):
