@@ -57,10 +57,9 @@ def for_inference(model: nn.Module, image: Tensor) -> fx.GraphModule:
     folded = fuse(traced, inplace=True, no_trace=True)  # in place: in what was traced, the model keeps its layers
     free_when_dropped(traced)
     work_out_of_place(folded)
-    traced = folded
-    shapes(traced, image)
-    small_convolutions_as_products(traced, frozen=True)  # the shapes stay
-    return traced
+    shapes(folded, image)
+    small_convolutions_as_products(folded, frozen=True)  # the shapes stay
+    return folded
 
 
 def with_products(model: nn.Module, image: Tensor) -> nn.Module:
