@@ -140,7 +140,7 @@ def occluded_logits(
     outputs = None
     with (
         models.evaluating(model),
-        torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False),
+        torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
         tqdm(total=len(images) * count, desc="occlusion", unit="image", disable=not progress) as bar,
     ):
         engine = _engine(model, images, fill_in, (covered_rows, covered_cols), precision, batch_size)
