@@ -84,9 +84,8 @@ def build(
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".book-") as folder:
         source = Path(folder) / "source"
-        shutil.copytree(
-            PROJECT / "book", source / "book", ignore=shutil.ignore_patterns("_build", EDITIONS.name, "unfinished")
-        )
+        left_out = shutil.ignore_patterns("_build", EDITIONS.name, UNFINISHED.parent.name)
+        shutil.copytree(PROJECT / "book", source / "book", ignore=left_out)
         shutil.copy(PROJECT / "_config.yml", source)
         contents = _with_parts(table_of_contents(), parts)
         if reference:

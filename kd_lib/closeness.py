@@ -12,7 +12,7 @@ from kd_lib import models, occlusion_store, outputs, store, study
 from kd_lib.beyond import MEASURES, OFF, ON
 from kd_lib.data import Dataset, Split
 from kd_lib.similarity import pearson
-from kd_lib.threads import side_by_side
+from kd_lib.threads import in_threads
 from kd_lib.transfer import leave_one_out
 
 COLUMNS = ("kind", "model", "image", *MEASURES)
@@ -75,7 +75,7 @@ def features(run: store.Run, *, device: str = "auto") -> tuple[dict[str, np.ndar
     except (OSError, RuntimeError, ValueError) as error:
         return {}, f"No features, and no CKA: the images cannot be read ({error})."
     names = [*study.networks(run), *study.techniques(run)]
-    networks = side_by_side(lambda name: study.network(run, name, device=device), names)  # drawing weights takes long
+    networks = in_threads(lambda name: study.network(run, name, device=device), names)  # drawing weights takes long
     every = {n: penultimate_features(net, dataset, dataset.probe) for n, net in zip(names, networks, strict=True)}
     found = {name: own.numpy() for name, own in every.items() if own is not None}
     without = [name for name in every if name not in found]
@@ -141,7 +141,7 @@ def to_the_rest(run: store.Run) -> pd.DataFrame:
         return pd.DataFrame(columns=[c for c in (*COLUMNS, "without") if c != outputs.CKA])
     names = [*members, student]
     clean = _clean_logits(run, names)
-    occluded = dict(zip(names, side_by_side(lambda name: study.occluded_outputs(run, name), names), strict=True))
+    occluded = study.outputs_of(run, names)
     student_maps = study.saliency_maps(run, occluded[student])
 
     def beside_rest(left_out: str, rest: np.ndarray) -> list[pd.DataFrame]:
@@ -157,12 +157,12 @@ def to_the_rest(run: store.Run) -> pd.DataFrame:
         return frames
 
     rests = leave_one_out(np.stack([occluded[name] for name in members]))
-    return pd.concat(chain.from_iterable(side_by_side(beside_rest, members, rests)), ignore_index=True)
+    return pd.concat(chain.from_iterable(in_threads(beside_rest, members, rests)), ignore_index=True)
 
 
 def _clean_logits(run: store.Run, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Logits (N, K) of the probe images as they are, of final networks by name."""
-    logits = side_by_side(lambda name: occlusion_store.logits_of(run.occlusion, name)[:, 0].copy(), names)
+    logits = in_threads(lambda name: occlusion_store.logits_of(run.occlusion, name)[:, 0].copy(), names)
     return dict(zip(names, logits, strict=True))
 
 
@@ -187,11 +187,11 @@ def to_consensus(run: store.Run) -> pd.DataFrame:
         chosen = study.occluded_outputs(run, name, epoch)[np.arange(len(true)), :, true]
         return study.saliency_maps(run, chosen[..., None])[:, 0]
 
-    finals = np.stack(side_by_side(own_class, members))
+    finals = np.stack(in_threads(own_class, members))
     everybody, rests = finals.mean(0), dict(zip(members, leave_one_out(finals), strict=True))
     roles = study.roles(run)
     states = [(name, epoch) for name in roles for epoch in occlusion_store.epochs_of(run.occlusion, name)]
-    close = side_by_side(lambda state: pearson(own_class(*state), rests.get(state[0], everybody)), states)
+    close = in_threads(lambda state: pearson(own_class(*state), rests.get(state[0], everybody)), states)
     frames = []
     for (name, epoch), similarity in zip(states, close, strict=True):
         columns = {"kind": name if name == models.HALF_TAUGHT else roles[name], "model": name, "epoch": epoch}

@@ -14,7 +14,7 @@ from upath import UPath
 from kd_lib import files
 from kd_lib.similarity import compare
 from kd_lib.tables import check_unique, coded, read_header, read_table, whole_numbers
-from kd_lib.threads import side_by_side
+from kd_lib.threads import in_threads
 
 # The features that people looked for, Gardner (2022).
 FEATURES = {
@@ -62,7 +62,7 @@ def pairs_of_components(
         return compare(of_a, of_b, labels, index=index, model_a=a, model_b=b)
 
     pairs = combinations(zip(models, maps, strict=True), 2)
-    return pd.concat(side_by_side(compared, pairs), ignore_index=True)
+    return pd.concat(in_threads(compared, pairs), ignore_index=True)
 
 
 def table_of(class_name: str) -> str:

@@ -8,7 +8,6 @@ lies in an object store.
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
 from kd_lib import files, store
 from kd_lib.occlusion import PRECISIONS, check_baseline, windows
+from kd_lib.threads import in_threads
 
 BLOCK, BLOCK_OF_GPU = 100, 1000  # images a chunk: some seconds of work on a processor, less than one on a GPU
 METADATA_BYTES = 10_000  # of an empty store, roughly
@@ -162,7 +162,7 @@ def logits_of(path: Path | UPath, model: str, epoch: int | None = None) -> np.nd
     state, place = known.index((model, epoch)), _place(group)
     blocks = range(_blocks(group))
     for block in blocks:
-        if not files.is_there(place / "logits" / array.metadata.encode_chunk_key((state, block, 0, 0))):
+        if not files.is_there(_chunk(place, array, state, block)):
             raise ValueError(f"{_name(group, state, block)} is not computed yet: run generate_saliency_maps")
     logits = np.empty(array.shape[1:], array.dtype)
     for block in blocks:
@@ -191,9 +191,8 @@ def stored(group: zarr.Group) -> list[tuple[int, int]]:
 def damaged(group: zarr.Group) -> list[tuple[int, int]]:
     """(state, block) of every stored chunk whose content does not match its checksum; reads the whole store."""
     chunks = stored(group)
-    with ThreadPoolExecutor() as pool:
-        sound = pool.map(lambda chunk: is_sound(group, *chunk), chunks)
-        return [chunk for chunk, whole in zip(chunks, sound, strict=True) if not whole]
+    sound = in_threads(lambda chunk: is_sound(group, *chunk), chunks)
+    return [chunk for chunk, whole in zip(chunks, sound, strict=True) if not whole]
 
 
 def is_sound(group: zarr.Group, state: int, block: int) -> bool:
@@ -313,7 +312,12 @@ def _place(group: zarr.Group) -> Path | UPath:
 
 
 def _file(group: zarr.Group, state: int, block: int) -> Path | UPath:
-    return _place(group) / "logits" / group["logits"].metadata.encode_chunk_key((state, block, 0, 0))
+    return _chunk(_place(group), group["logits"], state, block)
+
+
+def _chunk(place: Path | UPath, array: zarr.Array, state: int, block: int) -> Path | UPath:
+    """File of a chunk of the logits, an `array` of the group at a place."""
+    return place / "logits" / array.metadata.encode_chunk_key((state, block, 0, 0))
 
 
 def _rows(array: zarr.Array, block: int) -> slice:

@@ -20,7 +20,7 @@ from kd_lib import (
     transfer,
 )
 from kd_lib.data import Dataset
-from kd_lib.threads import side_by_side
+from kd_lib.threads import in_threads
 
 INDIFFERENT = ("run", "root", "data_title", "models", "device", "executor", "recompute")  # to what a run computes
 DATA = ("train_size", "test_size", "probe_per_class", "image_size", "mean", "std", "single_view", "seed")
@@ -195,7 +195,12 @@ def maps(run: store.Run, model: str, epoch: int | None = None) -> np.ndarray:
 
 def maps_of(run: store.Run, names: Sequence[str]) -> list[np.ndarray]:
     """Read the maps of several models, as `maps`."""
-    return side_by_side(lambda name: maps(run, name), names)
+    return in_threads(lambda name: maps(run, name), names)
+
+
+def outputs_of(run: store.Run, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Read the outputs of several models at their last epoch, by name; see `occluded_outputs`."""
+    return dict(zip(names, in_threads(lambda name: occluded_outputs(run, name), names), strict=True))
 
 
 def threshold(run: store.Run, value: float | None) -> tuple[float, str]:
@@ -230,7 +235,7 @@ def similarities_to_final(run: store.Run, epochs: Mapping[str, Sequence[int]]) -
     """Pearson similarity (E, N, K) of several models' maps to their final ones, of each model at its E `epochs`."""
     finals = dict(zip(epochs, maps_of(run, list(epochs)), strict=True))
     states = [(name, epoch) for name, own in epochs.items() for epoch in own]
-    found = iter(side_by_side(lambda state: similarity.pearson(maps(run, *state), finals[state[0]]), states))
+    found = iter(in_threads(lambda state: similarity.pearson(maps(run, *state), finals[state[0]]), states))
     return {name: np.stack([next(found) for _ in own]) for name, own in epochs.items()}
 
 
@@ -321,8 +326,7 @@ def to_ensemble(run: store.Run) -> pd.DataFrame:
     if len(members) < 2:
         return pd.DataFrame(columns=[*transfer.COLUMNS, "class"]).astype({"pearson": float, "cosine": float})
     student = distilled(run)
-    names = [*members, *([] if student is None else [student]), *others(run), *techniques(run)]
-    outputs = dict(zip(names, side_by_side(lambda name: occluded_outputs(run, name), names), strict=True))
+    outputs = outputs_of(run, [*networks(run), *techniques(run)])
     frame = transfer.to_ensemble(
         np.stack([outputs[name] for name in members]),
         None if student is None else outputs[student],
@@ -339,7 +343,7 @@ def to_half_ensembles(run: store.Run) -> pd.DataFrame:
     """Similarity of maps to those of half the ensemble, see `transfer.to_halves`; no rows without a half-taught net."""
     if models.HALF_TAUGHT not in controls(run):
         return pd.DataFrame(columns=[*transfer.HALVES, "class"]).astype({"pearson": float, "cosine": float})
-    teachers, strangers = ({name: occluded_outputs(run, name) for name in half} for half in halves(run))
+    teachers, strangers = (outputs_of(run, half) for half in halves(run))
     frame = transfer.to_halves(
         teachers,
         strangers,
@@ -372,7 +376,7 @@ def references_of(run: store.Run) -> pd.DataFrame:
             frames.append(references.over_training(stored, true, model=name))
         return frames
 
-    found = side_by_side(of, networks(run))
+    found = in_threads(of, networks(run))
     in_order = [frames[part] for part in range(3) for frames in found if part < len(frames)]  # each kind's together
     return named(pd.concat(in_order, ignore_index=True), run)
 

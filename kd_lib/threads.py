@@ -10,7 +10,7 @@ import torch
 AT_A_TIME = 16  # pieces, at most; one that compares the maps of two states takes some hundred MB
 
 
-def side_by_side(work: Callable, *items: Iterable) -> list[Any]:
+def in_threads(work: Callable, *items: Iterable) -> list[Any]:
     """Do the same with each of several items, as many at a time as there are cores.
 
     Parameters

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from kd_lib.similarity import check_threshold, compare
 from kd_lib.statistics import holm, interval, sign_flip_test, standardised
-from kd_lib.threads import side_by_side
+from kd_lib.threads import in_threads
 
 COLUMNS = ("kind", "model", "image", "target", "label", "on_target", "pearson", "cosine")  # of `to_ensemble`
 HALVES = ("ensemble", *COLUMNS)  # of `to_halves`
@@ -113,8 +113,8 @@ def to_ensemble(
         kind, model, outputs = one
         return compare(maps(outputs), ensemble, labels, index=index, kind=kind, model=model)
 
-    of_components = side_by_side(of_component, models, components, rests)
-    frames = [*chain(*zip(*of_components, strict=True)), *side_by_side(of_outsider, outside)]
+    of_components = in_threads(of_component, models, components, rests)
+    frames = [*chain(*zip(*of_components, strict=True)), *in_threads(of_outsider, outside)]
     return pd.concat(frames, ignore_index=True)
 
 
