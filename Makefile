@@ -1,5 +1,5 @@
-# make report [PROFILE=quick|full|cifar10|paper|smoke] [ROOT=folder of images] [MODELS=file.yaml] [THRESHOLD=t]
-#             [EXECUTOR=local:N] [RUN=folder] [SET="parameter=value …"]
+# make report [PROFILE=quick|full|controlled|cifar10|photographs|paper|smoke] [ROOT=folder of images]
+#             [MODELS=file.yaml] [THRESHOLD=t] [EXECUTOR=local:N] [RUN=folder] [SET="parameter=value …"]
 # make annotate [RUN=folder]
 # make edition [EDITION=name] [what `make report` takes], make verify EDITION=name [ROOT=folder of images]
 # README.md tells the rest.

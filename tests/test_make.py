@@ -171,7 +171,7 @@ def test_an_unknown_profile_is_refused_and_nothing_written(tmp_path):
     )
     assert failed.returncode != 0
     assert (
-        "error: unknown profile 'papre'; the profiles are: cifar10, controlled, full, paper, quick, smoke"
+        "error: unknown profile 'papre'; the profiles are: cifar10, controlled, full, paper, photographs, quick, smoke"
         in failed.stderr
     )
     assert not (tmp_path / "x").exists()
