@@ -89,7 +89,7 @@ def cut(
     where : three Tensors of int64, shape (B,)
         Number of each part's clean map, its row and its column of windows.
     places : two Tensors of int32, shapes (R, h', 2) and (Q, w', 2)
-        See `incremental.Lookup.places`.
+        See `parts.Lookup.places`.
     outside : float
         Value beyond the map.
     kernel, stride : (int, int)

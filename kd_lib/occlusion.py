@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from kd_lib import fusion, models, rewrite
-from kd_lib.incremental import Incremental, plan
+from kd_lib.incremental import Incremental
+from kd_lib.parts import plan
 
 PRECISIONS = ("float32", "bfloat16")  # and 'auto', one of the two
 OUTPUTS = ("logits", "probs", "log-probs")

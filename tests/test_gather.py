@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from kd_lib import fusion, occlusion, rewrite
-from kd_lib.incremental import Incremental, Lookup, Span
+from kd_lib.incremental import Incremental
+from kd_lib.parts import Lookup, Span
 from tests.networks import network
 
 ARCHS = ("resnet18", "mobilenet_v3_small")

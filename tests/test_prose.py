@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kd_lib import claims, prose
+from kd_lib import claims, prose, statements
 from kd_lib.book import UNFINISHED
 
 BOOK = Path(__file__).resolve().parent.parent / "book"
@@ -123,7 +123,7 @@ def test_every_edition_has_its_own_answer(tmp_path):
     assert "Edition first: 4 resnet10" in first
     assert "**By saliency maps, yes.**" in first
     assert "**By saliency maps, no.**" in second
-    assert pages["conclusions"].count("**second: 4 resnet10") == len(prose.CONCLUSIONS)
+    assert pages["conclusions"].count("**second: 4 resnet10") == len(statements.CONCLUSIONS)
 
 
 def test_verdicts_are_counted_by_edition(tmp_path):
@@ -135,9 +135,9 @@ def test_verdicts_are_counted_by_edition(tmp_path):
 def test_every_statement_is_about_claims_that_exist():
     known = {claim.id for claim in CLAIMS}
     for statement in [
-        *prose.ANSWER,
-        *prose.ANSWER_BESIDE_MAPS,
-        *(s for part in prose.CONCLUSIONS.values() for s in part),
+        *statements.ANSWER,
+        *statements.ANSWER_BESIDE_MAPS,
+        *(s for part in statements.CONCLUSIONS.values() for s in part),
     ]:
         assert set(statement.ids.values()) <= known
 
