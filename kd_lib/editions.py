@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from kd_lib import book, claims, explorer, files
+from kd_lib import book, chapters, claims, explorer, files
 
 if TYPE_CHECKING:
     from kd_lib import store
@@ -80,19 +80,19 @@ def _keep_notebooks(run: Path, folder: Path) -> None:
     import nbformat
 
     for source in sorted((book.PROJECT / "notebooks").glob("*.py")):
-        node = book.without_widgets(nbformat.read(run / "notebooks" / f"{source.stem}.ipynb", as_version=4))
+        node = chapters.without_widgets(nbformat.read(run / "notebooks" / f"{source.stem}.ipynb", as_version=4))
         for cell in node.cells:
             for key in ("papermill", "execution"):
                 cell.metadata.pop(key, None)
             if cell.cell_type == "code":
-                cell.outputs = book.without_progress(cell.outputs)
+                cell.outputs = chapters.without_progress(cell.outputs)
             if "injected-parameters" in cell.metadata.get("tags", []):
                 cell.source = _PLACES.sub("", cell.source)
-        node.metadata = nbformat.from_dict({"kernelspec": book.KERNEL})
+        node.metadata = nbformat.from_dict({"kernelspec": chapters.KERNEL})
         text = nbformat.writes(node) + "\n"
-        if (size := len(text.encode())) > book.PAGE_LIMIT:
+        if (size := len(text.encode())) > chapters.PAGE_LIMIT:
             raise ValueError(
-                f"{source.stem}.ipynb has {size / 1e6:.1f} MB; a page may have {book.PAGE_LIMIT / 1e6:.0f}"
+                f"{source.stem}.ipynb has {size / 1e6:.1f} MB; a page may have {chapters.PAGE_LIMIT / 1e6:.0f}"
             )
         files.write_text(folder / f"{source.stem}.ipynb", text)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from kd_lib import book, files, parameters, printing
+from kd_lib import book, chapters, files, parameters, printing
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -110,8 +110,8 @@ def keep_outputs(executed: Path, notebook: Path) -> None:
     for cell, with_outputs in zip(node.cells, done.cells, strict=True):
         if cell.cell_type == "code":
             cell.execution_count = with_outputs.execution_count
-            cell.outputs = book.without_progress(book.without_widgets(with_outputs).outputs)
-    node.metadata["kernelspec"] = book.KERNEL
+            cell.outputs = chapters.without_progress(chapters.without_widgets(with_outputs).outputs)
+    node.metadata["kernelspec"] = chapters.KERNEL
     files.write_text(notebook.with_suffix(".ipynb"), jupytext.writes(node, fmt="ipynb"))
 
 

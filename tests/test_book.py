@@ -1,4 +1,4 @@
-"""How a book is put together: parts, labels, what is lacking, what pages load. Results are left out, to be quick."""
+"""How a book is put together: parts, titles, what is lacking. Results are left out, to be quick."""
 
 import shutil
 from pathlib import Path
@@ -104,33 +104,3 @@ def test_a_run_that_failed_has_a_book_that_says_what_and_why(light, tmp_path):
     assert pages["notebooks/rq1"].index("ValueError: no") < pages["notebooks/rq1"].index("boom")
     assert "papermill-error" not in pages["notebooks/rq1"]
     assert "was not executed in this run" in pages["notebooks/rq3"]
-
-
-def test_labels_and_what_refers_to_them_are_renamed_and_nothing_else():
-    figure = nbformat.v4.new_code_cell("fig_one", metadata={"mystnb": {"figure": {"name": "fig-one"}}})
-    text = (
-        "(here)=\n# T\n\n{numref}`fig-one`, {ref}`words <here>`, [words](#here), {numref}`fig-other`; fig-one\n\n"
-        "$$ x $$ (eq-x)\n\n{eq}`eq-x`"
-    )
-    node = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text), figure])
-    book.rename_labels([node], "p")
-    assert node.cells[0].source == (
-        "(p-here)=\n# T\n\n{numref}`p-fig-one`, {ref}`words <p-here>`, [words](#p-here), {numref}`fig-other`; fig-one"
-        "\n\n$$ x $$ (p-eq-x)\n\n{eq}`p-eq-x`"
-    )
-    assert node.cells[1].metadata.mystnb.figure.name == "p-fig-one"
-    assert node.cells[1].source == "fig_one"
-
-
-def test_icons_stay_under_any_of_their_names():
-    script = 'a={"x-mark":[1,1,["close"],"f0","M0"],bars:[1,1,[],"f1","M1"],sun:[1,1,[],"f2",["M2","M3"]]};'
-    assert book.only_icons(script, {"close", "sun"}) == script.replace('bars:[1,1,[],"f1","M1"],', "")
-
-
-def test_widgets_leave_their_picture_and_no_state():
-    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/html": "<img>"}
-    outputs = [nbformat.v4.new_output("display_data", view), nbformat.v4.new_output("stream", text="x")]
-    node = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("w", outputs=outputs)], metadata={"widgets": {}})
-    book.without_widgets(node)
-    assert node.cells[0].outputs[0].data == {"text/html": "<img>"}
-    assert "widgets" not in node.metadata

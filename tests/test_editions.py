@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from kd_lib import book, claims, editions, scorecard
+from kd_lib import book, chapters, claims, editions, scorecard
 
 PROJECT = Path(__file__).resolve().parent.parent
 SLICE = pd.DataFrame(
@@ -117,7 +117,7 @@ def test_what_is_published_is_whole_and_says_how_it_was_made(published):
         assert isinstance(entries["parameters"]["seed"], int)
         study = {path.stem for path in (PROJECT / "notebooks").glob("*.py")}
         assert {path.stem for path in (folder / "notebooks").glob("*.ipynb")} == study
-        assert all(path.stat().st_size < book.PAGE_LIMIT for path in folder.rglob("*"))
+        assert all(path.stat().st_size < chapters.PAGE_LIMIT for path in folder.rglob("*"))
         texts = [path.read_text() for path in folder.rglob("*") if path.is_file()]
         assert not [place for text in texts for place in re.findall(r"[\"' ]/(?:home|tmp|root|work|Users)/\S+", text)]
 
