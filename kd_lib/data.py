@@ -3,25 +3,19 @@
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from numbers import Integral, Real
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
-from kd_lib import multiview
+from kd_lib import multiview, photographs
 
 NAMES = ("multiview", "cifar10", "imagefolder:PATH")
 SIZE = 32  # pixels a side of an image
 CACHE = Path("~/.cache/kd_lib")
-DECODE_BLOCK = 250  # images a thread decodes at a time
-TINY = 10_000  # bytes of a file; to decode a smaller one takes less time than threads take to hand on Python's lock
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,11 +172,11 @@ def load(
         train_size, test_size = train_size or 4000, test_size or 2000
         names, sources = _multiview(train_size, test_size, single_view, seed)
     elif source == "cifar10" and not path:
-        names, sources = _cifar10(Path(root or CACHE).expanduser())
+        names, sources = _photographs(*photographs.cifar10(Path(root or CACHE).expanduser()))
     elif source == "imagefolder":
         if bool(path) == bool(root):
             raise ValueError(f"name={name!r}, root={root!r}: give the folder once, as 'imagefolder:PATH' or as root")
-        names, sources = _imagefolder(Path(path or root).expanduser(), size)
+        names, sources = _photographs(*photographs.imagefolder(Path(path or root).expanduser(), size))
     else:
         raise ValueError(f"unknown data set {name!r}: expected one of {', '.join(NAMES)}")
 
@@ -276,92 +270,11 @@ def _multiview(train_size: int, test_size: int, single_view: float, seed: int) -
     return multiview.class_names(), sources
 
 
-def _cifar10(root: Path) -> tuple[tuple[str, ...], list[Source]]:
-    from torchvision.datasets import CIFAR10  # torchvision takes seconds to import, and multi-view images do without it
+def _photographs(names: tuple[str, ...], parts: Sequence[photographs.Images]) -> tuple[tuple[str, ...], list[Source]]:
+    def source(labels, read) -> Source:
+        return labels, lambda rows: Split(read(rows), labels[rows], rows)
 
-    try:
-        parts = [CIFAR10(root, train=train, download=True) for train in (True, False)]
-    except (OSError, RuntimeError) as error:
-        raise OSError(
-            f"CIFAR-10 is not usable in {root} ({error}): connect to the network, put cifar-10-python.tar.gz there, "
-            "or read a folder of images with 'imagefolder:PATH'"
-        ) from error
-
-    def source(part) -> Source:
-        labels = torch.tensor(part.targets)
-        return labels, lambda rows: Split(_channels_first(part.data[rows.numpy()]), labels[rows], rows)
-
-    return tuple(parts[0].classes), [source(part) for part in parts]
-
-
-def _imagefolder(root: Path, size: tuple[int, int]) -> tuple[tuple[str, ...], list[Source]]:
-    parts = [_list_images(root, what) for what in ("train", "test")]
-    train, test = (part.classes for part in parts)
-    if train != test:
-        differ = ", ".join(sorted(set(train) ^ set(test)))
-        raise ValueError(f"{root}: expected the same class folders in train/ and test/, but they differ in {differ}")
-
-    def source(part) -> Source:
-        labels = torch.tensor(part.targets)
-        return labels, lambda rows: Split(_decode([part.samples[row][0] for row in rows], size), labels[rows], rows)
-
-    return tuple(train), [source(part) for part in parts]
-
-
-def _list_images(root: Path, what: str):
-    """List the images of one split's class folders, as torchvision's `ImageFolder`."""
-    from torchvision.datasets import ImageFolder  # see `_cifar10`
-
-    folder = root / what
-    layout = "expected train/ and test/, each with one folder of images a class"
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no folder {folder}: {layout}")
-    if sum(entry.is_dir() for entry in os.scandir(folder)) < 2:
-        raise FileNotFoundError(f"fewer than 2 class folders in {folder}: {layout}")
-    listing = ImageFolder(folder, allow_empty=True)
-    counts = np.bincount(listing.targets, minlength=len(listing.classes))
-    for name, count in zip(listing.classes, counts, strict=True):
-        if count < 2:
-            raise ValueError(
-                f"{folder / name} holds {count} image(s), expected at least 2: add some or remove the folder"
-            )
-    return listing
-
-
-def _decode(paths: Sequence[str], size: tuple[int, int]) -> Tensor:
-    """Decode image files: uint8 (N, 3, *size)."""
-    images = np.empty((len(paths), *size, 3), np.uint8)
-    threads = 1 if all(os.path.getsize(path) < TINY for path in paths[:DECODE_BLOCK]) else None
-
-    def decode_block(start):
-        for row, path in enumerate(paths[start : start + DECODE_BLOCK], start):
-            images[row] = _read(path, size)
-        return row - start + 1
-
-    with (
-        ThreadPoolExecutor(threads) as pool,
-        tqdm(total=len(paths), unit="image", desc="decoding", mininterval=1, delay=1) as bar,
-    ):
-        for count in pool.map(decode_block, range(0, len(paths), DECODE_BLOCK)):
-            bar.update(count)
-    return _channels_first(images)
-
-
-def _read(path: str, size: tuple[int, int]) -> Image.Image:
-    """Read a colour image of some height and width."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-            if image.mode.startswith("I;16"):  # Pillow would clip 16-bit grey, not scale it
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            image = image.convert("RGB")
-    except Exception as error:  # decoders raise whatever they like on damaged files
-        raise ValueError(f"cannot read image {path} ({error}): replace or remove the file") from error
-    return image if image.size == size[::-1] else image.resize(size[::-1], Image.Resampling.BILINEAR)
-
-
-def _channels_first(images: np.ndarray) -> Tensor:
-    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+    return names, [source(*part) for part in parts]
 
 
 def _colour(
