@@ -232,3 +232,7 @@ def test_links_to_elsewhere_are_well_formed(site, pages):
             if there.scheme != "https" or not re.fullmatch(forms.get(there.netloc, ".*"), there.path):
                 wrong.add(href)
     assert not wrong
+
+
+def test_no_field_is_explained_by_its_number(site, pages):
+    assert not [name for name in pages if "Alias for field number" in (site / name).read_text(encoding="utf-8")]
