@@ -72,12 +72,9 @@ def _device(found: Mapping, device: str) -> Iterable[str]:
     if "two workers" in found:
         growth.append(["two workers of one thread instead of one", f"{found['two workers']:.2f} x the speed"])
     for row in found.get("memory", []):
-        growth.append(
-            [
-                f"most memory above the interpreter and torch, {row['images']:,} images, {row['states']} states",
-                f"{row['MB above torch']:,.0f} MB",
-            ]
-        )
+        states = f"{row['states']} state{'s' * (row['states'] > 1)}"
+        what = f"most memory above the interpreter and torch, {row['images']:,} images, {states}"
+        growth.append([what, f"{row['MB above torch']:,.0f} MB"])
     yield "How the cost grows:"
     yield _table(["", ""], growth)
     yield (

@@ -10,6 +10,7 @@ from kd_lib import files
 PROJECT = Path(__file__).resolve().parent.parent
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 PAGE_LIMIT = 3e6  # bytes of a notebook that is published
+LONG = 20  # lines of a log that is shown; a longer one is unfolded by who wants it
 NOTICE = "::::{{error}}\n{text}\n::::"
 
 # Where a label is given, and where one is referred to.
@@ -59,6 +60,7 @@ def copy_notebooks(part: Part, source: Path) -> dict[str, str]:
             title, *rest = node.cells[0].source.split("\n")
             node.cells[0].source = "\n".join([f"{title} ({part.kind.lower()})", *rest])
         _distinguish_pictures(node, f"{part.folder}-{name}")
+        fold_logs(node)
         nbformat.write(node, source / part.folder / f"{name}.ipynb")
     return lacking
 
@@ -88,6 +90,16 @@ def _distinguish_pictures(node: Any, prefix: str) -> None:
                 data["text/html"] = re.sub(
                     r'(\bid="|url\(#)((?:clip|gradient_)\d)', rf"\1{prefix}-\2", data["text/html"]
                 )
+
+
+def fold_logs(node: Any) -> None:
+    """Fold the outputs of cells that print many lines and nothing else, in place, as training does: a line an epoch."""
+    for cell in node.cells:
+        outputs = cell.get("outputs", [])
+        lines = sum(output.text.count("\n") for output in outputs if output.output_type == "stream")
+        if lines > LONG and all(output.output_type == "stream" for output in outputs):
+            cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-output"]
+            cell.metadata["mystnb"] = cell.metadata.get("mystnb", {}) | {"code_prompt_show": f"Show {lines} lines"}
 
 
 def without_widgets(node: Any) -> Any:

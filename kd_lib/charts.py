@@ -135,7 +135,7 @@ def cumulative_share(shares: pd.DataFrame, *, title: str, description: str) -> a
         color=alt.Color("target:N", title=None, scale=_colour(["on target", "off target"])),
         detail="crossing:N",
     )
-    y = {"title": "share of maps that have arrived", "scale": alt.Scale(domain=[0, 1])}
+    y = {"title": "share of maps arrived", "scale": alt.Scale(domain=[0, 1])}
     band = base.mark_area(opacity=0.2).encode(y=alt.Y("low:Q", **y), y2="high:Q").transform_filter("isValid(datum.low)")
     line = base.mark_line().encode(
         y=alt.Y("share:Q", **y),
