@@ -1,5 +1,6 @@
 """Honest timings: what is compared is run in turn, so that a change of the machine's speed meets all of it."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from statistics import median
@@ -28,6 +29,14 @@ def seconds(function: Callable[[], object]) -> float:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - start
+
+
+def within_memory(function: Callable[[], object]) -> float:
+    """Time of one call, or infinity where it takes more memory than the device has."""
+    try:
+        return seconds(function)
+    except torch.OutOfMemoryError:
+        return math.inf
 
 
 def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
