@@ -1,8 +1,10 @@
 """What `make bench` compares gives the same maps, and its page tells what was measured."""
 
+import math
+
 import torch
 
-from bench import occlusion, page, peers
+from bench import occlusion, page, peers, timing
 from kd_lib import models
 
 
@@ -57,3 +59,11 @@ def test_what_is_compared_is_the_same():
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
     one = peers.captum(model, images, occlusion.PATCH, target=2)[:, 0]
     torch.testing.assert_close(ours[:, 2], one, rtol=0, atol=1e-6)
+
+
+def test_what_does_not_fit_into_memory_is_never_the_quickest():
+    def too_large():
+        raise torch.OutOfMemoryError("a device that is full")
+
+    assert timing.within_memory(too_large) == math.inf
+    assert 0 <= timing.within_memory(int) < math.inf
