@@ -35,8 +35,8 @@ def fill(
     """Compute what the store of occluded logits at `path` still lacks, block by block.
 
     May be killed at any time; the next call goes on from the last whole block. Every block that is found is read first,
-    and counts as lacking unless it matches its checksum. In
-    memory are one block, and the one before while it is written.
+    and counts as lacking unless it matches its checksum. In memory are one block, and the one before while it is
+    written.
 
     Parameters
     ----------

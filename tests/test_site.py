@@ -31,6 +31,15 @@ SEE_ALL = """async () => {
 }"""
 COUNT_MARKS = """() => Array.from(document.querySelectorAll('.chart'), chart => ['.picture', '.live'].map(part =>
   chart.querySelectorAll(`${part} [class*="role-mark"] :is(path, line, rect, text):not(.background)`).length))"""
+# Titles of axes that run into one another, as where a panel is lower than its title is long.
+CROWDED = """() => Array.from(document.querySelectorAll('.chart .live')).flatMap(chart => {
+  const titles = Array.from(chart.querySelectorAll('[class*="role-axis-title"] text'));
+  return titles.filter((title, i) => titles.slice(0, i).some(other => {
+    const [a, b] = [title, other].map(e => e.getBoundingClientRect());
+    return Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1
+      && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1;
+  })).map(title => title.textContent);
+})"""
 TOO_WIDE = """() => document.documentElement.scrollWidth - document.documentElement.clientWidth"""
 # What can be reached with a pointer, and is seen.
 REACHABLE = """() => Array.from(document.querySelectorAll('a[href], button, input, select, textarea, summary'))
@@ -83,6 +92,7 @@ def visits(site, pages, browser):
         page = open_page(context, (site / name).as_uri(), seen)
         page.evaluate(SEE_ALL)
         seen["marks"] = page.evaluate(COUNT_MARKS)
+        seen["crowded"] = page.evaluate(CROWDED)
         page.add_style_tag(content="*, ::before, ::after { transition: none !important; }")  # colours change gradually
         for scheme, rules in RULES.items():
             page.emulate_media(color_scheme=scheme)
@@ -123,6 +133,10 @@ def test_every_chart_has_marks_as_a_picture_and_drawn_anew(visits):
     charts = {name: seen["marks"] for name, seen in visits.items() if seen["marks"]}
     assert {f"notebooks/{name}.html" for name in ("train_models", "rq1", "rq2", "rq3")} <= set(charts)
     assert not [name for name, marks in charts.items() if not all(picture and live for picture, live in marks)]
+
+
+def test_titles_of_axes_keep_apart(visits):
+    assert not {name: seen["crowded"] for name, seen in visits.items() if seen["crowded"]}
 
 
 def test_no_page_is_wider_than_its_window(visits):
