@@ -11,7 +11,7 @@ import pandas as pd
 
 from kd_lib import files
 from kd_lib.claims import CANNOT_TELL, FAILS, HOLDS, OWN, THESIS, Claim, Edition, Finding, judge, read_edition
-from kd_lib.scorecard import NO_EDITION, WORDS, cell, number, page, quantity, table, titles
+from kd_lib.scorecard import NO_EDITION, WORDS, cell, number, page, quantity, table, titles, verdict_cell
 from kd_lib.statements import ANSWER, ANSWER_BESIDE_MAPS, CONCLUSIONS, FAIR_GAIN, VIEWS_USED, Statement
 
 
@@ -167,6 +167,19 @@ def counts(found: Sequence[_Found]) -> str:
     return f"{titles([one.edition for one in found])}\n\n{table(header, rows)}" if rows else NO_EDITION
 
 
+def differences(found: Sequence[_Found]) -> str:
+    """Show the claims of the thesis that an edition did not replicate, beside what the other editions say of them."""
+    if not found:
+        return NO_EDITION
+    rows = []
+    for name, (claim, _) in found[0].of.items():
+        if claim.part == THESIS and any(one.verdict(name) == FAILS for one in found):
+            rows.append([claim.says, claim.number, *(verdict_cell(*one.of[name]) for one in found)])
+    if not rows:
+        return "No claim of the thesis that could be judged failed to replicate."
+    return table(["claim", "thesis", *(one.edition.name for one in found)], rows)
+
+
 def _second_transitions(found: _Found) -> list[str]:
     frame = found.edition.tables.get("rq1_second_by_class")
     if frame is None or not {"class", "verdict"} <= set(frame.columns) or frame.empty:
@@ -311,6 +324,6 @@ def unfinished(template: str, claims: Sequence[Claim], run: Path) -> str:
 
 PAGES = {
     "introduction": {"answer": answer},
-    "conclusions": {"counts": counts} | {mark: conclusions(mark) for mark in CONCLUSIONS},
+    "conclusions": {"counts": counts, "differences": differences} | {mark: conclusions(mark) for mark in CONCLUSIONS},
     "editions": {"made": made},
 }

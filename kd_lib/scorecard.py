@@ -54,7 +54,7 @@ def _part(claims: Sequence[Claim], editions: Sequence[Edition]) -> str:
         if claims[0].part == THESIS:
             columns["thesis"] = [claim.number for claim in of_chapter]
         for edition in editions:
-            columns[edition.name] = [_answer(claim, found[claim.id, edition.name]) for claim in of_chapter]
+            columns[edition.name] = [verdict_cell(claim, found[claim.id, edition.name]) for claim in of_chapter]
         blocks += [f"### {chapter}", table(list(columns), list(zip(*columns.values(), strict=True)))]
     return "\n\n".join(blocks)
 
@@ -77,7 +77,8 @@ def readme_table(claims: Sequence[Claim], editions: Sequence[Edition]) -> str:
     return table(["", "Gardner (2022): 10 resnet18, 64 epochs of CIFAR-10", *columns], rows)
 
 
-def _answer(claim: Claim, found: Finding) -> str:
+def verdict_cell(claim: Claim, found: Finding) -> str:
+    """Write a cell of a table: the verdict, the quantity with its interval, and why it cannot tell where it cannot."""
     which = f"{found.which}: " if found.which and not math.isnan(found.estimate) else ""
     below = [f"{which}{quantity(claim, found)}", found.reason]
     return "<br>".join([f"**{WORDS[claim.part][found.verdict]}**", *filter(None, below)])

@@ -126,6 +126,14 @@ def test_every_edition_has_its_own_answer(tmp_path):
     assert pages["conclusions"].count("**second: 4 resnet10") == len(statements.CONCLUSIONS)
 
 
+def test_claims_that_did_not_replicate_are_shown_with_their_numbers(tmp_path):
+    share = pd.DataFrame({"target": ["off target"], "share": [0.95], "low": [0.94], "high": [0.96]})
+    failed, unknown = edition("failed", rq2_shares=share), edition("unknown")
+    page = written(tmp_path, failed, unknown)["conclusions"]
+    assert "use different features, off target | – | **✗ not replicated**<br>95.0 % (94.0 to 96.0) | **? cannot" in page
+    assert "No claim of the thesis that could be judged failed" in written(tmp_path, unknown)["conclusions"]
+
+
 def test_verdicts_are_counted_by_edition(tmp_path):
     page = written(tmp_path, edition(on=YES, off=NO))["conclusions"]
     own = sum(claim.part == "own" for claim in CLAIMS)
