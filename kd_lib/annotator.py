@@ -29,7 +29,7 @@ class Task:
     session: Session
     show: Callable[[str], dict]
     picture: Callable[[dict], HTML]  # a page as a plain picture
-    after: Callable[[str | None, str], Callable[[], None] | None] = lambda item, action: None
+    after: Callable[[str | None, str], Callable[[], None] | None] | None = None
     text_of: Callable[[object], str] = str  # from what the browser sends to what is written
     value_of: Callable[[str], object] = str  # and back
 
@@ -89,7 +89,8 @@ class Annotator(anywidget.AnyWidget):
         except (ValueError, OSError) as error:
             flags = {"message": f"Not saved: {_text(error)}", "wrong": True, "conflict": isinstance(error, Conflict)}
         self.page = self._page_of(reply=content["id"], **flags)
-        if not flags.get("wrong") and (work := self._task.after(item, action)):
+        due = self._task.after is not None and not flags.get("wrong")
+        if due and (work := self._task.after(item, action)):
             self._soon(work)
 
     def _soon(self, work: Callable[[], None]) -> None:

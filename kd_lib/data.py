@@ -75,7 +75,7 @@ class Dataset:
 
     @property
     def normaliser(self) -> Callable[[Tensor], Tensor]:
-        """What `normalise` does, without the images of the data set: small enough to be sent to a worker."""
+        """The function `normalise` alone, without the images of the data set, small enough to be sent to a worker."""
         return partial(normalise, mean=self.mean, std=self.std)
 
     @cached_property
