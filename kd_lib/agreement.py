@@ -49,7 +49,7 @@ def kappas(answers: pd.DataFrame) -> pd.DataFrame:
 
     References
     ----------
-    J. Cohen (1960), A coefficient of agreement for nominal scales, Educational and Psychological Measurement 20, 37-46.
+    Cohen (1960), "A coefficient of agreement for nominal scales", Educational and Psychological Measurement 20, 37-46.
     """
     rows = []
     for a, b in combinations(answers["annotator"].unique(), 2):
@@ -81,7 +81,7 @@ def alpha(answers: pd.DataFrame) -> float:
 
     References
     ----------
-    K. Krippendorff (2011), Computing Krippendorff's alpha-reliability, University of Pennsylvania.
+    Krippendorff (2011), "Computing Krippendorff's alpha-reliability", University of Pennsylvania.
     """
     if answers["unit"].duplicated().sum() < FEWEST or answers["answer"].nunique() < 2:
         return float("nan")

@@ -1,10 +1,12 @@
 """Networks that somebody already has: read from a YAML file, checked, and taken into a run.
 
-resnet:
-factory: torchvision.models:resnet18    # package.module:function
-arguments: {num_classes: 10}            # of the function, by name; none by default
-weights: resnet.safetensors             # beside this file; or a list of files, one an epoch
-role: component                         # component | distilled | other
+The file has a name for each of them::
+
+    resnet:
+      factory: torchvision.models:resnet18    # package.module:function
+      arguments: {num_classes: 10}            # of the function, by name; none by default
+      weights: resnet.safetensors             # beside this file; or a list of files, one an epoch
+      role: component                         # component | distilled | other
 """
 
 import difflib

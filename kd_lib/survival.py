@@ -44,7 +44,7 @@ def tally(clusters: np.ndarray, time: np.ndarray, chosen: np.ndarray, epochs: in
         Whole numbers from 0 to E - 1 where chosen.
     chosen : ndarray of bool, shape (n,)
     epochs : int
-        E.
+        Their number E.
 
     Returns
     -------
