@@ -19,6 +19,7 @@ STUDY = {path.stem for path in (PROJECT / "notebooks").glob("*.py")}
 FIRST_PAGE, ANY_PAGE = 300e3, 3e6  # bytes of transfer
 MAKE_SITE = 120  # seconds of one core
 WIDTHS = (390, 1280)  # of a phone, of a laptop
+LEGIBLE = 0.75  # of the size of letters that charts are made with, 10 pixels
 SERIOUS = {"serious", "critical"}
 
 # Charts are drawn once they are seen: go through the page, wait for each.
@@ -40,6 +41,9 @@ CROWDED = """() => Array.from(document.querySelectorAll('.chart .live')).flatMap
       && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1;
   })).map(title => title.textContent);
 })"""
+# By how much charts are drawn smaller than they are made.
+SCALES = """() => Array.from(document.querySelectorAll('.chart .live svg'),
+  chart => chart.getBoundingClientRect().width / chart.viewBox.baseVal.width)"""
 TOO_WIDE = """() => document.documentElement.scrollWidth - document.documentElement.clientWidth"""
 # What can be reached with a pointer, and is seen.
 REACHABLE = """() => Array.from(document.querySelectorAll('a[href], button, input, select, textarea, summary'))
@@ -88,7 +92,7 @@ def visits(site, pages, browser):
     axe, visits = Axe(), {}
     context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme="light", offline=True)
     for name in pages:
-        seen = visits[name] = {"loads": [], "faults": [], "wide": {}, "axe": []}
+        seen = visits[name] = {"loads": [], "faults": [], "wide": {}, "scales": {}, "axe": []}
         page = open_page(context, (site / name).as_uri(), seen)
         page.evaluate(SEE_ALL)
         seen["marks"] = page.evaluate(COUNT_MARKS)
@@ -105,7 +109,7 @@ def visits(site, pages, browser):
             ]
         for width in WIDTHS:
             page.set_viewport_size({"width": width, "height": 800})
-            seen["wide"][width] = page.evaluate(TOO_WIDE)
+            seen["wide"][width], seen["scales"][width] = page.evaluate(TOO_WIDE), page.evaluate(SCALES)
         page.emulate_media(media="print", color_scheme="light")
         page.set_viewport_size({"width": 720, "height": 1000})
         seen["wide"]["print"] = page.evaluate(TOO_WIDE)
@@ -137,6 +141,12 @@ def test_every_chart_has_marks_as_a_picture_and_drawn_anew(visits):
 
 def test_titles_of_axes_keep_apart(visits):
     assert not {name: seen["crowded"] for name, seen in visits.items() if seen["crowded"]}
+
+
+def test_words_in_charts_are_large_enough_to_be_read(visits):
+    scales = {name: [scale for of in seen["scales"].values() for scale in of] for name, seen in visits.items()}
+    assert any(scales.values())
+    assert not {name: min(of) for name, of in scales.items() if of and min(of) < LEGIBLE}
 
 
 def test_no_page_is_wider_than_its_window(visits):

@@ -84,6 +84,7 @@
       group.removeAttribute("aria-roledescription");
     }
     element.classList.add("awake");
+    if (element.scrollWidth > element.clientWidth) element.tabIndex = 0; // the keyboard pushes it as well
     Object.entries(chart.chosen).forEach(([name, value]) => chart.view.signal(name, value));
     chart.view.runAsync();
     chart.view.addEventListener("click", (_, item) => {
