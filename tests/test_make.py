@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kd_lib import book, claims, editions, scorecard
+from kd_lib import chapters, claims, editions, scorecard
 from tests import in_process
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -102,7 +102,7 @@ def test_an_edition_keeps_what_the_book_needs_and_is_judged_as_its_run(run, edit
 def test_keeping_it_again_replaces_it_whole(run, edition, monkeypatch):
     before = {path: path.read_bytes() for path in edition.rglob("*.*")}
     (edition / "results" / "of_an_earlier_run.csv").write_text("x\n1\n")
-    monkeypatch.setattr(book, "PAGE_LIMIT", 10)
+    monkeypatch.setattr(chapters, "PAGE_LIMIT", 10)
     with pytest.raises(ValueError, match="a page may have"):
         editions.keep(run, edition)
     assert (edition / "results" / "of_an_earlier_run.csv").exists()
