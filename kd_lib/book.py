@@ -152,15 +152,15 @@ def _named(edition: Any) -> tuple[str, str]:
 
 def _with_parts(contents: dict[str, Any], parts: Sequence[Part]) -> dict[str, Any]:
     """Table of contents in which the part of the notebooks is followed by those of other studies."""
-    chapters = []
+    listed = []
     for given in contents["parts"]:
         of_study = [c["file"].split("/", 1)[1] for c in given["chapters"] if c.get("file", "").startswith("notebooks/")]
         for part in parts if of_study else ():
             pages = [{"file": f"{part.folder}/{name}"} for name in of_study]
-            chapters.append(given | {"caption": part.caption, "chapters": pages})
+            listed.append(given | {"caption": part.caption, "chapters": pages})
         if not of_study:
-            chapters.append(given)
-    return contents | {"parts": chapters}
+            listed.append(given)
+    return contents | {"parts": listed}
 
 
 def _of_a_run(contents: dict[str, Any]) -> dict[str, Any]:
