@@ -1,9 +1,10 @@
 """The page of the book that tells what `make bench` measured."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from bench import occlusion
 from bench.training import BATCH, EPOCHS, WORKERS
+from kd_lib.scorecard import table
 
 DEVICES = {"cpu": "On the processor", "cuda": "On the GPU"}
 
@@ -22,7 +23,7 @@ def render(figures: Mapping) -> str:
 
 
 def _device(found: Mapping, device: str) -> Iterable[str]:
-    made = found["made by"]
+    made, title = found["made by"], DEVICES[device]
     hardware, versions = made["hardware"], made["versions"]
     machine = hardware["gpu"] if device == "cuda" else f"{hardware['cpu']}, {made['threads']} threads"
     peers = ", ".join(f"{name} {version}" for name, version in found["peers"].items())
@@ -38,7 +39,7 @@ def _device(found: Mapping, device: str) -> Iterable[str]:
         f"{occlusion.FEW} images in a process of their own, beside the engine, Xplique with its own weighting of "
         "overlapping windows."
     )
-    yield _table(
+    yield table(
         ["", "maps a second", "slower than float32", "slower than auto"],
         (
             [
@@ -49,13 +50,14 @@ def _device(found: Mapping, device: str) -> Iterable[str]:
             ]
             for row in found["occlusion"]
         ),
+        f"{title}: maps a second.",
     )
     yield (
         "The engine is ahead for two reasons. It does less: what a patch cannot reach is taken from the clean image, "
         "and products with padding are left out. And it does the rest at a higher share of what the hardware can do; "
         "the peak is the fastest product of two square matrices that was found here."
     )
-    yield _table(
+    yield table(
         ["", "multiply-adds an occluded image, nominal", "done", "occluded images a second", "share of peak"],
         (
             [
@@ -67,6 +69,7 @@ def _device(found: Mapping, device: str) -> Iterable[str]:
             ]
             for row in found["share of peak"]
         ),
+        f"{title}: share of the peak.",
     )
     growth = [[name, f"{ratio:.2f} x the time"] for name, ratio in found["growth"].items()]
     if "two workers" in found:
@@ -76,13 +79,13 @@ def _device(found: Mapping, device: str) -> Iterable[str]:
         what = f"most memory above the interpreter and torch, {row['images']:,} images, {states}"
         growth.append([what, f"{row['MB above torch']:,.0f} MB"])
     yield "How the cost grows:"
-    yield _table(["", ""], growth)
+    yield table(["", ""], growth, f"{title}: how the cost grows.")
     yield (
         f"The trainer, {EPOCHS[device]} epoch{'s' * (EPOCHS[device] > 1)} with test and checkpoints, beside one of a "
         f"`DataLoader` loop with transforms of PIL images and {WORKERS} workers that only trains; batches of "
         f"{BATCH[device]}, mirrored and cropped:"
     )
-    yield _table(
+    yield table(
         ["network", "trainer, float32", "trainer, bfloat16", "DataLoader loop", "ratio of the best"],
         (
             [
@@ -92,9 +95,5 @@ def _device(found: Mapping, device: str) -> Iterable[str]:
             ]
             for row in found["training"]
         ),
+        f"{title}: the trainer beside a loop.",
     )
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -164,7 +164,8 @@ def counts(found: Sequence[_Found]) -> str:
         *(" / ".join(dict.fromkeys(own)) for own in zip(*words_of_parts, strict=True)),
         "all",
     ]
-    return f"{titles([one.edition for one in found])}\n\n{table(header, rows)}" if rows else NO_EDITION
+    counted = table(header, rows, "Verdicts by edition.")
+    return f"{titles([one.edition for one in found])}\n\n{counted}" if rows else NO_EDITION
 
 
 def differences(found: Sequence[_Found]) -> str:
@@ -177,7 +178,7 @@ def differences(found: Sequence[_Found]) -> str:
             rows.append([claim.says, claim.number, *(verdict_cell(*one.of[name]) for one in found)])
     if not rows:
         return "No claim of the thesis that could be judged failed to replicate."
-    return table(["claim", "thesis", *(one.edition.name for one in found)], rows)
+    return table(["claim", "thesis", *(one.edition.name for one in found)], rows, "What an edition did not replicate.")
 
 
 def _second_transitions(found: _Found) -> list[str]:
@@ -279,7 +280,7 @@ def _made(edition: Edition, heading: str) -> str:
     return "\n\n".join(
         [
             f"## {heading}",
-            table(["what", "in this edition"], rows),
+            table(["what", "in this edition"], rows, f"How it was made: {heading}."),
             ":::{dropdown} All parameters that decide what the run computes\n"
             + table(["parameter", "value"], settings)
             + "\n:::",

@@ -12,6 +12,7 @@ WORDS = {
     THESIS: {HOLDS: "✓ replicated", FAILS: "✗ not replicated", CANNOT_TELL: "? cannot tell"},
     OWN: {HOLDS: "✓ holds", FAILS: "✗ does not hold", CANNOT_TELL: "? cannot tell"},
 }
+PARTS = {THESIS: "Claims of the thesis", OWN: "Claims that go further"}  # what captions call them
 NO_EDITION = "No edition's results are kept, so no claim is judged here; `make edition` keeps those of a run."
 
 
@@ -34,7 +35,10 @@ def page(template: str, claims: Sequence[Claim], editions: Sequence[Edition]) ->
     """
     origins = [[_sourced(claim), _region(claim) + _needs(claim), _origin(claim)] for claim in claims]
     header = ["claim", "holds where the quantity is", "table and row"]
-    parts = {"editions": titles(editions) or NO_EDITION, "sources": table(header, origins)}
+    parts = {
+        "editions": titles(editions) or NO_EDITION,
+        "sources": table(header, origins, "Where each claim's number comes from."),
+    }
     parts |= {part: _part([claim for claim in claims if claim.part == part], editions) for part in WORDS}
     for mark, text in parts.items():
         template = template.replace(f"<!-- {mark} -->", text)
@@ -47,7 +51,8 @@ def _part(claims: Sequence[Claim], editions: Sequence[Edition]) -> str:
     words = WORDS[claims[0].part] if claims else {}
     counts = {edition.name: Counter(found[claim.id, edition.name].verdict for claim in claims) for edition in editions}
     rows = [[name, *(count[key] for key in words), len(claims)] for name, count in counts.items()]
-    blocks = [table(["edition", *words.values(), "claims"], rows)] if rows else []
+    caption = f"{PARTS[claims[0].part]}, by verdict." if claims else ""
+    blocks = [table(["edition", *words.values(), "claims"], rows, caption)] if rows else []
     for chapter in dict.fromkeys(claim.chapter for claim in claims):
         of_chapter = [claim for claim in claims if claim.chapter == chapter]
         columns = {"claim": [claim.says for claim in of_chapter]}
@@ -55,7 +60,8 @@ def _part(claims: Sequence[Claim], editions: Sequence[Edition]) -> str:
             columns["thesis"] = [claim.number for claim in of_chapter]
         for edition in editions:
             columns[edition.name] = [verdict_cell(claim, found[claim.id, edition.name]) for claim in of_chapter]
-        blocks += [f"### {chapter}", table(list(columns), list(zip(*columns.values(), strict=True)))]
+        shown = table(list(columns), list(zip(*columns.values(), strict=True)), f"{PARTS[claims[0].part]}: {chapter}.")
+        blocks += [f"### {chapter}", shown]
     return "\n\n".join(blocks)
 
 
@@ -123,10 +129,11 @@ def _needs(claim: Claim) -> str:
     return "<br>of " + ", ".join(f"{key} {value}" for key, value in claim.needs.items()) if claim.needs else ""
 
 
-def table(header: Sequence, rows: Sequence[Sequence]) -> str:
-    """Write a table in Markdown."""
+def table(header: Sequence, rows: Sequence[Sequence], caption: str = "") -> str:
+    """Write a table in Markdown; with a caption, which the book numbers, in MyST's."""
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cell(value) for value in line)} |" for line in lines)
+    text = "\n".join(f"| {' | '.join(cell(value) for value in line)} |" for line in lines)
+    return f":::{{table}} {caption}\n\n{text}\n:::" if caption else text
 
 
 def cell(value: Any) -> str:

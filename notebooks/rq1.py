@@ -50,7 +50,7 @@ print(f"T_c = {t_c:.2f} ({source}); networks with maps of every epoch: {', '.joi
 # half-way through training; `censored` is the share of maps that arrive with the last epoch only, or never, since
 # a constant map has no similarity (`undefined`). Intervals are of a bootstrap over images.
 
-# %%
+# %% mystnb={"figure": {"name": "tab-crossing-times", "caption": "When maps arrive, by network.", "caption_before": true, "classes": "numbered-table"}}
 similarity = {name: study.similarity_to_final(place, name) for name in models}
 arrivals = study.named(learning.arrivals(similarity, labels, t_c), place)
 by_network = learning.crossing_times(arrivals, by=["model", "target"])
@@ -126,7 +126,7 @@ charts.onsets(
 # Onset, share still to come, and `support`, the share of resampled curves that have a transition as well: means over the
 # networks that have one, and how many do. (Gardner 2022, Table 4.2, gives one network's.)
 
-# %%
+# %% mystnb={"figure": {"name": "tab-onsets", "caption": "Onset and share still to come, by class: means over networks.", "caption_before": true, "classes": "numbered-table"}}
 first = on_target[on_target["transition"] == 1].astype({"onset": float, "proportion_memorised": float})
 summary = first.groupby("class", sort=False)[["onset", "proportion_memorised", "support"]].mean()
 summary["networks"] = first.groupby("class", sort=False)["model"].nunique()
@@ -143,7 +143,7 @@ summary.round(2)
 # correction, is at most 0.05; *net* if it occurs but in less than half of them; *none* if it does not occur and the
 # interval says as much; else *cannot tell*.
 
-# %%
+# %% mystnb={"figure": {"name": "tab-second", "caption": "Second transitions, by class.", "caption_before": true, "classes": "numbered-table"}}
 second = second[second["target"] == "on target"]
 verdicts = second_transitions.by_class(second)
 place.write_csv(second, "rq1_second_transitions")

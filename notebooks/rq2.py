@@ -55,7 +55,7 @@ print(f"T_c = {t_c:.2f} ({source}); networks: {', '.join(names)}")
 # %% [markdown]
 # ## How similar are the maps of two components?
 
-# %%
+# %% mystnb={"figure": {"name": "tab-pairs", "caption": "Share of the pairs of components whose maps are more similar than the threshold.", "caption_before": true, "classes": "numbered-table"}}
 numbered = features.pairs_of_components([study.maps(place, name) for name in names], labels, models=names)
 pairs = study.named(numbered, place)
 pairs["pair"] = pairs["model_a"] + " – " + pairs["model_b"]
@@ -103,7 +103,7 @@ charts.intervals(
 # nearly everything is, the most to expect. Untrained networks and last epochs are known of the networks that are
 # explained at every epoch, shuffled labels where the run has such a network.
 
-# %%
+# %% mystnb={"figure": {"name": "tab-bounds", "caption": "Floors and ceilings of that share.", "caption_before": true, "classes": "numbered-table"}}
 table = transfer.shares(bounds, t_c, by=["kind", "target"])
 means = bounds.groupby(["kind", "target"], sort=False)["pearson"].mean().rename("mean similarity").reset_index()
 table = table.merge(means, on=["kind", "target"])
@@ -205,7 +205,7 @@ else:
 # positive attribution that lies in such views, and `area` the share of the image that they cover, which is what a map of
 # noise would get of both. `agreement` is the share of the views present for which the map shows what the network uses.
 
-# %%
+# %% mystnb={"figure": {"name": "tab-view-use", "caption": "What maps show and what networks use, by network.", "caption_before": true, "classes": "numbered-table"}}
 if truth.known(place):
     use = truth.view_use(place, view_share=view_share)
     place.write_csv(use, "rq2_view_use")
@@ -219,7 +219,7 @@ else:
 # says. `precision` is the share of the pairs above T_c whose networks use the same views, `recall` the share of pairs
 # with the same views that are above T_c, `baseline` the accuracy of always giving the commoner answer.
 
-# %%
+# %% mystnb={"figure": {"name": "tab-confusion", "caption": "Pairs of maps, by what the networks do and what the threshold says.", "caption_before": true, "classes": "numbered-table"}}
 if truth.known(place):
     same = truth.same_views(place, numbered, view_share=view_share)
     above = (pairs["pearson"] >= t_c).to_numpy()
@@ -238,7 +238,7 @@ if truth.known(place):
 # component); `single-view accuracy` its accuracy on test images with one view of their class; `views known` the number of
 # views on which that accuracy is above one half.
 
-# %%
+# %% mystnb={"figure": {"name": "tab-views-known", "caption": "Views that each network uses and knows.", "caption_before": true, "classes": "numbered-table"}}
 if truth.known(place):
     answers = truth.single_view_answers(place, study.load_data(place))
     by_view = answers.groupby(["network", "class", "view"], sort=False)["right"].agg(["mean", "size"]).reset_index()
@@ -260,7 +260,7 @@ if truth.known(place):
 # The differences that the theory is about, with intervals over the same images; and by how much the pointing game beats
 # chance (`hit` less `area`), the mean over networks.
 
-# %%
+# %% mystnb={"figure": {"name": "tab-view-gaps", "caption": "Differences in the views used and known.", "caption_before": true, "classes": "numbered-table"}}
 if truth.known(place):
     single = answers.rename(columns={"right": "single-view accuracy"})
     view_gaps = gaps.of_views(use, single, study.components(place), study.distilled(place))

@@ -73,7 +73,7 @@ charts.heat_map(
 # %% [markdown]
 # ## All images
 
-# %%
+# %% mystnb={"figure": {"name": "tab-shares", "caption": "Share of maps more similar to the ensemble's than the threshold, by kind of network.", "caption_before": true, "classes": "numbered-table"}}
 frame = study.to_ensemble(place)
 shares = transfer.shares(frame, t_c, by=["kind", "target"])
 means = frame.groupby(["kind", "target"], sort=False)["pearson"].mean().rename("mean similarity").reset_index()
@@ -112,7 +112,7 @@ charts.intervals(
 # table shows what leaving it out takes away (with a 95 % interval over images), and which part of a component's
 # covariance with the ensemble is with itself: 1/M if all components had the same maps, 1 if they had nothing in common.
 
-# %%
+# %% mystnb={"figure": {"name": "tab-bias", "caption": "What being part of the ensemble gives a component.", "caption_before": true, "classes": "numbered-table"}}
 bias = transfer.contrasts(frame, [("component", "leave-one-out")], column="kind").set_index("target")
 bias = bias[["difference", "low", "high", "images"]].rename(columns={"difference": "bias"})
 own = study.own_part(place)
@@ -147,7 +147,7 @@ charts.threshold_sweep(
 # leave-one-out. Its interval is from the same bootstrap over images, its p-value from a test that swaps the two networks'
 # similarities of an image at random; the effect size is the mean difference in standard deviations of the differences.
 
-# %%
+# %% mystnb={"figure": {"name": "tab-gain", "caption": "Mean similarity to the ensemble's maps: the distilled network less components.", "caption_before": true, "classes": "numbered-table"}}
 gain = transfer.gain(frame)
 place.write_csv(gain, "rq3_gain")
 gain.set_index(["distilled less", "target"]).round(4)
@@ -156,7 +156,7 @@ gain.set_index(["distilled less", "target"]).round(4)
 # The same in the share of maps above T_c, which is what Gardner (2022) reports; the rows *off less on* say by how much that
 # gain is larger off target, and the last ones by how much each kind's share is larger on target.
 
-# %%
+# %% mystnb={"figure": {"name": "tab-share-gaps", "caption": "Differences in the share of maps above the threshold.", "caption_before": true, "classes": "numbered-table"}}
 share_gaps = gaps.in_shares(frame, t_c)
 place.write_csv(share_gaps, "rq3_share_gaps")
 share_gaps.set_index(["what", "less", "target"]).round(4)
@@ -165,7 +165,7 @@ share_gaps.set_index(["what", "less", "target"]).round(4)
 # Similarity class by class against leave-one-out, with p-values corrected for the number of classes and targets by Holm's
 # method.
 
-# %%
+# %% mystnb={"figure": {"name": "tab-gain-by-class", "caption": "Mean similarity by class: the distilled network less left-out components.", "caption_before": true, "classes": "numbered-table"}}
 by_class_gain = transfer.gain(frame, by=["class", "target"], opponents=["leave-one-out"])
 place.write_csv(by_class_gain, "rq3_gain_by_class")
 by_class_gain.drop(columns=["distilled less", "p"]).set_index(["target", "class"]).sort_index().round(3)
@@ -184,7 +184,7 @@ techniques = rivals.compare(frame, study.techniques(place))
 place.write_csv(techniques, "rq3_techniques")
 print(*rivals.answer(techniques, rivals.seed_spread(frame)), sep="\n")
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"figure": {"name": "tab-techniques", "caption": "Mean similarity: techniques that need no ensemble beside the distilled network, and beside plain training.", "caption_before": true, "classes": "numbered-table"}}
 techniques.set_index(["what", "less", "target"]).round(4) if len(techniques) else None
 
 # %% [markdown]
@@ -196,7 +196,7 @@ techniques.set_index(["what", "less", "target"]).round(4) if len(techniques) els
 # part of. If features are inherited, the half-taught network is closer to its teachers than to strangers; what it is
 # closer to strangers than a component is, is what any ensemble would have taught it.
 
-# %%
+# %% mystnb={"figure": {"name": "tab-halves", "caption": "Likeness to the ensemble that taught, and to strangers.", "caption_before": true, "classes": "numbered-table"}}
 halves = study.to_half_ensembles(place)
 halves["pair"] = halves["kind"] + " – " + halves["ensemble"]
 half_shares = transfer.shares(halves, t_c, by=["pair", "target"])
@@ -205,7 +205,7 @@ half_shares = half_shares.merge(half_means, on=["pair", "target"])
 place.write_csv(half_shares, "rq3_halves")
 half_shares.set_index(["pair", "target"]).round(3)
 
-# %%
+# %% mystnb={"figure": {"name": "tab-inherited", "caption": "Differences in that likeness (mean similarity).", "caption_before": true, "classes": "numbered-table"}}
 taught, strange, component = (
     f"half-taught – {transfer.TEACHERS}",
     f"half-taught – {transfer.STRANGERS}",
@@ -225,7 +225,7 @@ inherited.set_index(["what", "less", "target"]).round(4)
 # layer is given; the ensemble's features are those of its members side by side, of which its output is a linear function.
 # It is debiased {cite}`nguyen2021wide`, since the images are fewer than the features. Accuracy is on the probe images.
 
-# %%
+# %% mystnb={"figure": {"name": "tab-outputs", "caption": "Closeness to the ensemble in outputs, features and maps.", "caption_before": true, "classes": "numbered-table"}}
 own_features, said = closeness.features(place)
 close = closeness.to_ensemble(place, frame, own_features)
 place.write_csv(beyond.summary(close), "rq3_outputs")
@@ -238,7 +238,7 @@ statistics.interval_table(close, list(beyond.MEASURES), by="kind", clusters="ima
 # A handful of networks is too few to correlate one measure with another. Their images are not: on those images on which
 # a network's outputs are closer to the ensemble's, are its maps closer, too? With KL the correlation is then negative.
 
-# %%
+# %% mystnb={"figure": {"name": "tab-rank", "caption": "Rank correlation, over images, of closeness in outputs and in maps.", "caption_before": true, "classes": "numbered-table"}}
 correlations = beyond.rank_correlations(close)
 place.write_csv(correlations, "rq3_rank_correlations")
 print(beyond.same_story(correlations))
@@ -255,7 +255,7 @@ correlations.pivot(index=["kind", "similarity"], columns="output", values="spear
 # last three are all above 0, *no* where they all end below a quarter of the whole gain. Outputs are equal here on the
 # image as it is; what remains is how the networks come to them.
 
-# %%
+# %% mystnb={"figure": {"name": "tab-beyond", "caption": "Gain of the distilled network over a left-out component where outputs are alike.", "caption_before": true, "classes": "numbered-table"}}
 rest = closeness.to_the_rest(place)
 controlled = {what: beyond.beyond(rest, similarity=what) for what in (beyond.ON, beyond.OFF)}
 gains = pd.concat([found.assign(similarity=what) for what, found in controlled.items()])
@@ -315,7 +315,7 @@ charts.consensus(
 # out of focus {cite}`fong2017interpretable`. Intervals are 95 % bootstraps over images; a star marks those that exclude
 # this run's value.
 
-# %%
+# %% mystnb={"figure": {"name": "tab-choices", "caption": "Headlines under every choice.", "caption_before": true, "classes": "numbered-table"}}
 options = {"threshold": threshold, "view_share": view_share, "device": device, "executor": executor}
 under_choices = sensitivity.compare(place, choices, **options)
 place.write_csv(under_choices, "choices")

@@ -95,7 +95,7 @@ else:
 # the strongest one. With an absolute one (a change of so many standard deviations of the logit) weak maps count as the
 # same because nothing is used in either, however different they look, and the labels do not rise with similarity.
 
-# %%
+# %% mystnb={"figure": {"name": "tab-labelled", "caption": "Labelled pairs of maps, and the share of them labelled the same.", "caption_before": true, "classes": "numbered-table"}}
 if labelled is not None:
     found = labelled.groupby("on_target")["same"].agg(["size", "mean"])
     display(found.set_axis(["pairs", "share labelled same"], axis=1).round(3))
@@ -131,7 +131,7 @@ else:
 # error of always giving the commoner answer, which a useful threshold has to beat. Intervals are from a bootstrap that
 # draws whole images.
 
-# %%
+# %% mystnb={"figure": {"name": "tab-threshold", "caption": "Thresholds by two measures of similarity and two losses.", "caption_before": true, "classes": "numbered-table"}}
 table, curves = threshold.fit_all(labelled, seed=seed)
 table = threshold.choose(table, measure=measure, loss=loss, source=source)
 place.write_csv(table, "threshold")
@@ -163,7 +163,7 @@ else:
 # Pearson's, on the same images; an interval that holds 0 means that the labels do not tell the two apart. On target and
 # off target are also taken by themselves, since labels and similarities both differ between the two.
 
-# %%
+# %% mystnb={"figure": {"name": "tab-measures", "caption": "Area under the ROC curve of four measures of similarity.", "caption_before": true, "classes": "numbered-table"}}
 if labelled is not None:
     measured = discrimination.measured(labelled, dict(zip(names, maps, strict=True)), seed=seed)
     parts = {"all pairs": measured, "on target": measured[measured["on_target"]]}

@@ -87,7 +87,7 @@ pictures.image_grid(
 # parameter. The technique `adam` trains one network by it, to see which reading gives the accuracy of the thesis.
 # Networks that are `given` instead are listed, and nothing is trained.
 
-# %%
+# %% mystnb={"figure": {"name": "tab-regime", "caption": "How the networks are trained, beside Table 3.1 of Gardner (2022); or the networks that are given.", "caption_before": true, "classes": "numbered-table"}}
 regime = training.Regime(
     arch=arch,
     epochs=epochs,
@@ -167,7 +167,7 @@ charts.training_curves(
 # Measured on the test images without the probe. The last column is what Gardner (2022, Table 4.1) found with ten
 # ResNet18 on CIFAR-10.
 
-# %%
+# %% mystnb={"figure": {"name": "tab-accuracy", "caption": "Accuracy on the test images, beside Table 4.1 of Gardner (2022).", "caption_before": true, "classes": "numbered-table"}}
 ensemble = study.ensemble(place, device=device)
 last = history.groupby("model", sort=False)["test_accuracy"].last() * 100
 own, student = last[study.components(place)], last.get(study.distilled(place))
@@ -185,11 +185,14 @@ accuracy.round(2)
 # How sure is that? With 95 % intervals over test images, and the differences image by image: two networks meet the same
 # easy and hard images, so their difference is known better than either accuracy.
 
-# %%
+# %% mystnb={"figure": {"name": "tab-accuracy-kinds", "caption": "Accuracy of each kind of network.", "caption_before": true, "classes": "numbered-table"}}
 by_kind, differences = gaps.accuracies(right), gaps.in_accuracy(right)
 place.write_csv(by_kind, "accuracies")
 place.write_csv(differences, "accuracy_gaps")
-display(by_kind.round(4), differences.drop(columns="target").round(4))
+display(by_kind.round(4))
+
+# %% mystnb={"figure": {"name": "tab-accuracy-gaps", "caption": "Differences of accuracy, image by image.", "caption_before": true, "classes": "numbered-table"}}
+display(differences.drop(columns="target").round(4))
 
 # %% [markdown]
 # What this says, checked again whenever the notebook is tested:

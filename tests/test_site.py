@@ -149,6 +149,15 @@ def test_words_in_charts_are_large_enough_to_be_read(visits):
     assert not {name: min(of) for name, of in scales.items() if of and min(of) < LEGIBLE}
 
 
+def test_every_table_of_a_notebook_has_a_number(site, pages):
+    for name in pages:
+        if Path(name).stem in STUDY:
+            shown = (site / name).read_text(encoding="utf-8")
+            tables = re.findall(r'(?s)<figure class="[^"]*numbered-table.*?</figure>', shown)
+            assert sum(table.count('class="dataframe') for table in tables) == shown.count('class="dataframe'), name
+            assert all(re.search(r'caption-number">Table \d+\.\d+', table) for table in tables), name
+
+
 def test_no_page_is_wider_than_its_window(visits):
     assert not {name: seen["wide"] for name, seen in visits.items() if max(seen["wide"].values()) > 0}
 

@@ -1,0 +1,42 @@
+"""Tables that notebooks show are numbered as tables, not among the figures: a Sphinx extension.
+
+MyST-NB gives what a cell shows a caption and a number as a figure; those of the class ``numbered-table`` become tables.
+"""
+
+from typing import Any
+
+from docutils import nodes
+from sphinx.transforms import SphinxTransform
+
+CLASS = "numbered-table"
+
+
+class numbered_table(nodes.figure):  # noqa: N801 (docutils names nodes so)
+    """A figure that holds a table."""
+
+
+class _Tables(SphinxTransform):
+    default_priority = 400  # before Sphinx notes what has a number
+
+    def apply(self, **_: Any) -> None:
+        for figure in list(self.document.findall(nodes.figure)):
+            if CLASS in figure["classes"]:
+                table = numbered_table("", *figure.children, **figure.attributes)
+                figure.replace_self(table)
+                for name in table["ids"]:
+                    self.document.ids[name] = table
+
+
+def _visit(translator: Any, node: numbered_table) -> None:
+    translator.visit_figure(node)
+
+
+def _depart(translator: Any, node: numbered_table) -> None:
+    translator.depart_figure(node)
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Register the node and what makes it."""
+    app.add_enumerable_node(numbered_table, "table", html=(_visit, _depart))
+    app.add_transform(_Tables)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
