@@ -22,6 +22,8 @@ class _Tables(SphinxTransform):
         for figure in list(self.document.findall(nodes.figure)):
             if CLASS in figure["classes"]:
                 table = numbered_table("", *figure.children, **figure.attributes)
+                caption = next(table.findall(nodes.caption))
+                caption.parent.insert(caption.parent.index(caption) + 1, nodes.raw("", "</figcaption>", format="html"))
                 figure.replace_self(table)
                 for name in table["ids"]:
                     self.document.ids[name] = table
@@ -31,8 +33,8 @@ def _visit(translator: Any, node: numbered_table) -> None:
     translator.visit_figure(node)
 
 
-def _depart(translator: Any, node: numbered_table) -> None:
-    translator.depart_figure(node)
+def _depart(translator: Any, _: numbered_table) -> None:
+    translator.body.append("</figure>\n")  # docutils would end the caption here, the table within it
 
 
 def setup(app: Any) -> dict[str, bool]:
