@@ -281,9 +281,9 @@ def _made(edition: Edition, heading: str) -> str:
         [
             f"## {heading}",
             table(["what", "in this edition"], rows, f"How it was made: {heading}."),
-            ":::{dropdown} All parameters that decide what the run computes\n"
-            + table(["parameter", "value"], settings)
-            + "\n:::",
+            "::::{dropdown} All parameters that decide what the run computes\n"
+            + table(["parameter", "value"], settings, f"Its parameters: {heading}.")
+            + "\n::::",
         ]
     )
 
