@@ -20,10 +20,10 @@ class _Tables(SphinxTransform):
 
     def apply(self, **_: Any) -> None:
         for figure in list(self.document.findall(nodes.figure)):
-            if CLASS in figure["classes"]:
+            captions = [child for child in figure if isinstance(child, nodes.caption)]
+            if CLASS in figure["classes"] and captions:
                 table = numbered_table("", *figure.children, **figure.attributes)
-                caption = next(table.findall(nodes.caption))
-                caption.parent.insert(caption.parent.index(caption) + 1, nodes.raw("", "</figcaption>", format="html"))
+                table.insert(table.index(captions[0]) + 1, nodes.raw("", "</figcaption>", format="html"))
                 figure.replace_self(table)
                 for name in table["ids"]:
                     self.document.ids[name] = table
