@@ -47,8 +47,8 @@ MAKEFLAGS += $(if $(filter 0,$(MAKELEVEL)),--jobs=2)
 # ---- the study: a notebook is executed again when its source, its parameters or what it reads has changed ------------
 
 # Executing again is cheap: networks and occluded logits that are there already are kept.
-PAGES = $(addprefix kd_lib/,report.py editions.py printing.py book.py chapters.py assets.py explorer.py mathml.py numbered.py \
-          prose.py statements.py diagrams.py scorecard.py claims.py)
+PAGES = $(addprefix kd_lib/,report.py editions.py printing.py book.py chapters.py assets.py explorer.py mathml.py \
+          numbered.py prose.py statements.py diagrams.py scorecard.py claims.py)
 CODE  = $(filter-out $(PAGES),$(wildcard kd_lib/*.py))
 
 # Answers by people; their files have blanks in their names, which Make's own wildcard takes for two names.

@@ -9,6 +9,7 @@ from docutils import nodes
 from sphinx.transforms import SphinxTransform
 
 CLASS = "numbered-table"
+PUSHED = "pst-scrollable-table-container"  # the theme's: what is wider than the page is pushed, by the keyboard too
 
 
 class numbered_table(nodes.figure):  # noqa: N801 (docutils names nodes so)
@@ -22,8 +23,10 @@ class _Tables(SphinxTransform):
         for figure in list(self.document.findall(nodes.figure)):
             captions = [child for child in figure if isinstance(child, nodes.caption)]
             if CLASS in figure["classes"] and captions:
-                table = numbered_table("", *figure.children, **figure.attributes)
-                table.insert(table.index(captions[0]) + 1, nodes.raw("", "</figcaption>", format="html"))
+                shown = [child for child in figure if child not in captions]
+                ended = nodes.raw("", "</figcaption>", format="html")
+                pushed = nodes.container("", *shown, classes=[PUSHED])
+                table = numbered_table("", *captions, ended, pushed, **figure.attributes)
                 figure.replace_self(table)
                 for name in table["ids"]:
                     self.document.ids[name] = table

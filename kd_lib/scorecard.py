@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from kd_lib.claims import CANNOT_TELL, FAILS, HOLDS, OWN, THESIS, UNITS, Claim, Edition, Finding, judge
@@ -129,7 +129,7 @@ def _needs(claim: Claim) -> str:
     return "<br>of " + ", ".join(f"{key} {value}" for key, value in claim.needs.items()) if claim.needs else ""
 
 
-def table(header: Sequence, rows: Sequence[Sequence], caption: str = "") -> str:
+def table(header: Sequence, rows: Iterable[Sequence], caption: str = "") -> str:
     """Write a table in Markdown; with a caption, which the book numbers, in MyST's."""
     lines = [header, ["---"] * len(header), *rows]
     text = "\n".join(f"| {' | '.join(cell(value) for value in line)} |" for line in lines)
