@@ -21,7 +21,7 @@ export OMP_WAIT_POLICY = passive
 $(if $(findstring ://,$(RUN)),$(error RUN=$(RUN) is no folder: give one, or run the notebooks with papermill -p run $(RUN)))
 
 PY      = .venv/bin/python
-REPORT  = $(PY) -m kd_lib.report
+REPORT  = $(PY) -m kd_lib.book
 STUDY   = train_models generate_saliency_maps threshold_determination rq1 rq2 rq3
 DONE    = $(RUN)/notebooks
 NEEDS   = $(RUN)/parameters
@@ -47,9 +47,8 @@ MAKEFLAGS += $(if $(filter 0,$(MAKELEVEL)),--jobs=2)
 # ---- the study: a notebook is executed again when its source, its parameters or what it reads has changed ------------
 
 # Executing again is cheap: networks and occluded logits that are there already are kept.
-PAGES = $(addprefix kd_lib/,report.py editions.py printing.py book.py chapters.py assets.py explorer.py mathml.py \
-          numbered.py prose.py statements.py diagrams.py scorecard.py claims.py)
-CODE  = $(filter-out $(PAGES),$(wildcard kd_lib/*.py))
+PAGES = $(wildcard kd_lib/book/*)
+CODE  = $(filter-out $(PAGES),$(wildcard kd_lib/*.py kd_lib/*/*.py kd_lib/*/*/*.py))
 
 # Answers by people; their files have blanks in their names, which Make's own wildcard takes for two names.
 answers = $(shell find $(RUN)/annotations -name '$(1)*.csv' 2> /dev/null | sed 's/ /\\ /g')
@@ -71,7 +70,7 @@ parameters: | .venv/ready
 
 BOOK = _config.yml _toc.yml $(filter-out book/editions,$(wildcard book/* book/*/*.md book/_static/*))
 
-$(RUN)/report/index.html: $(STUDY:%=$(DONE)/%.ipynb) $(BOOK) $(PAGES) kd_lib/claims.yaml | .venv/ready
+$(RUN)/report/index.html: $(STUDY:%=$(DONE)/%.ipynb) $(BOOK) $(PAGES) | .venv/ready
 	$(REPORT) book $(DONE) $(@D) $(RUN)
 
 # For annotators who do not use Jupyter: the two tasks as a page of their own, on this machine only.

@@ -12,8 +12,9 @@ import torch
 
 from bench import occlusion, page, peers, training
 from bench.timing import ROUNDS
-from kd_lib import data, files, store
-from kd_lib.training import pick_device
+from kd_lib import _files, data
+from kd_lib.networks.training import pick_device
+from kd_lib.study import run as run_folder
 
 BOOK = Path(__file__).resolve().parent.parent / "book"
 FIGURES = BOOK / "speed.json"
@@ -29,12 +30,12 @@ def measure(device: torch.device, figures: dict) -> None:
     classes = len(dataset.class_names)
     model = occlusion.trained(dataset, device)
     images = dataset.normalise(dataset.probe.images[:count]).to(device)
-    found = {"made by": store.surroundings(), "peers": peers.versions(), "rounds": ROUNDS}
+    found = {"made by": run_folder.surroundings(), "peers": peers.versions(), "rounds": ROUNDS}
 
     def show(name: str, value) -> None:
         found[name] = value.to_dict("records") if hasattr(value, "to_dict") else value
         print(f"\n{device.type}: {name}\n{json.dumps(found[name], indent=1)}", flush=True)
-        files.write_text(FIGURES, json.dumps(figures | {device.type: found}, indent=1) + "\n")
+        _files.write_text(FIGURES, json.dumps(figures | {device.type: found}, indent=1) + "\n")
 
     frame = occlusion.beside_peers(model, images, classes)
     others = occlusion.beside_others(model, images)
@@ -54,7 +55,7 @@ def main(devices: list[str]) -> None:
     figures = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
     for device in devices:
         measure(pick_device(device), figures)
-    files.write_text(BOOK / "speed.md", page.render(figures))
+    _files.write_text(BOOK / "speed.md", page.render(figures))
 
 
 if __name__ == "__main__":

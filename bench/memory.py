@@ -18,11 +18,11 @@ def peak() -> float:
 if __name__ == "__main__":
     before = peak()
     from bench import occlusion
-    from kd_lib import models
+    from kd_lib.networks import architectures
 
     images, states = map(int, sys.argv[1:])
     with tempfile.TemporaryDirectory() as folder:
-        weights = occlusion.write_weights(folder, models.build(occlusion.ARCH, 10))
+        weights = occlusion.write_weights(folder, architectures.build(occlusion.ARCH, 10))
         pixels = torch.full((images, 3, 32, 32), 7, dtype=torch.uint8)
         occlusion.fill(weights, pixels, states, patch=16, stride=16, block=BLOCK)
     print(round(peak() - before))

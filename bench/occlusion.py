@@ -17,9 +17,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench import peers
 from bench.timing import matrix_peak, medians, within_memory
-from kd_lib import cluster, explaining, fusion, models, occlusion, occlusion_store, store, training
+from kd_lib import _workers
 from kd_lib.data import Dataset
-from kd_lib.regime import Regime
+from kd_lib.maps import fill as explaining
+from kd_lib.maps import occlusion, store
+from kd_lib.networks import architectures, checkpoints, training
+from kd_lib.networks.fast import fusion
+from kd_lib.networks.regime import Regime
+from kd_lib.study.run import Run
 
 ARCH, PATCH, STRIDE = "resnet18", 4, 1
 WEIGHTS = "weights.safetensors"
@@ -32,10 +37,10 @@ def trained(dataset: Dataset, device: torch.device) -> nn.Module:
     """Train a network for two epochs on the data set."""
     regime = Regime(arch=ARCH, epochs=2, batch_size=64, max_lr=0.05)
     with tempfile.TemporaryDirectory() as folder:
-        run = store.Run(folder)
+        run = Run(folder)
         training.train("a", dataset, regime, run=run, seed=0, device=device.type, verbose=False)
-        model = models.build(ARCH, len(dataset.class_names)).to(device)  # as whoever loads a checkpoint has it
-        return store.load_checkpoint(run.checkpoint_path("a", 2), model).eval()
+        model = architectures.build(ARCH, len(dataset.class_names)).to(device)  # as whoever loads a checkpoint has it
+        return checkpoints.load_checkpoint(run.checkpoint_path("a", 2), model).eval()
 
 
 def engine(model: nn.Module, images: Tensor, *, precision: str = "float32", stride: int = STRIDE) -> Tensor:
@@ -135,7 +140,7 @@ def share_of_peak(model: nn.Module, images: Tensor, frame: pd.DataFrame, classes
 
 def growth(model: nn.Module, images: Tensor) -> dict[str, float]:
     """Ratios of times: twice the images, twice the states, ten times the classes."""
-    narrow, wide = (models.build(ARCH, classes).to(images.device).eval() for classes in (10, 100))
+    narrow, wide = (architectures.build(ARCH, classes).to(images.device).eval() for classes in (10, 100))
     half = images[: len(images) // 2]
     with tempfile.TemporaryDirectory() as folder:
         weights = write_weights(folder, model)
@@ -160,8 +165,8 @@ def workers(model: nn.Module, images: Tensor) -> float:
     """Speed of two Dask workers of one thread each, over that of one, on the same blocks."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        cluster.local_workers(1, threads=1) as one,
-        cluster.local_workers(2, threads=1) as two,
+        _workers.local_workers(1, threads=1) as one,
+        _workers.local_workers(2, threads=1) as two,
     ):
         weights = write_weights(folder, model)
         for client in (one, two):
@@ -173,7 +178,7 @@ def workers(model: nn.Module, images: Tensor) -> float:
 def write_weights(folder: str, model: nn.Module) -> Path:
     """Write a checkpoint of a network of 10 classes, from which `fill` restores it."""
     path = Path(folder) / WEIGHTS
-    store.save_checkpoint(path, model)
+    checkpoints.save_checkpoint(path, model)
     return path
 
 
@@ -184,7 +189,7 @@ def fill(
     numbers = np.arange(len(images))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "occlusion.zarr"
-        occlusion_store.create_or_open(
+        store.create_or_open(
             path,
             states=[("a", epoch) for epoch in range(states)],
             labels=numbers,
@@ -200,8 +205,8 @@ def fill(
 
 
 def _restore(weights: Path, device: torch.device, name: str, epoch: int) -> nn.Module:
-    model = models.build(ARCH, 10).to(device)
-    return store.load_checkpoint(weights, model).eval()
+    model = architectures.build(ARCH, 10).to(device)
+    return checkpoints.load_checkpoint(weights, model).eval()
 
 
 def memory() -> pd.DataFrame:

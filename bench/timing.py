@@ -7,7 +7,7 @@ from statistics import median
 
 import torch
 
-from kd_lib import fusion
+from kd_lib.networks.fast import fusion
 
 ROUNDS = 5
 SIDES = (1024, 2048, 4096)  # of square matrices

@@ -11,9 +11,10 @@ from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms import v2
 
 from bench.timing import medians
-from kd_lib import models, store, training
 from kd_lib.data import Dataset
-from kd_lib.regime import PRECISIONS, Regime
+from kd_lib.networks import architectures, training
+from kd_lib.networks.regime import PRECISIONS, Regime
+from kd_lib.study.run import Run
 
 BATCH, WORKERS = {"cpu": 128, "cuda": 1024}, 2
 EPOCHS = {"cpu": 1, "cuda": 5}  # of the trainer: on a GPU one is over before its steps are recorded
@@ -44,7 +45,7 @@ class Pictures(TorchDataset):
 
 def loop(dataset: Dataset, arch: str, device: torch.device) -> None:
     """One epoch as it is usually written."""
-    model = models.build(arch, len(dataset.class_names)).to(device)
+    model = architectures.build(arch, len(dataset.class_names)).to(device)
     optimiser = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)
     size = BATCH[device.type]
     batches = DataLoader(Pictures(dataset), size, shuffle=True, num_workers=WORKERS, pin_memory=device.type == "cuda")
@@ -72,7 +73,7 @@ def beside_a_loader(dataset: Dataset, device: torch.device, archs: tuple[str, ..
             precision=precision,
         )
         with tempfile.TemporaryDirectory() as folder:
-            run = store.Run(Path(folder))
+            run = Run(Path(folder))
             training.train("a", dataset, regime, run=run, seed=0, device=device.type, verbose=False)
 
     rows = []

@@ -32,19 +32,12 @@ executor: str = "local:2"  # empty (this process) | local:N (worker processes) |
 import time
 from functools import partial
 
-from kd_lib import (
-    attributions,
-    cluster,
-    explaining,
-    occlusion,
-    occlusion_store,
-    parameters,
-    pictures,
-    store,
-    study,
-    training,
-    truth,
-)
+from kd_lib import _workers
+from kd_lib.figures import pictures
+from kd_lib.maps import attributions, fill, occlusion, store
+from kd_lib.networks import training
+from kd_lib.study import parameters, reading, truth
+from kd_lib.study.run import Run
 
 parameters.check(globals())
 
@@ -55,11 +48,11 @@ parameters.check(globals())
 # with what is missing or damaged.
 
 # %%
-place = store.Run(run)
-dataset = study.load_data(place)
+place = Run(run)
+dataset = reading.load_data(place)
 probe = dataset.probe
-states = study.states(place, every_epoch)
-group = occlusion_store.create_or_open(
+states = reading.states(place, every_epoch)
+group = store.create_or_open(
     place.occlusion,
     states=states,
     labels=probe.labels,
@@ -71,23 +64,23 @@ group = occlusion_store.create_or_open(
     baseline=baseline,
     precision=occlusion.pick_precision(precision, training.pick_device(device)),
 )
-place.record("occlusion", {setting: group.attrs[setting] for setting in explaining.SETTINGS})
+place.record("occlusion", {setting: group.attrs[setting] for setting in fill.SETTINGS})
 
 # %%
 started = time.perf_counter()
-with cluster.connect(executor) as client:
-    load = partial(study.network, place, device=device)
-    blocks = explaining.fill(place.occlusion, load, probe.images, normalise=dataset.normaliser, client=client)
+with _workers.connect(executor) as client:
+    load = partial(reading.network, place, device=device)
+    blocks = fill.fill(place.occlusion, load, probe.images, normalise=dataset.normaliser, client=client)
 if blocks:
     place.record("seconds_occlusion", round(time.perf_counter() - started, 1))
-dict(occlusion_store.open_logits(place.occlusion).sizes)
+dict(store.open_logits(place.occlusion).sizes)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-gallery", "caption": "Maps of one probe image: a row a network, a column a class. The ensemble's map is the mean of the components' maps, exactly, since the map is linear in the outputs."}}
-names = study.networks(place)
-outputs = study.final_outputs(place, example)
+names = reading.networks(place)
+outputs = reading.final_outputs(place, example)
 label = dataset.class_names[probe.labels[example]]
 pictures.map_grid(
-    [(name, probe.images[example], study.saliency_maps(place, values)) for name, values in outputs.items()],
+    [(name, probe.images[example], reading.saliency_maps(place, values)) for name, values in outputs.items()],
     dataset.class_names,
     title=f"One image of {label}: the maps of every network for every class",
     description=f"Saliency maps of one image of {label}, one row a network and one column a class.",
@@ -105,7 +98,7 @@ patches = [step * size for size in (1, 2, 4, 8)]
 one, target = dataset.normalise(probe.images[example : example + 1]), int(probe.labels[example])
 rows = []
 for name in names[:3]:
-    net = study.network(place, name, device=device)
+    net = reading.network(place, name, device=device)
     own = [attributions.occlusion_map(net, one, target, patch=size, stride=step) for size in patches]
     rows.append((name, probe.images[example], own))
 pictures.map_grid(
@@ -124,7 +117,7 @@ pictures.map_grid(
 # components' maps. GradCAM looks at the last layer that still tells places apart, which at 32 pixels is not the last one.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-methods", "caption": "Four attribution methods on the same network, for the true class of four images. Each map has a scale of its own."}}
-net = study.network(place, names[0], device=device)
+net = reading.network(place, names[0], device=device)
 shown = [int((probe.labels == k).nonzero()[0]) for k in range(min(4, len(dataset.class_names)))]
 methods = [
     attributions.methods(net, pixels[None], int(probe.labels[i]), patch=patch, stride=stride)
@@ -155,5 +148,5 @@ if truth.known(place):
 # What this notebook leaves behind, checked whenever it is tested:
 
 # %% tags=["nbval-check-output"]
-print("every planned state is stored:", not occlusion_store.missing(group))
-print("every block matches its checksum:", not occlusion_store.damaged(group))
+print("every planned state is stored:", not store.missing(group))
+print("every block matches its checksum:", not store.damaged(group))

@@ -30,16 +30,19 @@ view_share: float = 0.5  # multiview: a view is used if it matters this share of
 import numpy as np
 import pandas as pd
 
-from kd_lib import charts, learning, parameters, second_transitions, settling, store, study, transfer, truth
-from kd_lib.threshold import PUBLISHED
+from kd_lib.figures import charts
+from kd_lib.measures import learning, second_transitions, settling, transfer
+from kd_lib.measures.threshold import PUBLISHED
+from kd_lib.study import parameters, reading, truth
+from kd_lib.study.run import Run
 
 parameters.check(globals())
 
 # %%
-place = store.Run(run)
-t_c, source = study.threshold(place, threshold)
-labels = study.labels(place)
-models = study.explained_at_every_epoch(place)
+place = Run(run)
+t_c, source = reading.threshold(place, threshold)
+labels = reading.labels(place)
+models = reading.explained_at_every_epoch(place)
 print(f"T_c = {t_c:.2f} ({source}); networks with maps of every epoch: {', '.join(models) or 'none'}")
 
 # %% [markdown]
@@ -51,8 +54,8 @@ print(f"T_c = {t_c:.2f} ({source}); networks with maps of every epoch: {', '.joi
 # a constant map has no similarity (`undefined`). Intervals are of a bootstrap over images.
 
 # %% mystnb={"figure": {"name": "tab-crossing-times", "caption": "When maps arrive, by network.", "caption_before": true, "classes": "numbered-table"}}
-similarity = {name: study.similarity_to_final(place, name) for name in models}
-arrivals = study.named(learning.arrivals(similarity, labels, t_c), place)
+similarity = {name: reading.similarity_to_final(place, name) for name in models}
+arrivals = reading.named(learning.arrivals(similarity, labels, t_c), place)
 by_network = learning.crossing_times(arrivals, by=["model", "target"])
 together = learning.crossing_times(arrivals, by=["target"]).assign(model="all")
 times = pd.concat([together, by_network], ignore_index=True)

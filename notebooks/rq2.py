@@ -26,38 +26,31 @@ annotated_class: str = ""  # the class whose maps you look at; empty: the first 
 # %% tags=["hide-input"]
 import pandas as pd
 
-from kd_lib import (
-    annotation,
-    charts,
-    features,
-    gaps,
-    parameters,
-    people,
-    references,
-    statistics,
-    store,
-    study,
-    transfer,
-    truth,
-    views,
-)
-from kd_lib.threshold import PUBLISHED
+from kd_lib.figures import charts
+from kd_lib.measures import bounds as references
+from kd_lib.measures import statistics, transfer, views
+from kd_lib.measures import utilisation as features
+from kd_lib.measures.threshold import PUBLISHED
+from kd_lib.people import annotate
+from kd_lib.people import answers as people
+from kd_lib.study import gaps, parameters, reading, truth
+from kd_lib.study.run import Run
 
 parameters.check(globals())
 
 # %%
-place = store.Run(run)
-t_c, source = study.threshold(place, threshold)
-labels = study.labels(place)
-names = study.compared(place)
+place = Run(run)
+t_c, source = reading.threshold(place, threshold)
+labels = reading.labels(place)
+names = reading.compared(place)
 print(f"T_c = {t_c:.2f} ({source}); networks: {', '.join(names)}")
 
 # %% [markdown]
 # ## How similar are the maps of two components?
 
 # %% mystnb={"figure": {"name": "tab-pairs", "caption": "Share of the pairs of components whose maps are more similar than the threshold.", "caption_before": true, "classes": "numbered-table"}}
-numbered = features.pairs_of_components([study.maps(place, name) for name in names], labels, models=names)
-pairs = study.named(numbered, place)
+numbered = features.pairs_of_components([reading.maps(place, name) for name in names], labels, models=names)
+pairs = reading.named(numbered, place)
 pairs["pair"] = pairs["model_a"] + " – " + pairs["model_b"]
 shares = transfer.shares(pairs, t_c, by=["target"])
 by_pair = transfer.shares(pairs, t_c, by=["pair", "target"])
@@ -72,7 +65,7 @@ shares.set_index("target").round(3)
 # common. The numbers behind the bands follow further down.
 
 # %% tags=["hide-input"]
-bounds = study.references_of(place)
+bounds = reading.references_of(place)
 bands = references.bands(bounds)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-pairs", "caption": "Similarity of the maps of every two components, by class: median, quartiles, and the 5th and 95th percentile. Grey: the middle half of the floors, and of the ceiling."}}
@@ -143,9 +136,9 @@ charts.threshold_sweep(
 
 # %%
 if annotated := annotated_class or next(
-    (c for c in place.entry("class_names") if annotation.default_features(place, c)), None
+    (c for c in place.entry("class_names") if annotate.default_features(place, c)), None
 ):
-    display(annotation.annotate_features(place, annotated, annotator=annotator))
+    display(annotate.annotate_features(place, annotated, annotator=annotator))
 else:
     print("No class of this run has a list of features: give one to annotation.annotate_features.")
 
@@ -155,7 +148,7 @@ for title, table in people.feature_agreement(place).items():
     display(table["kappas"].round(3))
 
 # %%
-utilisation, feature_source = truth.utilisation(place, study.networks(place))
+utilisation, feature_source = truth.utilisation(place, reading.networks(place))
 print("features:", feature_source)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-utilisation", "caption": "Utilisation of each feature by each network."}}
@@ -240,7 +233,7 @@ if truth.known(place):
 
 # %% mystnb={"figure": {"name": "tab-views-known", "caption": "Views that each network uses and knows.", "caption_before": true, "classes": "numbered-table"}}
 if truth.known(place):
-    answers = truth.single_view_answers(place, study.load_data(place))
+    answers = truth.single_view_answers(place, reading.load_data(place))
     by_view = answers.groupby(["network", "class", "view"], sort=False)["right"].agg(["mean", "size"]).reset_index()
     place.write_csv(by_view.rename(columns={"mean": "accuracy", "size": "images"}), "rq2_views_known")
     known = by_view.assign(known=by_view["mean"] > 0.5).groupby("network", sort=False)["known"].sum()
@@ -263,7 +256,7 @@ if truth.known(place):
 # %% mystnb={"figure": {"name": "tab-view-gaps", "caption": "Differences in the views used and known.", "caption_before": true, "classes": "numbered-table"}}
 if truth.known(place):
     single = answers.rename(columns={"right": "single-view accuracy"})
-    view_gaps = gaps.of_views(use, single, study.components(place), study.distilled(place))
+    view_gaps = gaps.of_views(use, single, reading.components(place), reading.distilled(place))
     place.write_csv(view_gaps, "rq2_view_gaps")
     display(view_gaps.set_index(["what", "less", "target"]).round(3))
 

@@ -29,28 +29,18 @@ executor: str = ""  # empty (this process) | local:N (worker processes) | a Dask
 # %% tags=["hide-input"]
 import pandas as pd
 
-from kd_lib import (
-    beyond,
-    charts,
-    closeness,
-    gaps,
-    parameters,
-    references,
-    rivals,
-    sensitivity,
-    statistics,
-    store,
-    study,
-    transfer,
-)
-from kd_lib.threshold import PUBLISHED
+from kd_lib.figures import charts
+from kd_lib.measures import beyond, bounds, rivals, statistics, transfer
+from kd_lib.measures.threshold import PUBLISHED
+from kd_lib.study import closeness, gaps, parameters, reading, sensitivity
+from kd_lib.study.run import Run
 
 parameters.check(globals())
 
 # %%
-place = store.Run(run)
-t_c, source = study.threshold(place, threshold)
-names = study.components(place)
+place = Run(run)
+t_c, source = reading.threshold(place, threshold)
+names = reading.components(place)
 print(f"T_c = {t_c:.2f} ({source}); components: {', '.join(names) or 'none'}")
 if len(names) < 2:
     print("No ensemble, which takes two components: only the networks' maps of one image are compared below.")
@@ -59,9 +49,9 @@ if len(names) < 2:
 # ## One image
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-one-image", "caption": "Pearson similarity of the maps of one image for its own class, between all networks and the ensemble."}}
-own_class = place.entry("class_names")[study.labels(place)[example]]
+own_class = place.entry("class_names")[reading.labels(place)[example]]
 charts.heat_map(
-    study.similarity_matrix(place, example),
+    reading.similarity_matrix(place, example),
     x="other network",
     y="network",
     value="similarity",
@@ -74,7 +64,7 @@ charts.heat_map(
 # ## All images
 
 # %% mystnb={"figure": {"name": "tab-shares", "caption": "Share of maps more similar to the ensemble's than the threshold, by kind of network.", "caption_before": true, "classes": "numbered-table"}}
-frame = study.to_ensemble(place)
+frame = reading.to_ensemble(place)
 shares = transfer.shares(frame, t_c, by=["kind", "target"])
 means = frame.groupby(["kind", "target"], sort=False)["pearson"].mean().rename("mean similarity").reset_index()
 kinds = ", ".join(frame["kind"].unique())
@@ -92,7 +82,7 @@ charts.boxes(
     value_title="Pearson similarity to the ensemble",
     title="Similarity to the ensemble's maps, by class",
     description=f"Box plots of the similarity to the ensemble's maps for {kinds}.",
-    bands=references.bands(study.references_of(place)),
+    bands=bounds.bands(reading.references_of(place)),
 )
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-shares", "caption": "Share of maps that are more similar to the ensemble's than the threshold, with 95 % intervals from a bootstrap over images."}}
@@ -115,7 +105,7 @@ charts.intervals(
 # %% mystnb={"figure": {"name": "tab-bias", "caption": "What being part of the ensemble gives a component.", "caption_before": true, "classes": "numbered-table"}}
 bias = transfer.contrasts(frame, [("component", "leave-one-out")], column="kind").set_index("target")
 bias = bias[["difference", "low", "high", "images"]].rename(columns={"difference": "bias"})
-own = study.own_part(place)
+own = reading.own_part(place)
 bias["own part"] = own.assign(target=own["on_target"].map({True: "on target", False: "off target"})).set_index(
     "target"
 )["own part"]
@@ -180,7 +170,7 @@ by_class_gain.drop(columns=["distilled less", "p"]).set_index(["target", "class"
 # intervals, over images, know nothing of other seeds; how far apart the components lie tells what a seed does.
 
 # %%
-techniques = rivals.compare(frame, study.techniques(place))
+techniques = rivals.compare(frame, reading.techniques(place))
 place.write_csv(techniques, "rq3_techniques")
 print(*rivals.answer(techniques, rivals.seed_spread(frame)), sep="\n")
 
@@ -197,7 +187,7 @@ techniques.set_index(["what", "less", "target"]).round(4) if len(techniques) els
 # closer to strangers than a component is, is what any ensemble would have taught it.
 
 # %% mystnb={"figure": {"name": "tab-halves", "caption": "Likeness to the ensemble that taught, and to strangers.", "caption_before": true, "classes": "numbered-table"}}
-halves = study.to_half_ensembles(place)
+halves = reading.to_half_ensembles(place)
 halves["pair"] = halves["kind"] + " – " + halves["ensemble"]
 half_shares = transfer.shares(halves, t_c, by=["pair", "target"])
 half_means = halves.groupby(["pair", "target"], sort=False)["pearson"].mean().rename("mean similarity").reset_index()

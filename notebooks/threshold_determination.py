@@ -29,20 +29,11 @@ pairs_to_label: int = 100  # how many different pairs an annotator is asked
 # %% tags=["hide-input"]
 import pandas as pd
 
-from kd_lib import (
-    agreement,
-    annotation,
-    charts,
-    discrimination,
-    features,
-    parameters,
-    people,
-    pictures,
-    store,
-    study,
-    threshold,
-    truth,
-)
+from kd_lib.figures import charts, pictures
+from kd_lib.measures import discrimination, threshold, utilisation
+from kd_lib.people import agreement, annotate, answers
+from kd_lib.study import parameters, reading, truth
+from kd_lib.study.run import Run
 
 parameters.check(globals())
 
@@ -57,14 +48,14 @@ parameters.check(globals())
 # asks you, and goes on where you stopped; run the notebook again for the threshold that comes out.
 
 # %%
-place = store.Run(run)
-annotation.annotate_pairs(place, annotator=annotator, number=pairs_to_label)
+place = Run(run)
+annotate.annotate_pairs(place, annotator=annotator, number=pairs_to_label)
 
 # %%
-names = study.networks(place)
-maps = [study.maps(place, name) for name in names]
-labels = study.labels(place)
-pairs = features.pairs_of_components(maps, labels, models=names)
+names = reading.networks(place)
+maps = [reading.maps(place, name) for name in names]
+labels = reading.labels(place)
+pairs = utilisation.pairs_of_components(maps, labels, models=names)
 labelled, source = truth.labelled_pairs(place, pairs, view_share=view_share)
 print("labels:", source)
 
@@ -76,12 +67,12 @@ print("labels:", source)
 # together (the majority; ties and *can't tell* left out).
 
 # %%
-said = people.labels(place)
+said = answers.labels(place)
 if said.answers.empty:
     print("Nobody has labelled pairs of this run, so there is no agreement to show.")
 else:
     first = said.answers[~said.answers["again"] & (said.answers["answer"] != "cannot tell")]
-    own = people.by_annotator(said, pairs, measure=measure, loss=loss, seed=seed)
+    own = answers.by_annotator(said, pairs, measure=measure, loss=loss, seed=seed)
     place.write_csv(own.reset_index(), "annotators")
     print(
         f"Krippendorff's alpha: {agreement.alpha(first):.2f}; {said.ties} ties, {said.cannot_tell} answers 'cannot tell'"
@@ -105,7 +96,7 @@ if labelled is not None:
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-judging", "caption": "Labelled pairs of maps of one image for its own class: what the label says, and the similarity of the two maps. Red speaks for the class, blue against it; one colour scale a row."}}
 if labelled is not None:
-    images, of = study.load_data(place).probe.images.numpy(), dict(zip(names, maps, strict=True))
+    images, of = reading.load_data(place).probe.images.numpy(), dict(zip(names, maps, strict=True))
     display(
         pictures.map_grid(
             [

@@ -56,9 +56,16 @@ import time
 
 import pandas as pd
 
-from kd_lib import charts, cluster, data, gaps, given, parameters, pictures, prose, store, study, training, trainings
-from kd_lib.models import CONTROLS, component_names
-from kd_lib.techniques import check_techniques
+from kd_lib import _workers, data
+from kd_lib.book import prose
+from kd_lib.figures import charts, pictures
+from kd_lib.networks import given, training
+from kd_lib.networks.architectures import CONTROLS, component_names
+from kd_lib.networks.techniques import check_techniques
+from kd_lib.study import gaps, parameters
+from kd_lib.study import reading as study
+from kd_lib.study import training as trainings
+from kd_lib.study.run import Run
 
 parameters.check(globals())
 
@@ -113,7 +120,7 @@ given.table(brought) if brought else study.regime_table(regime, networks=compone
 # already is kept, and an interrupted training goes on after its last full epoch.
 
 # %%
-place = store.Run(run)
+place = Run(run)
 decisive = study.decisive({name: globals()[name] for name in __annotations__}, brought)
 place.claim(decisive, dataset_fingerprint=dataset.fingerprint)
 place.record("class_names", list(dataset.class_names))
@@ -147,7 +154,7 @@ if brought:
     history = study.accuracies(place, dataset, device=device)
 else:
     lacking = recompute or any(epochs not in place.epochs(name) for name in recipes)
-    with cluster.connect(executor) as client:
+    with _workers.connect(executor) as client:
         history = trainings.train_all(place, dataset, regime, client=client, **options)
     if lacking:
         place.record("seconds_training", round(time.perf_counter() - started, 1))

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from kd_lib import printing
+from kd_lib.book import printing
 
 CHROMIUM = next(filter(None, map(shutil.which, printing.BROWSERS)), None)
 

@@ -6,7 +6,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from kd_lib import data, explaining, occlusion_store, store, study
+from kd_lib import data
+from kd_lib.maps import fill, store
+from kd_lib.study import reading
+from kd_lib.study.run import Run
 
 NAMES = ["a", "b", "distilled"]
 SETTINGS = {
@@ -26,16 +29,16 @@ SETTINGS = {
 }
 
 
-def make(folder: Path) -> store.Run:
+def make(folder: Path) -> Run:
     """Make a run whose probe images are explained by networks of one random layer."""
-    run = store.Run(folder)
+    run = Run(folder)
     dataset = data.load("multiview", train_size=40, test_size=60, probe_per_class=2)
     run.claim(SETTINGS, dataset_fingerprint=dataset.fingerprint)
     run.record("class_names", list(dataset.class_names))
     run.record("root", None)
-    run.record("networks", study.recipes(NAMES[:2], "resnet10", 10))
+    run.record("networks", reading.recipes(NAMES[:2], "resnet10", 10))
     probe = dataset.probe
-    occlusion_store.create_or_open(
+    store.create_or_open(
         run.occlusion,
         states=[(name, 1) for name in NAMES],
         labels=probe.labels,
@@ -46,7 +49,7 @@ def make(folder: Path) -> store.Run:
         stride=4,
     )
     images = dataset.normalise(probe.images)
-    explaining.fill(run.occlusion, network, images, progress=False)
+    fill.fill(run.occlusion, network, images, progress=False)
     return run
 
 

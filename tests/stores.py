@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from kd_lib import explaining, occlusion_store
+from kd_lib.maps import fill as explaining
+from kd_lib.maps import store
 
 STATES = [("a", 0), ("a", 1), ("a model with a long name", 1)]
 SETTINGS = {
@@ -28,7 +29,7 @@ def network(model, epoch):
 
 def create(path, states=STATES, **changes):
     """Create the store, or make room in it."""
-    return occlusion_store.create_or_open(path, states=states, **SETTINGS | changes)
+    return store.create_or_open(path, states=states, **SETTINGS | changes)
 
 
 def fill(path, load_model=network, **options):

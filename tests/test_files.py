@@ -6,46 +6,46 @@ import sys
 
 import pytest
 
-from kd_lib import files
+from kd_lib import _files
 
 
 def test_what_is_written_is_there_folders_included(tmp_path):
-    files.write_bytes(tmp_path / "a" / "b" / "bytes", b"abc")
-    files.write_text(tmp_path / "text", "T_c ≥ ½")
-    files.write_json(tmp_path / "json", {"n": 1})
+    _files.write_bytes(tmp_path / "a" / "b" / "bytes", b"abc")
+    _files.write_text(tmp_path / "text", "T_c ≥ ½")
+    _files.write_json(tmp_path / "json", {"n": 1})
     assert (tmp_path / "a" / "b" / "bytes").read_bytes() == b"abc"
     assert (tmp_path / "text").read_bytes() == "T_c ≥ ½".encode()
     assert json.loads((tmp_path / "json").read_text()) == {"n": 1}
 
 
 def test_what_is_not_there_is_none_and_what_cannot_be_read_an_error(tmp_path):
-    assert files.read_bytes(tmp_path / "none") is None
-    assert not files.is_there(tmp_path / "none")
-    assert files.names_in(tmp_path / "none") == []
-    files.delete(tmp_path / "none")
+    assert _files.read_bytes(tmp_path / "none") is None
+    assert not _files.is_there(tmp_path / "none")
+    assert _files.names_in(tmp_path / "none") == []
+    _files.delete(tmp_path / "none")
     with pytest.raises(IsADirectoryError):
-        files.read_bytes(tmp_path)
-    files.write_bytes(tmp_path / "a" / "b", b"abc")
-    assert files.read_bytes(tmp_path / "a" / "b") == b"abc"
-    assert files.names_in(tmp_path) == ["a/b"]
-    files.delete(tmp_path / "a" / "b")
-    assert files.names_in(tmp_path) == []
+        _files.read_bytes(tmp_path)
+    _files.write_bytes(tmp_path / "a" / "b", b"abc")
+    assert _files.read_bytes(tmp_path / "a" / "b") == b"abc"
+    assert _files.names_in(tmp_path) == ["a/b"]
+    _files.delete(tmp_path / "a" / "b")
+    assert _files.names_in(tmp_path) == []
 
 
 def test_a_folder_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
-    files.write_folder(tmp_path / "whole", {"a/b": b"1", "c": b"2"})
-    assert files.names_in(tmp_path / "whole") == ["a/b", "c"]
-    write_bytes = files.write_bytes
+    _files.write_folder(tmp_path / "whole", {"a/b": b"1", "c": b"2"})
+    assert _files.names_in(tmp_path / "whole") == ["a/b", "c"]
+    write_bytes = _files.write_bytes
 
     def full_at_c(path, data):
         if path.name == "c":
             raise OSError(errno.ENOSPC, "full")
         write_bytes(path, data)
 
-    monkeypatch.setattr(files, "write_bytes", full_at_c)
+    monkeypatch.setattr(_files, "write_bytes", full_at_c)
     with pytest.raises(OSError, match=r"no space left to write .*half \(0.0 MB needed\)"):
-        files.write_folder(tmp_path / "half", {"a/b": b"1", "c": b"2"})
-    assert files.names_in(tmp_path) == ["whole/a/b", "whole/c"]
+        _files.write_folder(tmp_path / "half", {"a/b": b"1", "c": b"2"})
+    assert _files.names_in(tmp_path) == ["whole/a/b", "whole/c"]
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
@@ -54,10 +54,10 @@ def test_a_full_device_is_named_and_the_old_file_stays(tmp_path, monkeypatch, st
     def full(*_):
         raise OSError(code, "full")
 
-    files.write_text(tmp_path / "file", "old")
+    _files.write_text(tmp_path / "file", "old")
     monkeypatch.setattr(os, step, full)
     with pytest.raises(OSError, match=r"no space left to write .*file \(2.0 MB needed\): free some space") as error:
-        files.write_bytes(tmp_path / "file", b"x" * 2_000_000)
+        _files.write_bytes(tmp_path / "file", b"x" * 2_000_000)
     assert error.value.errno == code
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"file": "old"}
 
@@ -68,7 +68,7 @@ def test_an_error_that_is_not_about_space_is_passed_on(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "replace", denied)
     with pytest.raises(PermissionError, match="denied"):
-        files.write_bytes(tmp_path / "file", b"abc")
+        _files.write_bytes(tmp_path / "file", b"abc")
     assert not list(tmp_path.iterdir())
 
 

@@ -3,7 +3,7 @@ import threading
 import pytest
 import torch
 
-from kd_lib.threads import in_threads
+from kd_lib._workers import in_threads
 
 
 def test_answers_come_in_the_order_of_the_items():

@@ -3,7 +3,12 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from kd_lib import data, explaining, models, occlusion_store, store, study, training, trainings, truth
+from kd_lib import data
+from kd_lib.maps import fill, store
+from kd_lib.networks import architectures, training
+from kd_lib.study import reading, truth
+from kd_lib.study import training as trainings
+from kd_lib.study.run import Run
 
 REGIME = training.Regime(epochs=1, batch_size=30)
 SETTINGS = asdict(REGIME) | {
@@ -25,19 +30,19 @@ SETTINGS = asdict(REGIME) | {
 NAMES = ["a", "b", "distilled"]
 
 
-def make(folder: Path) -> store.Run:
+def make(folder: Path) -> Run:
     """Train for an epoch and explain a few images coarsely."""
-    run = store.Run(folder)
+    run = Run(folder)
     dataset = data.load("multiview", train_size=60, test_size=60, probe_per_class=2)
     run.claim(SETTINGS, dataset_fingerprint=dataset.fingerprint)
     run.record("class_names", list(dataset.class_names))
     run.record("root", None)
-    recipes = study.recipes(NAMES[:2], "resnet10", 10, controls=models.CONTROLS, techniques=["mixup"])
+    recipes = reading.recipes(NAMES[:2], "resnet10", 10, controls=architectures.CONTROLS, techniques=["mixup"])
     run.record("networks", recipes)
     history = trainings.train_all(run, dataset, REGIME, seed=0, verbose=False)
     run.write_csv(history, "history")
-    probe, states = dataset.probe, study.states(run, 1)
-    occlusion_store.create_or_open(
+    probe, states = dataset.probe, reading.states(run, 1)
+    store.create_or_open(
         run.occlusion,
         states=states,
         labels=probe.labels,
@@ -49,8 +54,8 @@ def make(folder: Path) -> store.Run:
     )
 
     def load(name, epoch):
-        return study.network(run, name, epoch)
+        return reading.network(run, name, epoch)
 
-    explaining.fill(run.occlusion, load, dataset.normalise(probe.images), progress=False)
+    fill.fill(run.occlusion, load, dataset.normalise(probe.images), progress=False)
     truth.save_view_logits(run, dataset, states, load)
     return run

@@ -2,8 +2,9 @@
 
 import torch
 
-from kd_lib import models, store, techniques, training
 from kd_lib.data import Dataset, Split
+from kd_lib.networks import architectures, techniques, training
+from kd_lib.study.run import Run
 
 SMALL = "shufflenet_v2_x0_5"  # 0.3 million weights, batch normalisation
 DROPOUT = "mobilenet_v3_small"  # draws random numbers in its forward pass
@@ -37,12 +38,12 @@ def regime(**changes):
 
 def net(seed=0, arch=SMALL):
     torch.manual_seed(seed)
-    return models.build(arch, 3)
+    return architectures.build(arch, 3)
 
 
 def train(folder, name="a", data=None, *, seed=0, verbose=False, **options):
     changes = {key: options.pop(key) for key in training.Regime.__dataclass_fields__ if key in options}
-    run = store.Run(folder)
+    run = Run(folder)
     data = coloured() if data is None else data
     return training.train(name, data, regime(**changes), run=run, seed=seed, verbose=verbose, device="cpu", **options)
 
@@ -59,5 +60,5 @@ def train_in_child(folder, case):
     """Train in a process that is to be killed; it imports this module, which wants no pytest."""
     torch.set_num_threads(1)
     options = dict(KILLED[case])
-    teacher = models.Ensemble([net(1), net(2)]) if case == "distilled" else None
+    teacher = architectures.Ensemble([net(1), net(2)]) if case == "distilled" else None
     train(folder, data=coloured(n=64), teacher=teacher, arch=DROPOUT, epochs=EPOCHS, flip=True, **options)

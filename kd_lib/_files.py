@@ -1,0 +1,137 @@
+"""Read and write files, here or in an object store (a `UPath`); what is written is there whole or not at all.
+
+Of an object store, only "no such file" counts as absence: what cannot be reached is an error, never a file that is not
+there, which the caller would write anew. Standard library only: Make's smallest steps import this.
+"""
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+
+def write_bytes(path: "str | Path | UPath", data: bytes) -> None:
+    """Write `data` to `path` so that the file is there whole or not at all.
+
+    Raises
+    ------
+    OSError
+        If the device is full: the message names the file and its size, and nothing is left behind.
+    FileNotFoundError
+        If the bucket is not there.
+    """
+    if is_remote(path):
+        return _put(path, data)
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # else a crash after the rename can leave an empty file
+        os.replace(partial, path)
+    except OSError as error:
+        raise no_space(error, path, len(data)) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` as UTF-8, see `write_bytes`."""
+    write_bytes(path, text.encode())
+
+
+def no_space(error: OSError, path: Path, needed: int) -> OSError:
+    """`error`, or if it says that the device is full, one that names the file and the `needed` bytes."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return error
+    size = f"{needed / 1e6:.1f} MB needed"
+    return OSError(error.errno, f"no space left to write {path} ({size}): free some space, then run again")
+
+
+def write_json(path: Path, entries: Mapping) -> None:
+    """Write `entries` to `path` as indented JSON, see `write_bytes`."""
+    write_text(path, json.dumps(entries, indent=2) + "\n")
+
+
+def write_folder(path: "Path | UPath", contents: Mapping[str, bytes]) -> None:
+    """Write a folder of files, by their names in it, so that it is there whole or not at all.
+
+    An object store has no folders: there the file named last makes the others count.
+    """
+    if is_remote(path):
+        for name, data in contents.items():
+            _put(path / name, data)
+        return
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        for name, data in contents.items():
+            write_bytes(partial / name, data)
+        os.replace(partial, path)
+    except OSError as error:
+        raise no_space(error, path, sum(map(len, contents.values()))) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def read_bytes(path: "Path | UPath") -> bytes | None:
+    """Read a file whole; None if there is none."""
+    with suppress(FileNotFoundError):
+        return path.fs.cat_file(path.path) if is_remote(path) else path.read_bytes()
+    return None
+
+
+def is_there(path: "Path | UPath") -> bool:
+    """Say whether there is a file of this name."""
+    if not is_remote(path):
+        return path.is_file()
+    with suppress(FileNotFoundError):
+        return path.fs.info(path.path)["type"] == "file"  # isfile would take any error for a no
+    return False
+
+
+def names_in(folder: "Path | UPath") -> list[str]:
+    """Names of all files below a folder, as seen from it, in order; none if there is no such folder."""
+    if not is_remote(folder):
+        return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    with suppress(FileNotFoundError):
+        return sorted(name.removeprefix(f"{folder.path}/") for name in folder.fs.find(folder.path))
+    return []
+
+
+def delete(path: "Path | UPath") -> None:
+    """Delete a file, if it is there."""
+    with suppress(FileNotFoundError):
+        path.fs.rm_file(path.path) if is_remote(path) else path.unlink()
+
+
+def is_remote(path: "str | Path | UPath") -> bool:
+    """Say whether a path is one of an object store."""
+    return not isinstance(path, (str, Path))
+
+
+def _put(path: "UPath", data: bytes) -> None:
+    """Write an object: a put is there whole or not at all, several parts included."""
+    try:
+        path.fs.pipe_file(path.path, data)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path} cannot be written ({error}): make the bucket first, or give another") from None
+
+
+def differences(known: Mapping, given: Mapping) -> list[str]:
+    """Say of each entry that differs between two mappings what each of them has."""
+    absent = object()
+
+    def say(value):
+        return "absent" if value is absent else repr(value)
+
+    pairs = {key: (known.get(key, absent), given.get(key, absent)) for key in known | given}
+    return [f"{key}: {say(old)} there, {say(new)} given" for key, (old, new) in pairs.items() if old != new]

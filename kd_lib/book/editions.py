@@ -1,0 +1,260 @@
+"""Editions of the published book: what is kept of a run, and whether it can be made again.
+
+An edition's folder holds ``run.json``, the tables that claims refer to (``results/``), the maps that the explorer shows
+(``explorer.js``), executed notebooks, and ``slice.csv``: the first component's first epochs, in numbers. `verify` makes
+that slice again, from the images on, and compares.
+"""
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from kd_lib import _files
+from kd_lib.book import build, chapters, claims, explorer
+
+if TYPE_CHECKING:
+    from kd_lib.data import Dataset
+    from kd_lib.study.run import Run
+
+SLICE = "slice.csv"
+EPOCHS = 2  # of the slice, after epoch 0
+OCCLUSION = "occlusion"  # entry of run.json: the settings of the maps
+SAME, CLOSE, CANNOT_TELL, DIFFERS = "the same", "close", "cannot tell", "differs"
+# How much a quantity may differ, relative to the one that is kept. Sums in another order are the same but for rounding.
+# On another processor every product is rounded otherwise, and training magnifies that from step to step: means over an
+# epoch's steps stay close (a few per cent, with AVX2 instead of AVX-512), what a network answers after them does not.
+ROUNDING, UNTRAINED, LEARNING = 1e-5, 1e-3, 0.2
+LEARNT = ("loss", "train_accuracy")
+_PLACES = re.compile(r"(?m)^(?:root|models) = .*\n?")  # parameters that name places of the machine
+
+
+def name_of(run: Path) -> str:
+    """Name of the edition that a run makes unless another is given: there is one of each kind of images."""
+    return "controlled" if claims.read_edition(run).parameters.get("data_set") == "multiview" else "photographs"
+
+
+def keep(run: Path, folder: Path) -> None:
+    """Keep what the published book needs of a run.
+
+    Parameters
+    ----------
+    run : Path
+        Folder of a run that is complete.
+    folder : Path
+        Of the edition; whatever was there before is replaced, once the new one is complete.
+
+    Raises
+    ------
+    ValueError
+        If a notebook is larger than a page of the book may be.
+    FileNotFoundError
+        If the run lacks something.
+    """
+    from kd_lib.study.run import Run
+
+    place, edition = Run(run), claims.read_edition(run)
+    entries = {"parameters": edition.parameters, "class_names": edition.class_names} | dict(edition.made)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".edition-") as temporary:
+        new = Path(temporary) / "new"
+        _files.write_json(new / "run.json", entries)
+        for name in edition.tables:
+            _files.write_bytes(new / "results" / f"{name}.csv", (run / "results" / f"{name}.csv").read_bytes())
+        if (numbers := slice_of(place)) is not None:
+            _files.write_bytes(new / SLICE, numbers.to_csv(index=False).encode())
+        explorer.write(run, new / explorer.NAME)
+        _keep_notebooks(run, new / "notebooks")
+        if folder.exists():
+            os.replace(folder, Path(temporary) / "previous")
+        os.replace(new, folder)
+
+
+def _keep_notebooks(run: Path, folder: Path) -> None:
+    """Keep executed notebooks: what they say, without what differs each time."""
+    import nbformat
+
+    for source in sorted((build.PROJECT / "notebooks").glob("*.py")):
+        node = chapters.without_widgets(nbformat.read(run / "notebooks" / f"{source.stem}.ipynb", as_version=4))
+        for cell in node.cells:
+            for key in ("papermill", "execution"):
+                cell.metadata.pop(key, None)
+            if cell.cell_type == "code":
+                cell.outputs = chapters.without_progress(cell.outputs)
+            if "injected-parameters" in cell.metadata.get("tags", []):
+                cell.source = _PLACES.sub("", cell.source)
+        node.metadata = nbformat.from_dict({"kernelspec": chapters.KERNEL})
+        text = nbformat.writes(node) + "\n"
+        if (size := len(text.encode())) > chapters.PAGE_LIMIT:
+            raise ValueError(
+                f"{source.stem}.ipynb has {size / 1e6:.1f} MB; a page may have {chapters.PAGE_LIMIT / 1e6:.0f}"
+            )
+        _files.write_text(folder / f"{source.stem}.ipynb", text)
+
+
+# ---- the slice -------------------------------------------------------------------------------------------------------
+
+
+def slice_of(run: "Run") -> pd.DataFrame | None:
+    """Describe a small part of a run in numbers: the first component's first epochs.
+
+    Parameters
+    ----------
+    run : Run
+        Whose networks were trained, and explained.
+
+    Returns
+    -------
+    DataFrame or None
+        Columns epoch (0 … 2), quantity, image (index in the data set), target and value. Quantities of an epoch: loss,
+        train accuracy, test accuracy. Quantities of the first probe image of each class, for every target: the
+        output, and its fall, the largest while a part of the image is hidden. None if no component was trained here.
+    """
+    from kd_lib.maps import store
+    from kd_lib.study import reading
+
+    if not (members := reading.components(run)) or "arch" not in run.parameters:
+        return None
+    name, frames = members[0], []
+    history = run.read_csv("history", made_by="train_models")
+    history = history[(history["model"] == name) & (history["epoch"] <= EPOCHS)]
+    for column in ("loss", "train_accuracy", "test_accuracy"):
+        frames.append(pd.DataFrame({"epoch": history["epoch"], "quantity": column, "value": history[column]}))
+    labels, index = reading.labels(run), store.open_group(run.occlusion)["index"][:]
+    rows = _first_of_each(labels)
+    for epoch in (e for e in store.epochs_of(run.occlusion, name) if e <= EPOCHS):
+        logits = store.logits_of(run.occlusion, name, epoch)[rows]
+        images, targets = np.indices((len(rows), logits.shape[-1]))
+        where = {"epoch": epoch, "image": index[rows][images.ravel()], "target": targets.ravel()}
+        values = {"output": logits[:, 0], "fall": logits[:, 0] - logits[:, 1:].min(axis=1)}
+        frames += [pd.DataFrame(where | {"quantity": key, "value": value.ravel()}) for key, value in values.items()]
+    frame = pd.concat(frames, ignore_index=True)[["epoch", "quantity", "image", "target", "value"]]
+    return frame.dropna(subset="value").astype({"image": "Int64", "target": "Int64"})
+
+
+def _first_of_each(labels: np.ndarray) -> np.ndarray:
+    """Rows of the first image of each class, in the images' order."""
+    return np.sort(np.unique(labels, return_index=True)[1])
+
+
+def verify(folder: Path, *, root: str | None = None, executor: str = "local:2", device: str = "auto") -> pd.DataFrame:
+    """Make the slice of an edition again, from the images on, and compare it with the one that is kept.
+
+    Parameters
+    ----------
+    folder : Path
+        Of an edition.
+    root : str, optional
+        Folder of its images, where they are not drawn by the project.
+    executor : str
+        See `cluster.connect`; as many threads compute to the same bits.
+    device : {'auto', 'cpu', 'cuda'}
+
+    Returns
+    -------
+    DataFrame
+        A row an epoch and quantity: epoch, quantity, values (how many), difference, allowed, verdict. The difference
+        is the root of the summed squares of differences, relative to that of what is kept. The verdict is 'the same'
+        but for rounding, 'close' within what is allowed on another processor, 'cannot tell' of what a network answers
+        after training, if it is not the same, or 'differs'.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such edition, or it keeps no slice.
+    ValueError
+        If the images are others.
+    """
+    from kd_lib import _workers, data
+    from kd_lib.study import reading
+
+    kept = _read(folder)
+    entries = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    parameters = entries["parameters"]
+    dataset = data.load(parameters["data_set"], root=root, **reading.data_settings(parameters))
+    if dataset.fingerprint != entries["dataset_fingerprint"]:
+        raise ValueError(
+            f"these images are not those of edition {folder.name}: their fingerprint is {dataset.fingerprint[:12]}, "
+            f"expected {entries['dataset_fingerprint'][:12]}; give the folder that the edition was made from as ROOT"
+        )
+    with tempfile.TemporaryDirectory() as temporary:
+        with _workers.connect(executor) as client:
+            run = _make_again(Path(temporary), entries, dataset, client, root=root, device=device)
+        again = slice_of(run)
+    return compare(kept, again, precision=entries[OCCLUSION]["precision"])
+
+
+def _read(folder: Path) -> pd.DataFrame:
+    if not (folder / "run.json").is_file():
+        known = sorted(path.parent.name for path in folder.parent.glob("*/run.json"))
+        raise FileNotFoundError(f"no edition {folder.name!r}; there are: {', '.join(known) or 'none'}")
+    if not (folder / SLICE).is_file():
+        raise FileNotFoundError(f"edition {folder.name!r} keeps no slice ({SLICE}): its networks were not trained here")
+    return pd.read_csv(folder / SLICE)
+
+
+def _make_again(folder: Path, entries: dict, dataset: "Dataset", client, *, root: str | None, device: str) -> "Run":
+    """Train and explain what the slice is about, in a run of its own."""
+    from functools import partial
+
+    from kd_lib.maps import fill, store
+    from kd_lib.networks import architectures, regime
+    from kd_lib.study import reading, training
+    from kd_lib.study.run import Run
+
+    parameters, run = entries["parameters"], Run(folder)
+    run.claim(parameters, dataset_fingerprint=dataset.fingerprint)
+    run.record("class_names", list(dataset.class_names))
+    run.record("root", root)
+    name = architectures.component_names(1)[0]
+    recipes = reading.recipes([name], parameters["arch"], len(dataset.class_names))
+    run.record("networks", {name: recipes[name]})  # no student
+    settings = regime.Regime(**{key: parameters[key] for key in regime.Regime.__dataclass_fields__})
+    options = {"seed": parameters["seed"], "device": device, "until": EPOCHS}
+    run.write_csv(training.train_all(run, dataset, settings, client=client, **options), "history")
+    rows = _first_of_each(dataset.probe.labels.numpy())
+    probe = dataset.probe.select(rows)
+    store.create_or_open(
+        run.occlusion,
+        states=[(name, epoch) for epoch in run.epochs(name)],
+        labels=probe.labels,
+        index=probe.index,
+        class_names=dataset.class_names,
+        image_size=tuple(probe.images.shape[-2:]),
+        **entries[OCCLUSION],
+    )
+    load = partial(reading.network, run, device=device)
+    fill.fill(run.occlusion, load, probe.images, normalise=dataset.normaliser, client=client)
+    return run
+
+
+def compare(kept: pd.DataFrame, again: pd.DataFrame, *, precision: str = "float32") -> pd.DataFrame:
+    """Compare two slices, see `verify`; a value that only one of them has counts as a difference without bound."""
+    keys = ["epoch", "quantity", "image", "target"]
+    both = kept.merge(again, on=keys, how="left", suffixes=("", " again"))
+    rows = []
+    for (epoch, quantity), of in both.groupby(["epoch", "quantity"], sort=False):
+        apart = np.linalg.norm(of["value again"] - of["value"]) / max(np.linalg.norm(of["value"]), 1e-9)
+        difference = np.inf if np.isnan(apart) else apart
+        allowed = UNTRAINED if epoch == 0 and precision == "float32" else LEARNING
+        comparable = epoch == 0 or quantity in LEARNT or np.isinf(difference)
+        verdict = CLOSE if difference <= allowed else DIFFERS
+        verdict = SAME if difference <= ROUNDING else verdict if comparable else CANNOT_TELL
+        rows.append((epoch, quantity, len(of), difference, allowed, verdict))
+    columns = ["epoch", "quantity", "values", "difference", "allowed", "verdict"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def summary(name: str, verdicts: Sequence[str]) -> str:
+    """Say in a line what a comparison found."""
+    if DIFFERS in verdicts:
+        return f"edition {name}: NOT made again, {list(verdicts).count(DIFFERS)} of {len(verdicts)} quantities differ"
+    if CLOSE in verdicts or CANNOT_TELL in verdicts:
+        return f"edition {name}: made again, as closely as another processor or version allows"
+    return f"edition {name}: made again, the same but for rounding"

@@ -1,0 +1,354 @@
+"""The explorer: what its page needs of a run, packed small enough to be a file that the page loads.
+
+The page (`book/explorer.md`, `book/_static/explorer.js`) has no kernel and opens from a folder, where a browser fetches
+nothing but scripts. So an edition's data are a script, which hands them over: ``explorerEdition({…});``.
+
+What is packed of a map is not its pixels but what they are made of: how far the output fell while each window was
+hidden, the largest of them as 127, the others as whole numbers in proportion. The page averages the windows that cover
+a pixel, as `occlusion.saliency_maps` does, so a pixel is off by at most half a step of its map: 1/254 of the largest
+fall. Similarities are those of the exact maps.
+
+Imports what computes only where it packs: a page made from packed editions needs no torch.
+"""
+
+import base64
+import html
+import io
+import itertools
+import json
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from kd_lib import _files
+from kd_lib.book import claims
+
+if TYPE_CHECKING:
+    from kd_lib.study.run import Run
+
+NAME = "explorer.js"  # of the packed data in the folder of a published edition
+MARK = "<!-- explorer -->"  # in the page, where the explorer goes
+LIMIT = 1_480_000  # characters of a packed edition: half of what a page may weigh
+CLASSES, PER_CLASS = 12, 2  # at most: classes that are targets, and images of each
+NETWORKS = 4  # at most, components as well as others
+STEPS = 4  # epochs before the last that are worth more than a second image of each class
+LARGE = 64  # pixels a side, above which an image is packed as a JPEG
+SCRIPTLESS = "The explorer needs JavaScript, which is switched off here: the picture below shows what it looks like."
+NONE = (
+    "No edition of this book keeps maps to explore. `make report` makes one that does, and `make edition` publishes it."
+)
+
+
+class Plan(NamedTuple):
+    """What is packed: how many classes, how many images of each, and which epochs of which networks."""
+
+    classes: int
+    per_class: int
+    epochs: dict[str, list[int]]
+
+
+def pack(run: "Run", *, limit: int = LIMIT) -> dict[str, Any]:
+    """Pack what the explorer shows of a run.
+
+    Parameters
+    ----------
+    run : Run
+        A run whose occluded logits are complete, and whose T_c is known.
+    limit : int
+        Characters that the result may have as JSON, roughly; see `plan` for what is left out to keep to it.
+
+    Returns
+    -------
+    dict
+        JSON-able. ``classes``: names of the target classes; ``size``: (height, width); ``patch``, ``rows``, ``cols``:
+        the windows, see `occlusion.windows`; ``images``: each with ``number`` in the probe, ``label`` (position in
+        ``classes``) and ``picture`` (data URL); ``threshold``; ``unit`` of the maps; ``ensemble``: a state, or None
+        where there is no ensemble; ``ensemble_colour``; ``models``: each with ``name``, ``kind``, ``title``,
+        ``colour``, ``epochs`` and, for each of these, one of ``states``. A state has ``maps``, base64 of int8
+        (N, K, W), ``scales``, base64 of little-endian float32 (N, K), what a step is worth, and, of models,
+        ``to_ensemble`` and ``to_final``: N * K Pearson similarities in thousandths, None where there is none.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If the store, the images or the threshold are missing or not those of the run.
+    """
+    from kd_lib.figures import charts
+    from kd_lib.maps import occlusion, store
+    from kd_lib.measures import similarity
+    from kd_lib.study import reading
+
+    dataset, labels = reading.load_data(run), reading.labels(run)
+    settings = store.open_group(run.occlusion).attrs
+    size, patch = tuple(settings["image_size"]), settings["patch"]
+    rows, cols = occlusion.windows(size, patch, settings["stride"])
+    members = reading.components(run)
+    student = reading.distilled(run)
+    names = members[:NETWORKS] + ([student] if student else []) + reading.others(run)[:NETWORKS]
+    together = len(members) > 1
+
+    images = [_picture(image) for image in dataset.probe.images[_sample(labels, CLASSES, PER_CLASS)]]
+    planned = plan(
+        {name: store.epochs_of(run.occlusion, name) for name in names},
+        num_classes=len(np.unique(labels)),
+        windows=len(rows) * len(cols),
+        ensemble=together,
+        characters=limit - sum(map(len, images)),
+    )
+    chosen = _sample(labels, planned.classes, planned.per_class)
+    targets = np.unique(labels[chosen])
+
+    def packed(outputs: np.ndarray) -> dict[str, Any]:
+        fall = (outputs[:, :1] - outputs[:, 1:]).transpose(0, 2, 1)[:, targets]
+        steps, scales = quantise(fall)
+        return {"maps": _base64(steps), "scales": _base64(scales.astype("<f4"))}
+
+    def maps(outputs: np.ndarray) -> np.ndarray:
+        return reading.saliency_maps(run, outputs)[:, targets]
+
+    ensemble, reference = None, None
+    if together:
+        final = [reading.occluded_outputs(run, name)[chosen] for name in members]
+        outputs = np.mean(final, axis=0, dtype=np.float64).astype(np.float32)
+        ensemble, reference = packed(outputs), maps(outputs)
+
+    roles, models = reading.roles(run), []
+    for name, epochs in planned.epochs.items():
+        last, states = maps(reading.occluded_outputs(run, name)[chosen]), []
+        for epoch in epochs:
+            outputs = reading.occluded_outputs(run, name, epoch)[chosen]
+            own = maps(outputs)
+            alike = {"to_final": _thousandths(similarity.pearson(own, last))}
+            if reference is not None:
+                alike["to_ensemble"] = _thousandths(similarity.pearson(own, reference))
+            states.append(packed(outputs) | alike)
+        title = f"component {name}" if roles[name] == "component" else name
+        looks = {"kind": roles[name], "title": title, "colour": charts.COLOURS[roles[name]]}
+        models.append({"name": name, **looks, "epochs": epochs, "states": states})
+
+    class_names = run.entry("class_names")
+    return {
+        "classes": [class_names[k] for k in targets],
+        "size": list(size),
+        "patch": patch,
+        "rows": rows,
+        "cols": cols,
+        "images": [
+            {
+                "number": int(i),
+                "label": int(np.searchsorted(targets, labels[i])),
+                "picture": _picture(dataset.probe.images[i]),
+            }
+            for i in chosen
+        ],
+        "threshold": _threshold(run),
+        "unit": "logits" if run.parameters["ensemble_output"] == "logits" else "probability",
+        "ensemble": ensemble,
+        "ensemble_colour": charts.COLOURS["ensemble"],
+        "models": models,
+    }
+
+
+def plan(
+    epochs: Mapping[str, Sequence[int]], *, num_classes: int, windows: int, ensemble: bool, characters: int
+) -> Plan:
+    """Choose what to pack so that it fits.
+
+    Every network's last epoch has its place. Then come two images a class, rather than one, if that leaves room for
+    some training; then whole histories, network by network, or a part of the first one's; where even one image a class
+    is too much, fewer classes.
+
+    Parameters
+    ----------
+    epochs : mapping of str to sequence of int
+        Those stored of each network, in order.
+    num_classes, windows : int
+        Classes that have images, and windows of a map.
+    ensemble : bool
+        Whether there is one.
+    characters : int
+        Room for maps and similarities.
+
+    Returns
+    -------
+    Plan
+        `epochs` has those to pack.
+    """
+    finals = len(epochs) + ensemble
+    steps = min(STEPS, max(len(known) - 1 for known in epochs.values()))
+    most = min(num_classes, CLASSES)
+    choices = [(most, count) for count in range(PER_CLASS, 0, -1)] + [(count, 1) for count in range(most - 1, 0, -1)]
+    for classes, per_class in choices:
+        maps = classes * classes * per_class
+        room = characters // math.ceil(maps * (4 / 3 * (windows + 4) + 10))  # base64; two similarities of five
+        if room >= finals + steps:
+            break
+    spare, kept = max(0, room - finals), {}
+    for name, known in epochs.items():
+        count = len(known) if len(known) - 1 <= spare else 1 if any(len(k) > 1 for k in kept.values()) else spare + 1
+        kept[name] = thin(known, count)
+        spare -= len(kept[name]) - 1
+    return Plan(classes, per_class, kept)
+
+
+def thin(epochs: Sequence[int], count: int) -> list[int]:
+    """Keep `count` epochs, the last among them; most of the early ones, in which maps change most.
+
+    Steps between those kept grow as in a geometric series, as far as whole epochs allow.
+    """
+    if count >= len(epochs):
+        return list(epochs)
+    if count == 1:
+        return [epochs[-1]]
+    kept = np.rint(np.geomspace(1, len(epochs), count)).astype(int) - 1
+    for position in range(1, count):  # early steps would be shorter than an epoch
+        kept[position] = max(kept[position], kept[position - 1] + 1)
+    return [epochs[position] for position in kept]
+
+
+def quantise(values: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Whole numbers from -127 to 127 in proportion to the values of each map.
+
+    Parameters
+    ----------
+    values : array_like, float, shape (..., W)
+
+    Returns
+    -------
+    steps : ndarray of int8, shape (..., W)
+    scales : ndarray of float32, shape (...)
+        What a step is worth; ``steps * scales`` is within half a step of the values. NaN, with steps of 0, where a
+        value is not finite.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        scales = np.abs(values).max(-1) / 127
+        scales = np.where(np.isfinite(values).all(-1), scales, np.nan)
+        steps = np.rint(values / np.where(scales > 0, scales, np.inf)[..., None])
+    return np.nan_to_num(steps, nan=0, posinf=0, neginf=0).astype(np.int8), scales.astype(np.float32)
+
+
+def write(run: Path, path: Path) -> bool:
+    """Write what the explorer needs of a folder, a run's or a published edition's, as a script.
+
+    Returns
+    -------
+    bool
+        Whether there is anything to explore: maps of the run, or what was packed of them.
+    """
+    if (packed := run / NAME).is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(packed, path)
+        return True
+    from kd_lib.study.run import Run
+
+    here = Run(run.resolve())
+    if not here.occlusion.exists():
+        return False
+    _files.write_text(path, f"explorerEdition({json.dumps(pack(here), separators=(',', ':'))});\n")
+    return True
+
+
+def place(book: Path, editions: Sequence[Path]) -> None:
+    """Put the explorer into the pages of the book, and what it shows of each edition beside its script.
+
+    Parameters
+    ----------
+    book : Path
+        Folder of the prose pages; ``explorer.md`` in it is rewritten.
+    editions : sequence of Path
+        Folders of runs, or of what is kept of them. Those without maps are left out; if no others are there, the page
+        says so.
+    """
+    found = []
+    for number, folder in enumerate(editions):
+        file = f"explorer/{number}.js"
+        if write(folder, book / "_static" / file):
+            edition = claims.read_edition(folder)
+            found.append({"name": edition.name, "title": edition.title, "file": f"../_static/{file}"})
+    prose = book / "explorer.md"
+    block = f"```{{raw}} html\n{markup(found)}\n```" if found else NONE
+    _files.write_text(prose, prose.read_text(encoding="utf-8").replace(MARK, block))
+
+
+def markup(editions: Sequence[Mapping[str, str]]) -> str:
+    """HTML of the explorer: the script fills it, and without scripts it says why it is empty.
+
+    Parameters
+    ----------
+    editions : sequence of mapping
+        ``name``, ``title`` and ``file``, the address of the data relative to the page.
+    """
+    data = html.escape(json.dumps(list(editions)), quote=True)
+    return f"""<link rel="stylesheet" href="../_static/explorer.css">
+<section class="explorer" aria-label="Explorer of saliency maps" data-editions="{data}">
+<noscript><p>{SCRIPTLESS}</p></noscript>
+</section>
+<script src="../_static/explorer.js" defer></script>"""
+
+
+def picture(site: Path, output: Path) -> None:
+    """Take the README's picture of the explorer from a rendered book, 1200 pixels wide; needs Playwright and Chromium.
+
+    Parameters
+    ----------
+    site : Path
+        Folder of the rendered book.
+    output : Path
+        Receives a PNG.
+    """
+    from playwright.sync_api import sync_playwright
+
+    from kd_lib.book import printing
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=printing.find_browser(), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1600, "height": 1200})
+        page.goto(f"{(site / 'book' / 'explorer.html').resolve().as_uri()}#epoch=3")
+        page.add_style_tag(content=".explorer { width: 1200px; padding: 12px 16px; background: #fff; }")
+        page.locator(".explorer circle").first.wait_for()
+        page.wait_for_timeout(300)  # the chart takes the new width
+        shot = page.locator(".explorer").screenshot()
+        browser.close()
+    _files.write_bytes(output, shot)
+
+
+def _sample(labels: np.ndarray, classes: int, per_class: int) -> np.ndarray:
+    """Positions of the first images of some classes, class by class; the classes are spread over all of them."""
+    known = np.unique(labels)
+    some = known[np.linspace(0, len(known) - 1, min(classes, len(known))).astype(int)]
+    return np.array(list(itertools.chain.from_iterable(np.flatnonzero(labels == k)[:per_class] for k in some)))
+
+
+def _threshold(run: "Run") -> float:
+    """T_c as the answers took it: given to them as a parameter, or else determined."""
+    import yaml
+
+    from kd_lib.study import reading
+
+    given = _files.read_bytes(run.folder / "parameters" / "rq3.yaml")
+    return round(reading.threshold(run, (yaml.safe_load(given or b"") or {}).get("threshold"))[0], 4)
+
+
+def _thousandths(similarities: np.ndarray) -> list[int | None]:
+    return [None if math.isnan(value) else round(1000 * value) for value in similarities.ravel().tolist()]
+
+
+def _picture(image: ArrayLike) -> str:
+    """Turn an image (C, H, W), uint8, into a data URL: lossless, unless it is a large one."""
+    from PIL import Image
+
+    pixels, buffer = np.asarray(image).transpose(1, 2, 0), io.BytesIO()
+    pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+    kind = "JPEG" if max(pixels.shape[:2]) > LARGE else "PNG"
+    Image.fromarray(pixels).save(buffer, kind, optimize=True)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _base64(array: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()

@@ -1,0 +1,174 @@
+"""Explain every network of a run: fill the store of occluded logits, block by block."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import zarr
+from torch import Tensor, nn
+from tqdm import tqdm
+from upath import UPath
+
+from kd_lib import _workers
+from kd_lib.maps import store
+from kd_lib.maps.occlusion import occluded_logits
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+SETTINGS = ("patch", "stride", "baseline", "precision")  # of the occlusion
+
+
+def fill(
+    path: Path | UPath,
+    load_model: Callable[[str, int], nn.Module],
+    images: Tensor,
+    *,
+    normalise: Callable[[Tensor], Tensor] | None = None,
+    batch_size: int | None = None,
+    progress: bool = True,
+    client: "Client | None" = None,
+) -> int:
+    """Compute what the store of occluded logits at `path` still lacks, block by block.
+
+    May be killed at any time; the next call goes on from the last whole block. Every block that is found is read first,
+    and counts as lacking unless it matches its checksum. In memory are one block, and the one before while it is
+    written.
+
+    Parameters
+    ----------
+    path : Path or UPath
+        A store made by `occlusion_store.create_or_open`, which fixes patch, stride, baseline and precision.
+    load_model : callable
+        Gives the network of a (model, epoch), on the device to compute on; called once a state that lacks something.
+    images : Tensor, shape (N, C, H, W)
+        The images the store was made for, in its order.
+    normalise : callable, optional
+        Makes a block of them what the networks take, where it is needed, so that a large number may stay uint8; see
+        `Dataset.normaliser`. By default they are normalised already.
+    batch_size : int, optional
+        As for `occluded_logits`.
+    progress : bool
+        Whether to show progress: in blocks while they are checked, then in maps (one an image and class) a second,
+        with the time left.
+    client : distributed.Client, optional
+        Whose workers check and compute the blocks, see `cluster.connect`; they call `load_model` and must see `path`.
+        This process by default.
+
+    Returns
+    -------
+    int
+        Number of blocks computed.
+
+    Raises
+    ------
+    ValueError
+        If `images` are not as many or not of the size the store was made for.
+    OSError
+        If the device is full: the blocks written so far are kept, the one at hand is not.
+    """
+    group = store.open_group(path, mode="r+")
+    stored = (group["logits"].shape[1], *group.attrs["image_size"])
+    if (len(images), *images.shape[-2:]) != stored:
+        raise ValueError(f"images have shape {tuple(images.shape)}: {path} was made for (N, H, W) = {stored}")
+    found = store.stored(group)
+    with tqdm(total=len(found), desc="checking", unit="block", disable=not (progress and found)) as bar:
+        for checked in _workers.completed(client, _check, [(path, *chunk) for chunk in found]):
+            bar.update(checked)
+    todo = store.missing(group)
+    blocks = {block: images[store.rows_of(group, block)] for block in {block for _, block in todo}}
+    total = sum(len(blocks[block]) for _, block in todo) * group["logits"].shape[-1]
+    if client is None:
+        done = _here(path, load_model, normalise, batch_size, todo, blocks)
+    else:
+        held = {block: _workers.hold(client, part) for block, part in blocks.items()}
+        tasks = [(path, load_model, normalise, batch_size, *chunk, held[chunk[1]]) for chunk in todo]
+        done = _workers.completed(client, _compute, tasks)
+    with tqdm(total=total, desc="occlusion", unit="map", unit_scale=True, disable=not progress) as bar:
+        for maps in done:
+            bar.update(maps)
+    return len(todo)
+
+
+def _check(path: Path | UPath, state: int, block: int) -> int:
+    """Remove a block that is damaged; returns the number of blocks."""
+    group = store.open_group(path, mode="r+")
+    if not store.is_sound(group, state, block):
+        store.discard(group, state, block)
+    return 1
+
+
+def _here(
+    path: Path | UPath,
+    load_model: Callable[[str, int], nn.Module],
+    normalise: Callable[[Tensor], Tensor] | None,
+    batch_size: int | None,
+    todo: Iterable[tuple[int, int]],
+    blocks: Mapping[int, Tensor],
+) -> Iterator[int]:
+    """Compute blocks in this process; gives the number of maps of each one that is written.
+
+    Meanwhile one thread reads the next network, and another one writes the last block. That is waited for before the
+    next write: a kill costs the block at hand and at most one that is done.
+    """
+    group = store.open_group(path, mode="r+")
+    names = store.states_of(group)
+    by_state = {state: [block for _, block in chunks] for state, chunks in groupby(todo, key=itemgetter(0))}
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        models = _ahead(reader, load_model, [names[state] for state in by_state])
+        written = None
+        for (state, numbers), model in zip(by_state.items(), models, strict=True):
+            for block in numbers:
+                logits = _explain(group, model, blocks[block], normalise, batch_size)
+                if written:
+                    yield written.result()
+                written = writer.submit(_write, group, state, block, logits)
+        if written:
+            yield written.result()
+
+
+def _ahead(pool: Executor, function: Callable, items: Iterable[tuple]) -> Iterator:
+    """Call ``function(*item)`` for every item in order; the pool has the next one at hand while one is used."""
+    coming = None
+    for item in items:
+        coming, ready = pool.submit(function, *item), coming
+        if ready:
+            yield ready.result()
+    if coming:
+        yield coming.result()
+
+
+def _compute(
+    path: Path | UPath,
+    load_model: Callable[[str, int], nn.Module],
+    normalise: Callable[[Tensor], Tensor] | None,
+    batch_size: int | None,
+    state: int,
+    block: int,
+    images: Tensor,
+) -> int:
+    """Compute one block and write it, on a worker; returns the number of maps."""
+    group = store.open_group(path, mode="r+")
+    model = load_model(*store.states_of(group)[state])
+    return _write(group, state, block, _explain(group, model, images, normalise, batch_size))
+
+
+def _explain(
+    group: zarr.Group,
+    model: nn.Module,
+    images: Tensor,
+    normalise: Callable[[Tensor], Tensor] | None,
+    batch_size: int | None,
+) -> np.ndarray:
+    settings = {name: group.attrs[name] for name in SETTINGS}
+    images = images if normalise is None else normalise(images)
+    return occluded_logits(model, images, batch_size=batch_size, **settings).numpy()
+
+
+def _write(group: zarr.Group, state: int, block: int, logits: np.ndarray) -> int:
+    store.write_block(group, state, block, logits)
+    return len(logits) * logits.shape[-1]

@@ -1,0 +1,347 @@
+"""RQ1: when, in training, a saliency map comes to look as it will in the end.
+
+A map *arrives* when its similarity to the same network's final map reaches T_c: for the first time, or for good. With
+the last epoch it arrives by construction, since it then is the final map. So a map that has not arrived before is
+*censored*: it takes longer than was watched, nobody knows how long.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.stats import t as student
+
+from kd_lib.measures import piecewise, survival
+from kd_lib.measures.piecewise import INTERVALS, TRANSITION
+from kd_lib.measures.similarity import check_labels, check_threshold
+from kd_lib.measures.statistics import RESAMPLES, cluster_of
+
+CROSSINGS = ("first", "lasting")
+EXACT = 10**6  # observations behind a curve that is taken as exact
+REFITS = 200
+
+
+def first_crossing(similarity: ArrayLike, threshold: float) -> np.ndarray:
+    """Epoch at which a similarity first reaches the threshold.
+
+    Parameters
+    ----------
+    similarity : array_like, shape (E, ...)
+        Similarity of each map to the same network's final map, epoch by epoch from 0.
+    threshold : float
+        T_c, in [-1, 1].
+
+    Returns
+    -------
+    ndarray of float64, shape (...)
+        Position along the first axis of the first value >= threshold; NaN where there is none. A NaN similarity
+        (constant map) never reaches the threshold.
+
+    Raises
+    ------
+    ValueError
+        If the threshold is outside [-1, 1] or there is no epoch.
+    """
+    reached = _reached(similarity, threshold)
+    return np.where(reached.any(0), reached.argmax(0), np.nan)
+
+
+def lasting_crossing(similarity: ArrayLike, threshold: float) -> np.ndarray:
+    """Epoch from which on a similarity never falls below the threshold again.
+
+    Parameters
+    ----------
+    similarity : array_like, shape (E, ...)
+        Similarity of each map to the same network's final map, epoch by epoch from 0.
+    threshold : float
+        T_c, in [-1, 1].
+
+    Returns
+    -------
+    ndarray of float64, shape (...)
+        Position along the first axis of the first value of the last unbroken run of values >= threshold; NaN where the
+        last value is below it or NaN.
+
+    Raises
+    ------
+    ValueError
+        If the threshold is outside [-1, 1] or there is no epoch.
+    """
+    reached = _reached(similarity, threshold)
+    held = np.logical_and.accumulate(reached[::-1]).sum(0)
+    return np.where(held > 0, len(reached) - held, np.nan)
+
+
+def _reached(similarity: ArrayLike, threshold: float) -> np.ndarray:
+    threshold = check_threshold(threshold)
+    similarity = np.asarray(similarity)
+    if similarity.ndim == 0 or not len(similarity):
+        raise ValueError(f"similarity of shape {similarity.shape}: expected (E, ...) with at least one epoch")
+    return similarity >= threshold
+
+
+def arrivals(similarity: Mapping[str, ArrayLike], labels: ArrayLike, threshold: float) -> pd.DataFrame:
+    """When the maps of several networks arrive.
+
+    Parameters
+    ----------
+    similarity : mapping of str to array_like, shape (E, N, K)
+        For each network the similarity of each map to its final one: epochs, images, target classes.
+    labels : array_like of int, shape (N,)
+        True class of each image, 0 to K - 1.
+    threshold : float
+        T_c, in [-1, 1].
+
+    Returns
+    -------
+    DataFrame
+        A row a map: model, image, target, on_target, first and lasting (epochs, see `first_crossing` and
+        `lasting_crossing`), undefined (whether the final map is constant, so that it has no similarity), epochs (E).
+
+    Raises
+    ------
+    ValueError
+        If the threshold, the labels or the shapes are wrong.
+    """
+    frames = []
+    for model, values in similarity.items():
+        values = np.asarray(values)
+        if values.ndim != 3:
+            raise ValueError(f"similarity of shape {values.shape}: expected (E, N, K)")
+        epochs, images, classes = values.shape
+        target = np.tile(np.arange(classes), images)
+        columns = {
+            "model": model,
+            "image": np.repeat(np.arange(images), classes),
+            "target": target,
+            "on_target": target == np.repeat(check_labels(labels, images, classes), classes),
+            "first": first_crossing(values, threshold).ravel(),
+            "lasting": lasting_crossing(values, threshold).ravel(),
+            "undefined": np.isnan(values[-1]).ravel(),
+            "epochs": epochs,
+        }
+        frames.append(pd.DataFrame(columns))
+    columns = ["model", "image", "target", "on_target", "first", "lasting", "undefined", "epochs"]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+
+
+def curves(arrivals: pd.DataFrame, *, by: Sequence[str], crossing: str = "first") -> pd.DataFrame:
+    """Cumulative share of maps that have arrived by each epoch, with its uncertainty.
+
+    Parameters
+    ----------
+    arrivals : DataFrame
+        What `arrivals` returns, with the columns of `by`.
+    by : sequence of str
+        Columns that tell the curves apart, the network among them.
+    crossing : {'first', 'lasting'}
+        Which arrival.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `by`, crossing, epoch, share, low, high (95 % bootstrap by image), maps (how many). At the last
+        epoch the share is that of the maps that have a similarity, by construction.
+    """
+    by, found = list(by), []
+    for key, group in arrivals.groupby(by):
+        epochs = int(group["epochs"].iloc[0])
+        shares, _ = _shares(group, crossing, epochs, RESAMPLES, 0)
+        low, high = survival.bounds(shares)
+        points = {"epoch": np.arange(epochs), "share": shares[0], "low": low, "high": high, "maps": len(group)}
+        found.append(pd.DataFrame(dict(zip(by, key, strict=True)) | {"crossing": crossing} | points))
+    return _concat(found, [*by, "crossing", "epoch", "share", "low", "high", "maps"])
+
+
+def over_networks(curves: pd.DataFrame, *, by: Sequence[str]) -> pd.DataFrame:
+    """Mean of the networks' curves, and how much networks differ.
+
+    Parameters
+    ----------
+    curves : DataFrame
+        What `curves` returns.
+    by : sequence of str
+        Columns that tell the curves of one network apart.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `by`, epoch, share (mean over networks), low and high (its 95 % t interval, NaN for one network),
+        lowest and highest (single networks), networks (how many).
+    """
+    grouped = curves.groupby([*by, "epoch"], sort=False)["share"]
+    found = grouped.agg(share="mean", error="sem", lowest="min", highest="max", networks="size").reset_index()
+    half = student.ppf(0.975, found["networks"].astype(float) - 1) * found["error"].astype(float)
+    found = found.assign(low=(found["share"] - half).clip(lower=0), high=(found["share"] + half).clip(upper=1))
+    return found[[*by, "epoch", "share", "low", "high", "lowest", "highest", "networks"]]
+
+
+def crossing_times(
+    arrivals: pd.DataFrame,
+    *,
+    by: Sequence[str],
+    crossings: Sequence[str] = CROSSINGS,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """When maps arrive, those that have not arrived before the last epoch being censored.
+
+    Parameters
+    ----------
+    arrivals : DataFrame
+        What `arrivals` returns, with the columns of `by`.
+    by : sequence of str
+        Columns that tell the groups apart.
+    crossings : sequence of str
+        Which arrivals.
+    resamples, seed : int
+        Of the bootstrap, which draws whole images.
+
+    Returns
+    -------
+    DataFrame
+        A row a group and crossing: the columns of `by`, crossing, median (epoch by which half of the maps have arrived,
+        by the product-limit estimate; infinite if that is not so before the last epoch), median_low, median_high,
+        share (of maps that have arrived half-way through training), low, high, censored (share of maps that have not
+        arrived before the last epoch), censored_low, censored_high, undefined (share of maps, all censored, that have
+        no similarity), maps, images, last (number of the last epoch, the latest one). Intervals are 95 % bootstraps;
+        NaN where there is one image.
+
+    References
+    ----------
+    Kaplan and Meier (1958), "Nonparametric estimation from incomplete observations", Journal of the American
+    Statistical Association 53(282).
+    """
+    by, rows = list(by), []
+    for key, group in arrivals.groupby(by):
+        last = group["epochs"].to_numpy() - 1
+        images, count = cluster_of(group["image"], len(group))
+        weights = survival.weights(count, resamples, seed=seed)
+        sizes = weights @ np.bincount(images)
+        for crossing in crossings:
+            time = group[crossing].to_numpy()
+            arrived = time < last
+            events = weights @ survival.tally(images, time, arrived, last.max())
+            leaving = weights @ survival.tally(images, last - 1, ~arrived, last.max())
+            numbers = {
+                "median": survival.median(events, leaving),
+                "share": weights @ np.bincount(images, time <= last // 2) / sizes,
+                "censored": weights @ np.bincount(images, ~arrived) / sizes,
+            }
+            row = dict(zip(by, key, strict=True)) | {"crossing": crossing}
+            for name, values in numbers.items():
+                prefix = "" if name == "share" else f"{name}_"
+                low, high = survival.bounds(values)
+                row |= {name: values[0], f"{prefix}low": low, f"{prefix}high": high}
+            row |= {"undefined": group["undefined"].mean(), "maps": len(group), "images": count, "last": last.max()}
+            rows.append(row)
+    numbers = ["median", "median_low", "median_high", "share", "low", "high", "censored", "censored_low"]
+    return pd.DataFrame(
+        rows, columns=[*by, "crossing", *numbers, "censored_high", "undefined", "maps", "images", "last"]
+    )
+
+
+def sweep(
+    similarity: Mapping[str, ArrayLike], labels: ArrayLike, thresholds: Iterable[float], *, resamples: int = REFITS
+) -> pd.DataFrame:
+    """Give the `crossing_times` of all networks, on and off target, for every threshold (column threshold)."""
+    found = []
+    for threshold in thresholds:
+        times = crossing_times(arrivals(similarity, labels, threshold), by=["on_target"], resamples=resamples)
+        found.append(times.assign(threshold=threshold))
+    return pd.concat(found, ignore_index=True)
+
+
+def transitions(curve: ArrayLike, epochs: ArrayLike | None = None, *, images: float = EXACT) -> pd.DataFrame:
+    """Epochs at which fast learning gives way to slow memorising.
+
+    A continuous piecewise-linear function of as many segments as give the least Bayesian information criterion is
+    fitted to a cumulative curve (`piecewise.fits`). Each bend at which its slope falls is a transition.
+
+    Parameters
+    ----------
+    curve : array_like, shape (E,)
+        Share of maps that have reached the threshold by each epoch.
+    epochs : array_like, shape (E,), optional
+        Strictly increasing epochs; 0 to E - 1 by default.
+    images : float
+        Number of independent observations behind the curve. By default it is taken as exact, and every bend as real.
+
+    Returns
+    -------
+    DataFrame
+        One row a transition, in order of onset; none where the curve has no such bend. Columns: onset (epoch of the
+        bend), proportion_memorised (share still to come: the curve's last value less its value at the onset),
+        slope_before and slope_after (share per epoch), distinct (whether the slope has fallen and risen before).
+
+    Raises
+    ------
+    ValueError
+        If the curve has fewer than two points or a value that is not finite, or the epochs do not match.
+
+    Notes
+    -----
+    A segment takes at least three points, so a curve of fewer than six has no transition. A gradual bend is described
+    by several in a row; a second phase of learning is one that is `distinct`.
+    """
+    curve = np.asarray(curve, dtype=np.float64)
+    if curve.ndim != 1:
+        raise ValueError(f"curve of shape {curve.shape}: expected at least two finite shares, one an epoch")
+    return piecewise.transitions(curve[None], images, epochs=epochs)[0][TRANSITION]
+
+
+def onsets(
+    arrivals: pd.DataFrame, *, by: Sequence[str], crossing: str = "first", resamples: int = REFITS, seed: int = 0
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Find the transitions of every curve, with intervals, and whether it has a second phase of learning.
+
+    The last epoch, at which maps arrive by construction, is no part of the curves.
+
+    Parameters
+    ----------
+    arrivals : DataFrame
+        What `arrivals` returns, with the columns of `by`.
+    by : sequence of str
+        Columns that tell the curves apart, the network among them.
+    crossing : {'first', 'lasting'}
+        Which arrival.
+    resamples, seed : int
+        Of the bootstrap, which draws whole images.
+
+    Returns
+    -------
+    found : DataFrame
+        The columns of `transitions`; onset_low, onset_high, proportion_low, proportion_high: 95 % intervals from curves
+        of resampled images, fitted again with the same number of segments; support: share of these curves that, with a
+        number of segments of their own, have as many transitions; the columns of `by`; transition: its number, from 1.
+    second : DataFrame
+        A row a curve: the columns of `by`, able (whether it has epochs enough to show a second phase), second (whether
+        it has one, a transition that is distinct) and support (share of resampled curves that have one).
+    """
+    by, found, second = list(by), [], []
+    for key, group in arrivals.groupby(by):
+        last = int(group["epochs"].iloc[0]) - 1
+        if last < 2:
+            continue
+        shares, count = _shares(group, crossing, last, resamples, seed)
+        frame, again = piecewise.transitions(shares, count)
+        ids = dict(zip(by, key, strict=True))
+        found.append(frame.assign(**ids, transition=np.arange(1, len(frame) + 1)))
+        support = again[1:].mean() if count > 1 else np.nan
+        second.append(ids | {"able": piecewise.able(last), "second": bool(again[0]), "support": support})
+    columns = [*TRANSITION, *INTERVALS, *by, "transition"]
+    return _concat(found, columns), pd.DataFrame(second, columns=[*by, "able", "second", "support"])
+
+
+def _shares(group: pd.DataFrame, crossing: str, epochs: int, resamples: int, seed: int) -> tuple[np.ndarray, int]:
+    """Shares (1 + R, epochs) that have arrived by each epoch, in the data and in bootstrap samples, and the images."""
+    images, count = cluster_of(group["image"], len(group))
+    weights, time = survival.weights(count, resamples, seed=seed), group[crossing].to_numpy()
+    events = weights @ survival.tally(images, time, time < epochs, epochs)
+    return events.cumsum(1) / (weights @ np.bincount(images))[:, None], count
+
+
+def _concat(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    frames = [frame for frame in frames if len(frame)]
+    return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)

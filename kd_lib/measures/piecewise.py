@@ -1,0 +1,169 @@
+"""Where the slope of a cumulative curve changes: continuous piecewise-linear fits by maximum likelihood, many at once.
+
+Least squares would take the points of the curve as independent. They are not: an image that is late is missing from
+every point until it arrives, so the error of one point is carried on to the next, and bends are found in mere noise.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.special import xlogy
+
+from kd_lib.measures.survival import bounds
+
+MAX_SEGMENTS = 6
+POINTS_PER_SEGMENT = 3
+SECOND = 4  # segments that a second transition takes: fast, slow, fast, slow
+TRANSITION = ["onset", "proportion_memorised", "slope_before", "slope_after", "distinct"]
+INTERVALS = ["onset_low", "onset_high", "proportion_low", "proportion_high", "support"]
+
+
+class Fit(NamedTuple):
+    """The best fit of each of R curves with S segments, and its Bayesian information criterion (the less the better).
+
+    knots (R, S - 1) are positions along the curve, slopes (R, S) shares per epoch, criterion (R,).
+    """
+
+    knots: np.ndarray
+    slopes: np.ndarray
+    criterion: np.ndarray
+
+
+def most_segments(points: int) -> int:
+    """Give how many segments a curve of so many points can tell apart: a third of them, from 1 to `MAX_SEGMENTS`."""
+    return max(1, min(MAX_SEGMENTS, points // POINTS_PER_SEGMENT))
+
+
+def able(points: int) -> bool:
+    """Whether a curve of so many points can show a second transition."""
+    return most_segments(points) >= SECOND
+
+
+def transitions(
+    curves: ArrayLike, images: float, *, epochs: ArrayLike | None = None
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Where the slope of a curve falls, how sure that is, and whether it falls again after a rise.
+
+    Parameters
+    ----------
+    curves : array_like, shape (1 + R, E)
+        The curve, then what it is in R bootstrap samples.
+    images, epochs
+        See `fits`.
+
+    Returns
+    -------
+    found : DataFrame
+        One row a fall of the curve's slope, see `learning.transitions` and `learning.onsets` (`TRANSITION` and
+        `INTERVALS`). For the intervals of onset and proportion, the samples are fitted with as many segments as the
+        curve; for the support, with as many as suit each of them best.
+    second : ndarray of bool, shape (1 + R,)
+        Whether each curve's slope falls, rises and falls again.
+    """
+    curves = np.asarray(curves, dtype=np.float64)
+    every = fits(curves, images, epochs=epochs)
+    epochs = np.arange(curves.shape[1]) if epochs is None else np.asarray(epochs)
+    chosen = np.argmin([fit.criterion for fit in every], axis=0), np.arange(len(curves))
+    counts = np.array([slope_falls(fit.slopes)[0].sum(1) for fit in every])[chosen]
+    second = np.array([slope_falls(fit.slopes)[1].any(1) for fit in every])[chosen]
+    best = every[chosen[0][0]]
+    falls, distinct = (each[0] for each in slope_falls(best.slopes))
+    onset = epochs[best.knots].astype(float)
+    memorised = curves[:, -1:] - np.take_along_axis(curves, best.knots, 1)
+    slopes = best.slopes[0]
+    values = [onset[0], memorised[0], slopes[:-1], slopes[1:], distinct, *bounds(onset), *bounds(memorised)]
+    found = pd.DataFrame(dict(zip(TRANSITION + INTERVALS, values, strict=False)))[falls].reset_index(drop=True)
+    found["support"] = [np.mean(counts[1:] > n) if len(curves) > 1 else np.nan for n in found.index]
+    return found, second
+
+
+def fits(curves: ArrayLike, images: float, *, epochs: ArrayLike | None = None) -> list[Fit]:
+    """Fit cumulative curves with one, two, ... segments.
+
+    Between two knots the curve rises evenly: arrivals have a constant rate there, which is estimated by maximum
+    likelihood. The fit then meets the curve at its knots, which are found exactly, by dynamic programming.
+
+    Parameters
+    ----------
+    curves : array_like, shape (R, E)
+        Share that has arrived by each epoch.
+    images : float
+        Number of independent observations behind each curve.
+    epochs : array_like, shape (E,), optional
+        Increasing epochs; 0 to E - 1 by default.
+
+    Returns
+    -------
+    list of Fit
+        With 1, 2, ..., `most_segments(E)` segments, each of at least three points. Each segment counts for two
+        parameters of the criterion, its slope and the knot before it, the first one for one.
+
+    Raises
+    ------
+    ValueError
+        If the curves are not (R, E) with at least two points, a value is not finite, or the epochs do not increase.
+
+    References
+    ----------
+    Jackson et al. (2005), "An algorithm for optimal partitioning of data on an interval", IEEE Signal Processing
+    Letters 12(2); Yao (1988), "Estimating the number of change-points via Schwarz' criterion", Statistics and
+    Probability Letters 6(3).
+    """
+    curves = np.asarray(curves, dtype=np.float64)
+    if curves.ndim != 2 or curves.shape[1] < 2 or not np.isfinite(curves).all():
+        raise ValueError(f"curves of shape {curves.shape}: expected (R, E), at least two finite shares a curve")
+    points = curves.shape[1]
+    epochs = np.arange(points, dtype=np.float64) if epochs is None else np.asarray(epochs, dtype=np.float64)
+    if epochs.shape != (points,) or not (np.diff(epochs) > 0).all():
+        raise ValueError(f"epochs of shape {epochs.shape}: expected {points} increasing numbers, one a share")
+    most = most_segments(points)
+    likelihood = _log_likelihood(curves * images, epochs, shortest=1 if most == 1 else POINTS_PER_SEGMENT - 1)
+    best, origins, found = likelihood[:, 0], [], []
+    for segments in range(1, most + 1):
+        if segments > 1:
+            through = best[:, :, None] + likelihood
+            origins.append(through.argmax(1))
+            best = through.max(1)
+        first, last = np.zeros((len(curves), 1), int), np.full((len(curves), 1), points - 1)
+        knots = _trace(origins, last)
+        ends = np.hstack([first, knots, last])
+        slopes = np.diff(np.take_along_axis(curves, ends, 1)) / np.diff(epochs[ends])
+        found.append(Fit(knots, slopes, (2 * segments - 1) * np.log(images) - 2 * best[:, -1]))
+    return found
+
+
+def slope_falls(slopes: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """At which knots the slope falls, and which of these falls come after another one and a rise since.
+
+    Parameters
+    ----------
+    slopes : array_like, shape (R, S)
+
+    Returns
+    -------
+    falls, again : ndarray of bool, shape (R, S - 1)
+    """
+    change = np.diff(slopes, axis=1)
+    falls, rises = change < 0, change > 0
+    risen = np.logical_or.accumulate(rises & np.logical_or.accumulate(falls, axis=1), axis=1)
+    return falls, falls & risen
+
+
+def _log_likelihood(counts: np.ndarray, epochs: np.ndarray, *, shortest: int) -> np.ndarray:
+    """Log-likelihood (R, E, E) of the arrivals from one point to another, up to what all fits share."""
+    arrivals = np.maximum(counts[:, None, :] - counts[:, :, None], 0)
+    length = epochs[None, :] - epochs[:, None]
+    likelihood = xlogy(arrivals, arrivals / np.where(length > 0, length, np.inf))
+    position = np.arange(len(epochs))
+    likelihood[:, position[None, :] - position[:, None] < shortest] = -np.inf
+    return likelihood
+
+
+def _trace(origins: list[np.ndarray], last: np.ndarray) -> np.ndarray:
+    """Follow the best fits back from their last point (R, 1) to their knots (R, S - 1)."""
+    path = [last]
+    for origin in reversed(origins):
+        path.insert(0, np.take_along_axis(origin, path[0], 1))
+    return np.hstack(path)[:, :-1]

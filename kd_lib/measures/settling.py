@@ -1,0 +1,110 @@
+"""RQ1 on multi-view images: whether a map settles when the network's use of the views does."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.stats import rankdata
+
+from kd_lib.measures.statistics import RESAMPLES, bootstrap_weights, interval
+
+CLOSE = 1  # epochs apart that still count as the same time
+COLUMNS = ["quantity", "estimate", "low", "high"]
+
+
+def agreement(settling: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+    """How well the epoch at which a map settles matches the one at which the use of the views does.
+
+    Parameters
+    ----------
+    settling : DataFrame
+        A row a network and image: model, image, map and use (epochs; NaN for never), as `truth.settling` gives it.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        Columns quantity, estimate, low, high (95 % bootstrap over images). The quantities: 'rank correlation'
+        (Spearman, mean over networks), 'map less use (epochs)' (mean difference), 'at most one epoch apart' (share) and
+        'the same by chance' (that share, were the images of a network shuffled; no interval). NaN where all images of
+        all networks settle at one epoch. No rows without networks.
+    """
+    known = settling.dropna(subset=["map", "use"])
+    if known.empty:
+        return pd.DataFrame(columns=COLUMNS)
+    paired = known.pivot(index="image", columns="model", values=["map", "use"]).dropna()
+    late, use = paired["map"].to_numpy(float), paired["use"].to_numpy(float)
+    difference = (known["map"] - known["use"]).to_numpy(float)
+    chance = np.mean([np.abs(np.subtract.outer(a, b)) <= CLOSE for a, b in zip(late.T, use.T, strict=True)])
+    rows = [
+        ("rank correlation", *rank_correlation(late, use, seed=seed)),
+        ("map less use (epochs)", *interval(difference, known["image"], seed=seed)),
+        ("at most one epoch apart", *interval(np.abs(difference) <= CLOSE, known["image"], seed=seed)),
+        ("the same by chance", chance, np.nan, np.nan),
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def rank_correlation(x: ArrayLike, y: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0) -> tuple:
+    """Spearman's rank correlation over images, its mean over networks, with a bootstrap interval over images.
+
+    Parameters
+    ----------
+    x, y : array_like, shape (N, M)
+        Two numbers for each of N images and M networks.
+    resamples, seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    estimate, low, high : float
+        Networks in which x or y does not vary are left out; NaN where there is no other.
+    """
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    estimate = _spearman(x, y)
+    if len(x) < 2 or np.isnan(estimate):
+        return estimate, np.nan, np.nan
+    counts = bootstrap_weights(len(x), resamples=resamples, seed=seed).astype(int)
+    drawn = [_spearman(x[rows], y[rows]) for rows in (np.repeat(np.arange(len(x)), count) for count in counts)]
+    low, high = np.nanquantile(drawn, [0.025, 0.975])
+    return estimate, float(low), float(high)
+
+
+def _spearman(x: np.ndarray, y: np.ndarray) -> float:
+    x, y = (rankdata(each, axis=0) - (len(each) + 1) / 2 for each in (x, y))
+    spread = np.sqrt((x**2).sum(0) * (y**2).sum(0))
+    varies = spread > 0
+    return float(np.mean((x * y).sum(0)[varies] / spread[varies])) if varies.any() else float("nan")
+
+
+def in_words(settling: pd.DataFrame, *, seed: int = 0) -> str:
+    """Say whether maps settle when the use of views does, one sentence a line."""
+    found = agreement(settling, seed=seed).set_index("quantity")
+    if found.empty:
+        return "Maps and views: cannot tell, no network has maps of every epoch."
+    rho, apart, close = (found.loc[name] for name in found.index[:3])
+    chance = found.loc["the same by chance", "estimate"]
+    if rho["low"] > 0:
+        order = "images whose views settle late have maps that settle late"
+    elif rho["high"] < 0:
+        order = "images whose views settle late have maps that settle early"
+    else:
+        order = "cannot tell whether images whose views settle late have maps that settle late"
+    later = "later" if apart["low"] > 0 else "earlier" if apart["high"] < 0 else None
+    delay = (
+        f"{abs(apart['estimate']):.2f} epochs {later} than" if later else "cannot tell whether earlier or later than"
+    )
+    more = "more" if close["low"] > chance else "less" if close["high"] < chance else "not clearly more"
+    return "\n".join(
+        [
+            f"Maps and views: {order} (rank correlation {_numbers(rho)}).",
+            f"On average maps settle: {delay} the use of views (difference in epochs {_numbers(apart)}).",
+            f"At most one epoch apart, share of maps: {_numbers(close)}; {more} than of shuffled images, {chance:.2f}.",
+        ]
+    )
+
+
+def _numbers(row: pd.Series) -> str:
+    if np.isnan(row["estimate"]):
+        return "unknown, all settle at one epoch"
+    return f"{row['estimate']:.2f}" + ("" if np.isnan(row["low"]) else f", {row['low']:.2f} to {row['high']:.2f}")

@@ -1,0 +1,349 @@
+"""RQ3: whether the distilled network inherits the ensemble's features."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from kd_lib._workers import in_threads
+from kd_lib.measures.similarity import check_threshold, compare
+from kd_lib.measures.statistics import holm, interval, sign_flip_test, standardised
+
+COLUMNS = ("kind", "model", "image", "target", "label", "on_target", "pearson", "cosine")  # of `to_ensemble`
+HALVES = ("ensemble", *COLUMNS)  # of `to_halves`
+TEACHERS, STRANGERS = "its teachers", "strangers"
+SWEEP = tuple(step / 20 for step in range(20))  # thresholds from 0 to 0.95
+
+
+def leave_one_out(logits: ArrayLike) -> np.ndarray:
+    """Ensembles of all components but one.
+
+    Parameters
+    ----------
+    logits : array_like, shape (M, ...)
+        Outputs of M components.
+
+    Returns
+    -------
+    ndarray, shape (M, ...)
+        For each component the mean of the other M - 1, in the same floating type (float64 for integers), summed in
+        float64.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two components.
+    """
+    logits = np.asarray(logits)
+    if logits.ndim == 0 or len(logits) < 2:
+        raise ValueError(f"logits of shape {logits.shape}: leaving one out takes at least two components")
+    total = logits.sum(0, dtype=np.float64)
+    others = np.empty(logits.shape, logits.dtype if logits.dtype.kind == "f" else np.float64)
+    for left_out, own in enumerate(logits):
+        others[left_out] = (total - own) / (len(logits) - 1)
+    return others
+
+
+def to_ensemble(
+    components: ArrayLike,
+    distilled: ArrayLike | None,
+    labels: ArrayLike,
+    *,
+    maps: Callable[[np.ndarray], ArrayLike],
+    models: Sequence[str],
+    others: Mapping[str, ArrayLike] | None = None,
+    techniques: Mapping[str, ArrayLike] | None = None,
+    index: ArrayLike | None = None,
+) -> pd.DataFrame:
+    """Similarity to the ensemble's maps: of components, with and without themselves in it, and of the distilled net.
+
+    Parameters
+    ----------
+    components : array_like, shape (M, N, 1 + W, K)
+        Occluded logits of M components; the ensemble is their unweighted mean. Probabilities, for an ensemble of
+        probabilities.
+    distilled : array_like, shape (N, 1 + W, K), or None
+        Occluded logits (or probabilities) of the distilled network, if there is one.
+    labels : array_like of int, shape (N,)
+        True class of each image.
+    maps : callable
+        From outputs (N, 1 + W, K) to saliency maps (N, K, H, W).
+    models : sequence of M str
+        Names of the components.
+    others : mapping of str to array_like, optional
+        The same of other networks, which are in no ensemble, by name.
+    techniques : mapping of str to array_like, optional
+        The same of networks trained without the ensemble, by technique.
+    index : array_like of int, shape (N,), optional
+        Identifier of each image; its position by default.
+
+    Returns
+    -------
+    DataFrame
+        Columns kind, model, image, target, label, on_target, pearson, cosine. kind is 'component' (to the ensemble it
+        is part of), 'leave-one-out' (the same component to the ensemble of the others), 'distilled', 'other' or a
+        technique's name (to the ensemble).
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two components, or shapes or names do not match.
+    """
+    components = np.asarray(components)
+    outside = [] if distilled is None else [("distilled", "distilled", np.asarray(distilled))]
+    outside += [("other", name, np.asarray(outputs)) for name, outputs in (others or {}).items()]
+    outside += [(name, name, np.asarray(outputs)) for name, outputs in (techniques or {}).items()]
+    for shape in [outputs.shape for _, _, outputs in outside] or [components.shape[1:]]:
+        if components.ndim != 4 or shape != components.shape[1:]:
+            raise ValueError(
+                f"outputs of shapes {components.shape} and {shape}: expected (M, N, 1 + W, K) and (N, 1 + W, K)"
+            )
+    if len(models) != len(components):
+        raise ValueError(f"{len(models)} names for {len(components)} components: expected one each")
+    rests = leave_one_out(components)
+    ensemble = maps(components.mean(0, dtype=np.float64).astype(rests.dtype))
+
+    def of_component(model: str, outputs: np.ndarray, rest: np.ndarray) -> list[pd.DataFrame]:
+        own, beside = maps(outputs), {"component": ensemble, "leave-one-out": maps(rest)}
+        return [compare(own, other, labels, index=index, kind=kind, model=model) for kind, other in beside.items()]
+
+    def of_outsider(one: tuple[str, str, np.ndarray]) -> pd.DataFrame:
+        kind, model, outputs = one
+        return compare(maps(outputs), ensemble, labels, index=index, kind=kind, model=model)
+
+    of_components = in_threads(of_component, models, components, rests)
+    frames = [*chain(*zip(*of_components, strict=True)), *in_threads(of_outsider, outside)]
+    return pd.concat(frames, ignore_index=True)
+
+
+def to_halves(
+    teachers: Mapping[str, ArrayLike],
+    strangers: Mapping[str, ArrayLike],
+    student: ArrayLike,
+    labels: ArrayLike,
+    *,
+    maps: Callable[[np.ndarray], ArrayLike],
+) -> pd.DataFrame:
+    """Similarity of a half-taught network to the ensemble that taught it and to one that did not.
+
+    Parameters
+    ----------
+    teachers, strangers : mapping of str to array_like, shape (N, 1 + W, K)
+        Occluded outputs of the components that taught it, and of the others, by name.
+    student : array_like, shape (N, 1 + W, K)
+        Of the network that learnt from the ensemble of the teachers.
+    labels : array_like of int, shape (N,)
+        True class of each image.
+    maps : callable
+        From outputs (N, 1 + W, K) to saliency maps (N, K, H, W).
+
+    Returns
+    -------
+    DataFrame
+        Columns ensemble ('its teachers' or 'strangers'), kind, model, image, target, label, on_target, pearson, cosine.
+        kind is 'half-taught', or 'component': each component beside the ensemble of the half that it is not in, which
+        is one of 'strangers' to it.
+    """
+    halves = [{name: np.asarray(outputs) for name, outputs in half.items()} for half in (teachers, strangers)]
+    of_teachers, of_strangers = (maps(sum(half.values()) / len(half)) for half in halves)
+    own = maps(np.asarray(student))
+    half_taught = {"kind": "half-taught", "model": "half-taught"}
+    frames = [
+        compare(own, of_teachers, labels, ensemble=TEACHERS, **half_taught),
+        compare(own, of_strangers, labels, ensemble=STRANGERS, **half_taught),
+    ]
+    for half, other in zip(halves, (of_strangers, of_teachers), strict=True):
+        for name, outputs in half.items():
+            frames.append(compare(maps(outputs), other, labels, ensemble=STRANGERS, kind="component", model=name))
+    return pd.concat(frames, ignore_index=True)
+
+
+def own_part(members: Sequence[ArrayLike], labels: ArrayLike) -> pd.DataFrame:
+    """How much of a component's likeness to the ensemble is likeness to itself.
+
+    The ensemble's map is the mean of its M components' maps, so the covariance of a component's map with it is 1 / M
+    of the component's own variance and (M - 1) / M of its covariance with the others' mean. The first part tells
+    nothing of the ensemble; leaving the component out removes it.
+
+    Parameters
+    ----------
+    members : sequence of M array_like, each of shape (N, K, H, W)
+        Maps of the components.
+    labels : array_like of int, shape (N,)
+        True class of each image.
+
+    Returns
+    -------
+    DataFrame
+        on_target, and own part: the first part over the whole, both summed over maps and components. 1 / M where all
+        components have the same maps, 1 where they have nothing in common.
+    """
+    ensemble = _centred(sum(np.asarray(maps, dtype=np.float64) for maps in members) / len(members))
+    on_target = np.asarray(labels)[:, None] == np.arange(ensemble.shape[1])
+    own, whole = np.zeros(on_target.shape), np.zeros(on_target.shape)
+    for maps in members:
+        centred = _centred(np.asarray(maps, dtype=np.float64))
+        own += np.square(centred).sum((-2, -1)) / len(members)
+        whole += (centred * ensemble).sum((-2, -1))
+    parts = [(True, on_target), (False, ~on_target)]
+    rows = [(on, own[chosen].sum() / whole[chosen].sum()) for on, chosen in parts if chosen.any()]
+    return pd.DataFrame(rows, columns=["on_target", "own part"])
+
+
+def _centred(maps: np.ndarray) -> np.ndarray:
+    return maps - maps.mean((-2, -1), keepdims=True)
+
+
+def shares(
+    frame: pd.DataFrame, threshold: float, *, by: str | Sequence[str], similarity: str = "pearson"
+) -> pd.DataFrame:
+    """Share of maps whose similarity reaches the threshold, with its uncertainty.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        One row a comparison of two maps, with the columns image, `similarity` and those of `by`.
+    threshold : float
+        T_c, in [-1, 1].
+    by : str or sequence of str
+        Columns that tell the groups apart, such as ``["kind", "on_target"]``.
+    similarity : {'pearson', 'cosine'}
+        Which similarity.
+
+    Returns
+    -------
+    DataFrame
+        One row a group, in order of appearance: the columns of `by`, share, low, high (95 % bootstrap that draws whole
+        images), maps (rows), images, undefined (rows whose similarity is NaN, a constant map; they count as not
+        reaching the threshold).
+
+    Raises
+    ------
+    ValueError
+        If the threshold is outside [-1, 1] or a column is missing.
+    """
+    threshold = check_threshold(threshold)
+    by = [by] if isinstance(by, str) else list(by)
+    missing = [name for name in ("image", similarity, *by) if name not in frame.columns]
+    if missing:
+        raise ValueError(f"columns {', '.join(missing)} are missing: found {', '.join(map(str, frame.columns))}")
+    if not by:
+        raise ValueError("by is empty: expected at least one column")
+    rows = []
+    for key, group in frame.groupby(by, sort=False, dropna=False):
+        share, low, high = interval(group[similarity] >= threshold, group.image)
+        counts = {"maps": len(group), "images": group.image.nunique(), "undefined": int(group[similarity].isna().sum())}
+        rows.append(dict(zip(by, key, strict=True)) | {"share": share, "low": low, "high": high} | counts)
+    return pd.DataFrame(rows, columns=[*by, "share", "low", "high", "maps", "images", "undefined"])
+
+
+def sweep(frame: pd.DataFrame, *, by: Sequence[str], similarity: str = "pearson") -> pd.DataFrame:
+    """Share of maps whose similarity reaches the threshold, for every threshold of `SWEEP`.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        One row a comparison of two maps, with the columns `similarity` and those of `by`.
+    by : sequence of str
+        Columns that tell the groups apart.
+    similarity : {'pearson', 'cosine'}
+        Which similarity; NaN, of a constant map, reaches no threshold.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `by`, threshold and share.
+    """
+    by = list(by)
+    found = []
+    for key, group in frame.groupby(by, sort=False):
+        shares = (group[similarity].to_numpy()[:, None] >= np.array(SWEEP)).mean(0)
+        found.append(pd.DataFrame(dict(zip(by, key, strict=True)) | {"threshold": SWEEP, "share": shares}))
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=[*by, "threshold", "share"])
+
+
+def gain(
+    frame: pd.DataFrame,
+    *,
+    by: Sequence[str] = ("target",),
+    opponents: Sequence[str] = ("component", "leave-one-out"),
+    similarity: str = "pearson",
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How much closer the distilled network is to the ensemble than components are, image by image.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        What `to_ensemble` returned, with the columns of `by`.
+    by : sequence of str
+        Columns that tell groups of maps apart.
+    opponents : sequence of str
+        Kinds that the distilled network is compared with.
+    similarity : {'pearson', 'cosine'}
+        Which similarity.
+    seed : int
+        Of the bootstrap and the permutations.
+
+    Returns
+    -------
+    DataFrame
+        One row an opponent and group: the mean over images of the distilled network's
+        similarity less the components' mean, its 95 % bootstrap interval over images (low, high), its effect size
+        (`statistics.standardised`), the p-value of the paired permutation test and that value after Holm's correction
+        for the number of rows, and the number of images. No rows without a distilled network.
+    """
+    pairs = [("distilled", opponent) for opponent in opponents]
+    found = contrasts(frame, pairs, column="kind", by=by, similarity=similarity, seed=seed)
+    return found.drop(columns="what").rename(columns={"less": "distilled less"})
+
+
+def contrasts(
+    frame: pd.DataFrame,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    column: str,
+    by: Sequence[str] = ("target",),
+    similarity: str = "pearson",
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Mean similarity of one group of comparisons less that of another, image by image.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        One row a comparison of two maps, with the columns image, `similarity`, `column` and those of `by`.
+    pairs : sequence of (str, str)
+        Values of `column`: what, and what it is compared with.
+    column : str
+    by : sequence of str
+        Columns that tell groups of maps apart.
+    similarity : {'pearson', 'cosine'}
+        Which similarity.
+    seed : int
+        Of the bootstrap and the permutations.
+
+    Returns
+    -------
+    DataFrame
+        One row a pair and group that has both: what, less, the columns of `by`, difference, low, high, effect size,
+        p, p (Holm), images; see `gain`.
+    """
+    by = list(by)
+    kinds = list(dict.fromkeys(name for pair in pairs for name in pair))
+    means = frame[frame[column].isin(kinds)].pivot_table(index=[*by, "image"], columns=column, values=similarity)
+    means = means.reindex(columns=kinds)
+    rows = []
+    for what, less in pairs:
+        for key, paired in means[[what, less]].dropna().groupby(level=by, sort=False):
+            differences = paired[what] - paired[less]
+            difference, low, high = interval(differences, seed=seed)
+            tested = {"effect size": standardised(differences), "p": sign_flip_test(differences, seed=seed)}
+            row = {"what": what, "less": less} | dict(zip(by, key, strict=True)) | {"difference": difference}
+            rows.append(row | {"low": low, "high": high} | tested | {"images": len(paired)})
+    columns = ["what", "less", *by, "difference", "low", "high", "effect size", "p", "images"]
+    found = pd.DataFrame(rows, columns=columns)
+    found.insert(found.columns.get_loc("p") + 1, "p (Holm)", holm(found["p"]))
+    return found

@@ -1,0 +1,364 @@
+"""Train a network, alone or to mimic a teacher: one checkpoint an epoch, resumable to the same bits."""
+
+import copy
+import hashlib
+import math
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, replace
+from datetime import timedelta
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kd_lib import _workers
+from kd_lib.data import Dataset, Split
+from kd_lib.networks import architectures, checkpoints
+from kd_lib.networks.fast import fusion, replay, rewrite
+from kd_lib.networks.regime import Regime, check_number, count_steps, optimiser_and_schedule
+from kd_lib.study.run import Run
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def pick_device(device: str) -> torch.device:
+    """Turn 'auto', 'cpu' or 'cuda' into a device; 'auto' is CUDA where there is one.
+
+    Raises
+    ------
+    ValueError
+        If the name is none of the three, or 'cuda' is asked for and there is none.
+    """
+    if device not in DEVICES:
+        raise ValueError(f"unknown device {device!r}: expected {', '.join(map(repr, DEVICES))}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device 'cuda' is not available on this machine: use 'auto' or 'cpu'")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+def augment(images: Tensor, *, flip: bool, crop_padding: int, generator: torch.Generator) -> Tensor:
+    """Mirror and shift every image of a batch at random, in one gather.
+
+    Parameters
+    ----------
+    images : Tensor (N, C, H, W)
+        Normalised images, so that the zeros around them are the data set's mean colour.
+    flip : bool
+        Mirror each image left to right with probability 1/2.
+    crop_padding : int
+        Each image is shifted by up to this many pixels in each direction, uniformly.
+    generator : torch.Generator
+        Source of all randomness, on the images' device.
+
+    Returns
+    -------
+    Tensor (N, C, H, W)
+        The augmented images, of the dtype and on the device of `images`.
+    """
+    n, channels, height, width = images.shape
+    device = images.device
+    rows = torch.arange(height, device=device).expand(n, -1)
+    columns = torch.arange(width, device=device).expand(n, -1)
+    if flip:
+        mirrored = torch.rand(n, 1, device=device, generator=generator) < 0.5
+        columns = torch.where(mirrored, columns.flip(1), columns)
+    if crop_padding:
+        corner = torch.randint(2 * crop_padding + 1, (2, n, 1), device=device, generator=generator)
+        rows, columns = rows + corner[0], columns + corner[1]
+        images = F.pad(images, [crop_padding] * 4)
+    if not (flip or crop_padding):
+        return images
+    image = torch.arange(n, device=device)[:, None, None, None]
+    channel = torch.arange(channels, device=device)[:, None, None]
+    return images[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def distillation_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    *,
+    temperature: float = 4.0,
+    hard_weight: float = 0.0,
+) -> Tensor:
+    """Weighted mean of the soft loss, T^2 KL(teacher || student) at temperature T, and the hard cross-entropy.
+
+    Parameters
+    ----------
+    student_logits, teacher_logits : Tensor (N, K)
+    labels : Tensor (N,)
+        int64 class indices.
+    temperature : float
+        T, by which both nets' logits are divided. The factor T^2 keeps the size of the gradients (in nats).
+    hard_weight : float
+        Weight w of the labels' cross-entropy, the soft loss having 1 - w.
+
+    Returns
+    -------
+    Tensor ()
+        Mean over the batch.
+
+    References
+    ----------
+    Hinton, Vinyals & Dean (2015), "Distilling the Knowledge in a Neural Network", arXiv:1503.02531, section 2.
+    """
+    student = F.log_softmax(student_logits / temperature, dim=1)
+    teacher = F.log_softmax(teacher_logits / temperature, dim=1)
+    soft = temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+    if hard_weight == 0:
+        return soft
+    return (1 - hard_weight) * soft + hard_weight * F.cross_entropy(student_logits, labels)
+
+
+def predict(model: nn.Module, dataset: Dataset, split: Split, *, batch_size: int | None = None) -> Tensor:
+    """Logits of a network in evaluation mode, on its own device; its training mode is left as found.
+
+    Parameters
+    ----------
+    model : nn.Module
+    dataset : Dataset
+        Whose mean and standard deviation normalise the images.
+    split : Split
+        Of N images, for instance ``dataset.test``.
+    batch_size : int, optional
+        Images per forward pass; by default as many as suit the device.
+
+    Returns
+    -------
+    Tensor (N, K)
+        float32, on the CPU.
+    """
+    device = next(model.parameters()).device
+    with architectures.evaluating(model):
+        size = batch_size or (5000 if device.type == "cuda" else 250)
+        batches = (dataset.normalise(images.to(device)) for images in split.images.split(size))
+        return torch.cat([model(batch).float() for batch in batches]).cpu()
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Share of images (N,) whose largest logit (N, K) is their label's."""
+    return (logits.argmax(1) == labels).double().mean().item()
+
+
+def train(
+    name: str,
+    dataset: Dataset,
+    regime: Regime,
+    *,
+    run: Run,
+    seed: int,
+    device: str = "auto",
+    teacher: nn.Module | None = None,
+    temperature: float = 4.0,
+    hard_weight: float = 0.0,
+    mix: Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]] | None = None,
+    recompute: bool = False,
+    until: int | None = None,
+    verbose: bool = True,
+) -> pd.DataFrame:
+    """Train one network of a run, or what is left of it, and store a checkpoint after every epoch.
+
+    Epoch 0 is the initialisation. A call on a trained network only reads its history; an interrupted training goes
+    on after its last full epoch and ends in the same bits as an uninterrupted one (same CPU, same thread count).
+
+    Parameters
+    ----------
+    name : str
+        See `models.seed_of`; with `seed` it decides the network's seed.
+    dataset : Dataset
+        ``train`` is learnt, ``test`` measures the accuracy.
+    regime : Regime
+    run : Run
+        Receives the checkpoints, and beside them ``history.csv`` and ``resume.pt``.
+    seed : int
+        The run's seed.
+    device : {'auto', 'cpu', 'cuda'}
+    teacher : nn.Module, optional
+        Network whose outputs on the same augmented batch are the soft targets, see `distillation_loss`.
+        None trains on the labels alone. It is left as found.
+    temperature, hard_weight : float
+        See `distillation_loss`; unused without a teacher.
+    mix : callable, optional
+        From an augmented batch (N, C, H, W), its labels (N,) and the number of classes K to what the network is shown
+        instead, and its targets (N, K), rows that sum to 1; see `techniques`. Draws from torch's default generators.
+    recompute : bool
+        Train anew, whatever is stored.
+    until : int, optional
+        Stop after this epoch, as if interrupted; None goes on to the last.
+    verbose : bool
+        Print a line an epoch.
+
+    Returns
+    -------
+    DataFrame
+        One row an epoch 0 … E: model, epoch, loss (mean over the epoch's steps; NaN at epoch 0), train_accuracy (on
+        the images as they were learnt, of mixed labels the heaviest; NaN at epoch 0), test_accuracy (both in [0, 1])
+        and images_per_second (training steps alone; NaN at epoch 0).
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range, the stored network was trained in another way, one of its checkpoints is
+        damaged or missing, or the loss stops being finite.
+    """
+    where = pick_device(device)
+    steps = count_steps(len(dataset.train), regime.batch_size)
+    setting = asdict(regime) | {"seed": seed, "data": dataset.fingerprint}
+    if teacher is not None:
+        check_number("temperature", temperature, above=0)
+        check_number("hard_weight", hard_weight, least=0, most=1)
+        setting |= {"teacher": _digest(teacher), "temperature": temperature, "hard_weight": hard_weight}
+    if mix is not None:
+        setting["mix"] = mix.__name__
+    stored = None if recompute else checkpoints.load(run, name, setting, where, regime.epochs)
+    history = stored["history"] if stored else []
+    if len(history) > regime.epochs:
+        if verbose:
+            _workers.say(f"{name}  trained already, accuracy {history[-1]['test_accuracy']:.1%}")
+        return pd.DataFrame(history)
+
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if where.type == "cuda" else []):
+        torch.manual_seed(architectures.seed_of(name, seed))
+        model = architectures.build(regime.arch, len(dataset.class_names))
+        check_fit(model, dataset, f"architecture {regime.arch!r}")
+        model.to(where, memory_format=torch.channels_last)  # faster on CPUs as well
+        image = dataset.normalise(dataset.train.images[:1].to(where))
+        learner = rewrite.with_products(model.train(), image)  # these share every parameter and buffer of the model
+        examinee = rewrite.with_products(model.eval(), image)
+        if teacher is not None:
+            teacher = copy.deepcopy(teacher).to(where, memory_format=torch.channels_last).eval()
+            check_fit(teacher, dataset, "the teacher")
+            with suppress(rewrite.CannotRewrite):
+                teacher = rewrite.for_inference(teacher, image)
+                if regime.precision == "bfloat16":
+                    rewrite.products_in_bfloat16(teacher)
+                if fusion.available(where, regime.precision):
+                    fusion.fuse_pointwise(teacher, batch_size=regime.batch_size)
+        optimiser, schedule = optimiser_and_schedule(model, regime, steps * regime.epochs)
+        generators = _default_generators(where)
+        on_device = replace(
+            dataset,
+            train=replace(dataset.train, images=dataset.train.images.to(where), labels=dataset.train.labels.to(where)),
+            mean=dataset.mean.to(where),  # on the host, every step would wait for it
+            std=dataset.std.to(where),
+        )
+
+        def objective(logits: Tensor, batch: Tensor, targets: Tensor) -> Tensor:
+            if teacher is None:
+                return F.cross_entropy(logits, targets)
+            with torch.no_grad(), _autocast(where, regime):
+                soft = teacher(batch).float()
+            return distillation_loss(logits, soft, targets, temperature=temperature, hard_weight=hard_weight)
+
+        def learn(batch: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+            optimiser.zero_grad()
+            with _autocast(where, regime):
+                logits = learner(batch)
+            loss = objective(logits.float(), batch, targets)
+            loss.backward()
+            return loss.detach(), logits.detach()
+
+        if where.type == "cuda":
+            learn = replay.Replayed(learn, list(model.parameters()))
+
+        def commit(loss=math.nan, train_accuracy=math.nan, images_per_second=math.nan):
+            test_accuracy = accuracy(predict(examinee, dataset, dataset.test), dataset.test.labels)
+            row = {"model": name, "epoch": len(history), "loss": loss, "train_accuracy": train_accuracy}
+            history.append(row | {"test_accuracy": test_accuracy, "images_per_second": images_per_second})
+            state = {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
+            state |= {"rng": [generator.get_state() for generator in generators]}
+            state |= {"device": where.type, "setting": setting, "history": history}
+            checkpoints.save(run, model, state)
+
+        checkpoints.clear_partial(run, name)
+        if stored:
+            checkpoints.load_checkpoint(run.checkpoint_path(name, history[-1]["epoch"]), model)
+            optimiser.load_state_dict(stored["optimiser"])
+            schedule.load_state_dict(stored["schedule"])
+            for generator, state in zip(generators, stored["rng"], strict=True):
+                generator.set_state(state)
+        else:
+            checkpoints.clear(run, name)
+            commit()
+
+        begun, first = time.perf_counter(), len(history)
+        last = regime.epochs if until is None else min(until, regime.epochs)
+        for epoch in range(first, last + 1):
+            learner.train()
+            loss, train_accuracy, speed = _epoch(learn, on_device, regime, mix, optimiser, schedule, generators[0])
+            if not math.isfinite(loss):
+                raise ValueError(f"the loss of {name!r} is {loss} in epoch {epoch}: lower max_lr ({regime.max_lr})")
+            commit(loss, train_accuracy, speed)
+            if verbose:
+                left = (time.perf_counter() - begun) / (epoch - first + 1) * (last - epoch)
+                _workers.say(
+                    f"{name}  epoch {epoch}/{regime.epochs}  loss {loss:.4f}  "
+                    f"accuracy {history[-1]['test_accuracy']:.1%}  {speed:,.0f} images/s  "
+                    f"ETA {timedelta(seconds=round(left))}"
+                )
+    return pd.DataFrame(history)
+
+
+def _epoch(learn, dataset, regime, mix, optimiser, schedule, generator) -> tuple[float, float, float]:
+    """Learn every training image once: mean loss of the steps, accuracy, images a second."""
+    images, labels = dataset.train.images, dataset.train.labels
+    steps = count_steps(len(labels), regime.batch_size)
+    total = torch.zeros((), dtype=torch.float64, device=images.device)
+    right = torch.zeros((), dtype=torch.int64, device=images.device)
+    begun = time.perf_counter()
+    order = torch.randperm(len(labels), generator=generator, device=images.device)
+    for rows in order.tensor_split(steps):
+        batch = dataset.normalise(images[rows])
+        batch = augment(batch, flip=regime.flip, crop_padding=regime.crop_padding, generator=generator)
+        targets = heaviest = labels[rows]
+        if mix is not None:
+            batch, targets = mix(batch, targets, len(dataset.class_names))
+            heaviest = targets.argmax(1)
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        loss, logits = learn(batch, targets)
+        optimiser.step()
+        schedule.step()
+        total += loss
+        right += (logits.argmax(1) == heaviest).sum()
+    mean_loss = total.item() / steps  # the epoch's first wait for the device
+    seconds = time.perf_counter() - begun
+    return mean_loss, right.item() / len(labels), len(labels) / seconds
+
+
+def _autocast(device: torch.device, regime: Regime) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=regime.precision == "bfloat16")
+
+
+def _default_generators(device: torch.device) -> list[torch.Generator]:
+    """Get all that a training draws from: the device's generator, as dropout does, and the host's, as mixing does."""
+    if device.type == "cuda":
+        return [torch.cuda.default_generators[torch.cuda.current_device()], torch.default_generator]
+    return [torch.default_generator]
+
+
+def _digest(model: nn.Module) -> str:
+    """SHA-256 of a network's structure and weights."""
+    digest = hashlib.sha256(repr(model).encode())
+    for tensor in model.state_dict().values():
+        digest.update(tensor.cpu().contiguous().numpy())
+    return digest.hexdigest()
+
+
+def check_fit(model: nn.Module, dataset: Dataset, what: str) -> None:
+    """Raise a ValueError, which begins with `what`, unless the network maps the data set's images to its classes."""
+    pair = dataset.train.select(slice(2))
+    size, classes = "x".join(map(str, pair.images.shape[2:])), len(dataset.class_names)
+    try:
+        logits = predict(model, dataset, pair)
+    except Exception as error:  # a network that somebody brought may raise anything
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(f"{what} does not take {size} images ({reason}): use another, such as 'resnet18'") from None
+    if logits.shape != (len(pair), classes):
+        raise ValueError(
+            f"{what} returns {tuple(logits.shape[1:])} outputs an image: expected ({classes},), the classes"
+        )

@@ -1,0 +1,283 @@
+"""Two tasks for people, in JupyterLab, Notebook 7, VS Code and voila: pairs of maps, and the features that maps show.
+
+`annotate_pairs` and `annotate_features` show one item after another; every answer is on the disk before the next one
+appears (`labels`). What people said is read back by `labels`.
+"""
+
+import html
+import os
+from collections.abc import Callable, Sequence
+from urllib.parse import parse_qs
+
+import ipywidgets
+import numpy as np
+from IPython.display import HTML
+
+from kd_lib import _files
+from kd_lib.data import multiview
+from kd_lib.figures import pictures
+from kd_lib.measures import utilisation
+from kd_lib.people import answers, tasks
+from kd_lib.people.answers import Labels, labels
+from kd_lib.people.log import Session, check_name
+from kd_lib.people.widget import Annotator, Task
+from kd_lib.study import reading
+from kd_lib.study.run import Run
+
+__all__ = ["Annotator", "Labels", "annotate_features", "annotate_pairs", "default_features", "desk", "labels"]
+
+TEXTS = ("Same features", "Different", "Can't tell")
+NOBODY = "This is a picture. To answer, open the notebook in JupyterLab and set annotator to your name."
+
+
+def annotate_pairs(
+    run: Run | str, *, annotator: str = "", number: int = 100, seed: int = 0, repeats: float = 0.1
+) -> Annotator | HTML:
+    """Show pairs of maps of one image for one class, and ask whether they mark the same features.
+
+    Which networks the maps are of, and how similar they are, is not shown; sides are drawn. Answers go to
+    ``annotations/pairs - ANNOTATOR.csv``; called again, the widget goes on where the annotator stopped.
+
+    Parameters
+    ----------
+    run : Run or str
+        A run whose maps are stored.
+    annotator : str
+        Your name, or whatever you go by. Without one, a picture of the first pair is shown and nothing is asked.
+    number : int
+        Of pairs, see `tasks.draw_pairs`; can be raised later.
+    seed : int
+        Of the draw; the same for all annotators who are to judge the same pairs.
+    repeats : float
+        Share of the pairs that are asked twice, to measure self-agreement.
+
+    Returns
+    -------
+    Annotator or HTML
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, the name cannot be a file's, or the annotator's file has a mistake.
+    FileNotFoundError
+        If the run has no maps.
+    """
+    run = run if isinstance(run, Run) else Run(run)
+    names = reading.networks(run)[: None if annotator else 2]
+    if len(names) < 2:
+        return HTML("<p>This run has one network only: there are no pairs of maps to label.</p>")
+    maps, true = {name: reading.maps(run, name) for name in names}, reading.labels(run)
+    images, class_names = reading.load_data(run).probe.images.numpy(), run.entry("class_names")
+
+    def show(item: str) -> dict:
+        pair = tasks.pair_of(item)
+        sides = [pair.model_a, pair.model_b][:: -1 if pair.swapped(seed) else 1]
+        pictures = [maps[name][pair.image, pair.target] for name in sides]
+        return {
+            "task": "pairs",
+            "question": [
+                "Explaining ",
+                class_names[pair.target],
+                ": do the two maps mark the same features of the image?",
+            ],
+            "pictures": _pictures(images[pair.image], pictures, ["Map 1", "Map 2"]),
+            "answers": list(tasks.ANSWERS),
+            "texts": list(TEXTS),
+        }
+
+    if not annotator:
+        return _picture(show(str(tasks.Pair(0, int(true[0]), *names))))
+    compared = utilisation.pairs_of_components(list(maps.values()), true, models=names)
+    items = tasks.draw_pairs(compared, number=number, seed=seed, repeats=repeats)
+    session = Session(items, answers.pair_log(run, annotator))
+    return Annotator(Task("Pairs of maps", session, show, _picture))
+
+
+def annotate_features(
+    run: Run | str,
+    class_name: str,
+    *,
+    annotator: str = "",
+    features: Sequence[str] | None = None,
+    number: int | None = None,
+    seed: int = 0,
+) -> Annotator | HTML:
+    """Show the images of a class and each network's map of them, and ask which features are to be seen.
+
+    First, once for each image, which features are visible at all; then which of them each map shows. Answers go to
+    ``annotations/features - CLASS - ANNOTATOR.csv``, and after each image, those of all annotators together to the
+    tables of the thesis (``rq2 - CLASS.csv`` and ``rq2 - CLASS - visible.csv``).
+
+    Parameters
+    ----------
+    run : Run or str
+        A run whose maps are stored.
+    class_name : str
+        The class; its maps are those for itself.
+    annotator : str
+        Your name, or whatever you go by. Without one, a picture is shown and nothing is asked.
+    features : sequence of str, optional
+        What to look for; see `default_features`.
+    number : int, optional
+        Of images; all by default.
+    seed : int
+        Of the order.
+
+    Returns
+    -------
+    Annotator or HTML
+
+    Raises
+    ------
+    ValueError
+        If the class or the features are unknown or not those of the class's tables, the name cannot be a file's, or
+        the annotator's file has a mistake.
+    FileNotFoundError
+        If the run has no maps.
+    """
+    run = run if isinstance(run, Run) else Run(run)
+    listed = _features(run, class_name, utilisation)
+    class_names, names = run.entry("class_names"), reading.networks(run)[: None if annotator else 1]
+    k = class_names.index(class_name)
+    images = reading.load_data(run).probe.images.numpy()
+    own = np.flatnonzero(reading.labels(run) == k).tolist()
+    maps = {name: reading.maps(run, name)[:, k] for name in names}
+    items = tasks.draw_features(own, names, number=number, seed=seed)
+    samples, sessions = _samples(run, k, listed), []
+
+    def show(item: str) -> dict:
+        image, model = tasks.feature_of(item)
+        seen = sessions[0].answers.get(tasks.visible_item(image)) if model and sessions else None
+        start, end = ("Explaining ", ": which features does the map mark?")
+        if not model:
+            start, end = ("An image of ", ": which features can be seen in it?")
+        return {
+            "task": "features",
+            "question": [start, class_name, end],
+            "pictures": _pictures(images[image], [maps[model][image]] if model else [], ["Map"]),
+            "features": list(listed),
+            "features_off": [name for name in listed if seen is not None and name not in tasks.ticked(seen)],
+            "samples": samples,
+            "legend": "The map marks" if model else "In the image",
+            "none": "None of them",
+        }
+
+    if not annotator:
+        return _picture(show(next(item for item in items if tasks.feature_of(item)[1])))
+    sessions.append(Session(items, answers.feature_log(run, class_name, annotator, listed)))
+
+    def tables() -> None:
+        answers.write_tables(run, class_name, listed)
+
+    def after(item: str | None, action: str) -> Callable[[], None] | None:
+        if action == "answer" and item:  # due once all that is asked about an image is answered
+            image = tasks.feature_of(item)[0]
+            asked = [tasks.visible_item(image), *(tasks.shown_item(image, name) for name in names)]
+            return tables if all(name in sessions[0].answers for name in asked) else None
+        return tables if action in ("undo", "reload") else None
+
+    tables()
+    task = Task(
+        f"Features: {class_name}",
+        sessions[0],
+        show,
+        _picture,
+        after=after,
+        text_of=tasks.ticks,
+        value_of=lambda text: list(tasks.ticked(text)),
+    )
+    return Annotator(task)
+
+
+def default_features(run: Run, class_name: str) -> tuple[str, ...] | None:
+    """List what to look for in a class: what its tables have, else the thesis's list, else the drawn views."""
+    table = utilisation.table_of(class_name)
+    if _files.is_there(utilisation.visible_path(run.annotations, table)):
+        return utilisation.feature_names(run.annotations, table)
+    if run.parameters["data_set"] == "multiview":
+        return tuple(multiview.view_names(run.entry("class_names").index(class_name)))
+    return utilisation.FEATURES.get(class_name)
+
+
+def desk(run: Run | str) -> ipywidgets.Widget:
+    """Ask for a name and a task, then show it: the page that voila serves.
+
+    Parameters
+    ----------
+    run : Run or str
+        A run whose maps are stored.
+
+    Returns
+    -------
+    Widget
+    """
+    run = run if isinstance(run, Run) else Run(run)
+    known = [name for name in run.entry("class_names") if default_features(run, name)]
+    options = [("Pairs: same or different?", ""), *((f"Features of {name}", name) for name in known)]
+    asked = parse_qs(os.environ.get("QUERY_STRING", "")).get("annotator", [""])[0]
+    name = ipywidgets.Text(value=asked, description="Your name", placeholder="as in your file's name")
+    task = ipywidgets.Dropdown(options=options, description="Task")
+    start = ipywidgets.Button(description="Start", button_style="primary")
+    place, wrong = ipywidgets.VBox(), ipywidgets.HTML()
+
+    def begin(_: object) -> None:
+        wrong.value, place.children = "", ()
+        try:
+            check_name(name.value.strip())
+            given = {"annotator": name.value.strip()}
+            shown = annotate_features(run, task.value, **given) if task.value else annotate_pairs(run, **given)
+            place.children = (shown,)
+        except (ValueError, OSError) as error:
+            wrong.value = f'<p role="alert">{html.escape(str(error))}</p>'
+
+    start.on_click(begin)
+    return ipywidgets.VBox([ipywidgets.HBox([name, task, start]), wrong, place])
+
+
+def _features(run: Run, class_name: str, given: Sequence[str] | None) -> tuple[str, ...]:
+    class_names = run.entry("class_names")
+    if class_name not in class_names:
+        raise ValueError(f"class {class_name!r}: expected one of {', '.join(class_names)}")
+    known = default_features(run, class_name)
+    if given is None and known is None:
+        raise ValueError(f"no list of features for class {class_name!r}: give one, such as features=['eyes', 'tail']")
+    names = tasks.check_features(known if given is None else given)
+    path = utilisation.visible_path(run.annotations, utilisation.table_of(class_name))
+    if _files.is_there(path) and set(names) != set(known):
+        raise ValueError(f"features {', '.join(names)}: {path} has {', '.join(known)}; give those, or move it away")
+    return names
+
+
+def _samples(run: Run, k: int, names: Sequence[str]) -> list[dict]:
+    """Pictures of what the features of a class look like: nobody can know the views of the drawn images."""
+    if run.parameters["data_set"] != "multiview" or list(names) != multiview.view_names(k):
+        return []
+    grey = (255 * (multiview.GREY + multiview.textures()[k])).clamp(0, 255).byte().numpy()
+    return [
+        _pictures(view, [], [])[0] | {"text": f"what {name} looks like"} for name, view in zip(names, grey, strict=True)
+    ]
+
+
+def _pictures(image: np.ndarray, maps: list[np.ndarray], names: list[str]) -> list[dict]:
+    opaque = np.full((*image.shape[1:], 4), 255, dtype=np.uint8)
+    opaque[..., :3] = image.transpose(1, 2, 0)
+    coloured = pictures.colour_maps(maps) if maps else []
+    return [
+        {"name": name, "text": text, "pixels": pixels.tobytes(), "height": pixels.shape[0], "width": pixels.shape[1]}
+        for name, text, pixels in zip(
+            ["Image", *names],
+            ["The image, enlarged", *(f"{name}: red speaks for the class, blue against it" for name in names)],
+            [opaque, *coloured],
+            strict=False,
+        )
+    ]
+
+
+def _picture(page: dict) -> HTML:
+    """Draw a page as a plain picture with a sentence, for where nobody can answer."""
+    image, *maps = page["pictures"]
+    shape = (image["height"], image["width"], 4)
+    pixels = [np.frombuffer(part["pixels"], dtype=np.uint8).reshape(shape) for part in (image, *maps)]
+    question = "".join(page["question"])
+    drawn = pictures.side_by_side(pixels, [part["name"] for part in (image, *maps)], description=f"{question} {NOBODY}")
+    return HTML(f"{drawn.data}<p>{html.escape(question)} {NOBODY}</p>")

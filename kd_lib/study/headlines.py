@@ -1,0 +1,224 @@
+"""The handful of numbers that are the study's result, so that they can be held beside those of another choice.
+
+A headline that says how much more there is of one thing than of another has `less` in its name: its sign answers.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.sparse import csr_array
+
+from kd_lib.data import Dataset
+from kd_lib.measures import learning, transfer, utilisation
+from kd_lib.measures import threshold as thresholds
+from kd_lib.measures.statistics import Interval, bootstrap_weights, cluster_of, interval
+from kd_lib.networks import training
+from kd_lib.study import reading, truth
+from kd_lib.study.run import Run
+
+COLUMNS = ("question", "headline", "value", "low", "high")
+ON, OFF = "on target", "off target"
+T_C = "T_c"
+Row = tuple[str, str, Interval]
+
+
+def is_difference(headline: str) -> bool:
+    """Whether a headline is a difference, whose sign is an answer; else it is a level."""
+    return " less " in headline
+
+
+def threshold(
+    run: Run, *, measure: str = "pearson", loss: str = "log", view_share: float = 0.5, seed: int = 0
+) -> Interval:
+    """Determine T_c from the maps of a run by the rule of `threshold_determination`.
+
+    Parameters
+    ----------
+    run : Run
+    measure, loss : str
+        The fit asked for, see `threshold.choose`.
+    view_share : float
+        See `truth.labelled_pairs`.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    Interval
+        The published value, without an interval, where there are no labels or they fix none.
+    """
+    names, published = reading.networks(run), Interval(thresholds.PUBLISHED, np.nan, np.nan)
+    if len(names) < 2:
+        return published
+    pairs = utilisation.pairs_of_components(reading.maps_of(run, names), reading.labels(run), models=names)
+    labelled, _ = truth.labelled_pairs(run, pairs, view_share=view_share)
+    if labelled is None:
+        return published
+    try:
+        found = thresholds.fit(labelled[measure], labelled["same"], loss=loss, clusters=labelled["image"], seed=seed)
+    except ValueError:
+        return published
+    return Interval(found.value, found.low, found.high)
+
+
+def of_maps(run: Run, t_c: Interval) -> pd.DataFrame:
+    """Compute what the maps of a run say.
+
+    Parameters
+    ----------
+    run : Run
+    t_c : Interval
+        The threshold to go by.
+
+    Returns
+    -------
+    DataFrame
+        Columns question, headline, value, low, high (95 % bootstrap over images). T_c itself; of RQ1, the share of maps
+        that have arrived half-way through training; of RQ2, the share of pairs of maps above T_c; of RQ3, the shares
+        above T_c, and how much more the distilled network has of share and of mean similarity than leave-one-out. What
+        a run cannot say (without epochs, with one network, without an ensemble) has no row.
+    """
+    rows: list[Row] = [("threshold", T_C, t_c)]
+    labels, names = reading.labels(run), reading.compared(run)
+    if models := reading.explained_at_every_epoch(run):
+        first_half = {name: (every := run.epochs(name))[: (len(every) - 1) // 2 + 1] for name in models}
+        similarities = reading.similarities_to_final(run, first_half).values()
+        arrived = pd.concat([_arrived(similarity, labels, t_c.estimate) for similarity in similarities])
+        rows += shares("RQ1", "arrived half-way", arrived)
+    if len(names) > 1:
+        pairs = utilisation.pairs_of_components(reading.maps_of(run, names), labels, models=names)
+        rows += shares("RQ2", "two components alike", _above(reading.named(pairs, run), t_c))
+    frame = _above(reading.to_ensemble(run), t_c)
+    for kind in ("leave-one-out", "distilled"):
+        rows += shares("RQ3", f"{kind} like the ensemble", frame[frame["kind"] == kind])[:2]
+    for what, column in (("like the ensemble", "above"), ("similarity", "pearson")):
+        gains = transfer.gain(frame, opponents=["leave-one-out"], similarity=column).set_index("target")
+        for target, gain in gains.reindex([ON, OFF]).dropna(subset="difference").iterrows():
+            numbers = Interval(gain["difference"], gain["low"], gain["high"])
+            rows.append(("RQ3", f"{what}, distilled less leave-one-out, {target}", numbers))
+    return _frame(rows)
+
+
+def of_networks(run: Run, dataset: Dataset, *, device: str = "auto") -> pd.DataFrame:
+    """Measure what the networks of a run can do, whatever their maps; takes a forward pass over the test images.
+
+    Parameters
+    ----------
+    run : Run
+    dataset : Dataset
+        Of the run.
+    device : {'auto', 'cpu', 'cuda'}
+
+    Returns
+    -------
+    DataFrame
+        Columns as of `of_maps`: accuracy (in [0, 1]) of a component (their mean), the ensemble and the distilled
+        network, and how much more accurate these two are; on multi-view images also the share of views that each knows.
+    """
+    finals = {name: reading.network(run, name, device=device) for name in reading.networks(run)}
+    finals |= {truth.ENSEMBLE: reading.ensemble(run, device=device)} if len(reading.components(run)) > 1 else {}
+    kinds = {"component": reading.components(run), "ensemble": [truth.ENSEMBLE], "distilled": [reading.distilled(run)]}
+    kinds = {kind: own for kind, own in kinds.items() if own and set(own) <= set(finals)}
+    true = dataset.test.labels
+    right = {name: training.predict(net, dataset, dataset.test).argmax(1) == true for name, net in finals.items()}
+    by_image = {kind: np.mean([right[name].numpy() for name in own], axis=0) for kind, own in kinds.items()}
+    rows = _kinds("accuracy", "accuracy", by_image, interval)
+    if truth.known(run):
+        answers = truth.single_view_answers(run, dataset, device=device)
+        answers = answers.pivot(index=["image", "class", "view"], columns="network", values="right")
+        view = [f"{k}/{v}" for _, k, v in answers.index]
+        known = pd.DataFrame(views_known(answers, view), columns=answers.columns)
+        by_draw = {kind: known[own].mean(axis=1).to_numpy() for kind, own in kinds.items()}
+        rows += _kinds("views", "views known", by_draw, _percentiles) if view else []
+    return _frame(rows)
+
+
+def shares(question: str, what: str, frame: pd.DataFrame) -> list[Row]:
+    """Share of maps that are above something on target, off target, and how much larger it is on target.
+
+    Parameters
+    ----------
+    question, what : str
+        The question that it answers, and what there is a share of.
+    frame : DataFrame
+        A row a map: image, target ('on target' or 'off target'), above (bool).
+
+    Returns
+    -------
+    list of (question, headline, Interval)
+        With 95 % bootstrap intervals over images; none for an empty frame.
+    """
+    rows = [
+        (question, f"{what}, {target}", interval(group["above"], group["image"]))
+        for target in (ON, OFF)
+        if len(group := frame[frame["target"] == target])
+    ]
+    by_image = frame.astype({"above": float}).pivot_table(index="image", columns="target", values="above")
+    if {ON, OFF} <= set(by_image):
+        rows.append((question, f"{what}, on less off target", interval((by_image[ON] - by_image[OFF]).dropna())))
+    return rows
+
+
+def views_known(right: ArrayLike, view: ArrayLike, *, seed: int = 0) -> np.ndarray:
+    """Share of the views that networks know, of all images and of bootstrap samples of them.
+
+    A network knows a view if it is right on more than half of the images that show it alone.
+
+    Parameters
+    ----------
+    right : array_like of bool, shape (n, M)
+        Whether each of M networks is right on each image.
+    view : array_like, shape (n,)
+        Which view the image shows.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    ndarray of float64, shape (1 + R, M)
+        All images, then R bootstrap samples.
+    """
+    right = np.asarray(right, dtype=np.float64)
+    group, count = cluster_of(view, len(right))
+    weights = np.vstack([np.ones(len(right)), bootstrap_weights(len(right), seed=seed)])
+    member = csr_array((np.ones(len(right)), (np.arange(len(right)), group)), shape=(len(right), count))
+    sizes = weights @ member
+    known = [(weights @ (member * own[:, None]) > sizes / 2).mean(1) for own in right.T]
+    return np.stack(known, axis=1)
+
+
+def _kinds(
+    question: str, what: str, found: Mapping[str, np.ndarray], summary: Callable[[np.ndarray], Interval]
+) -> list[Row]:
+    """Rows of each kind of network, then of how much more the others have than a component."""
+    rows = [(question, f"{what}, {kind}", summary(values)) for kind, values in found.items()]
+    others = [kind for kind in found if kind != "component"] if "component" in found else []
+    less = [(question, f"{what}, {k} less component", summary(found[k] - found["component"])) for k in others]
+    return rows + less
+
+
+def _percentiles(draws: np.ndarray) -> Interval:
+    low, high = np.quantile(draws[1:], [0.025, 0.975])
+    return Interval(float(draws[0]), float(low), float(high))
+
+
+def _arrived(similarity: np.ndarray, labels: np.ndarray, t_c: float) -> pd.DataFrame:
+    """Whether each map has reached T_c in the epochs of which similarities (E, N, K) are given."""
+    _, images, classes = similarity.shape
+    on_target = labels[:, None] == np.arange(classes)
+    columns = {
+        "image": np.repeat(np.arange(images), classes),
+        "target": np.where(on_target, ON, OFF).ravel(),
+        "above": np.isfinite(learning.first_crossing(similarity, t_c)).ravel(),
+    }
+    return pd.DataFrame(columns)
+
+
+def _above(frame: pd.DataFrame, t_c: Interval) -> pd.DataFrame:
+    return frame.assign(above=(frame["pearson"] >= t_c.estimate).astype(float))
+
+
+def _frame(rows: Iterable[Row]) -> pd.DataFrame:
+    return pd.DataFrame([(question, name, *numbers) for question, name, numbers in rows], columns=COLUMNS)

@@ -1,0 +1,217 @@
+"""The run folder: parameters, checkpoints, results. One folder holds everything one run of the study made.
+
+It may lie in an object store, under a URL such as s3://bucket/quick.
+"""
+
+import importlib.metadata
+import io
+import json
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import torch
+from upath import UPath
+
+from kd_lib import _files
+
+PACKAGES = ("torch", "torchvision", "numpy", "zarr", "kd_lib")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of one run of the study.
+
+    Parameters
+    ----------
+    folder : str, Path or UPath
+        A relative folder is taken from the current folder, or from the project's folder when the current one is the
+        project's `notebooks/`, so that a notebook finds the same run however it is started. A URL (s3://bucket/quick)
+        is opened by fsspec, whose own configuration says with which credentials.
+
+    Raises
+    ------
+    ValueError
+        If the folder is a file, or no file system known to fsspec opens the URL.
+    ImportError
+        If the package that opens such URLs is missing; names it.
+    """
+
+    folder: Path | UPath
+
+    def __post_init__(self):  # noqa: D105
+        if "://" in str(self.folder):
+            return object.__setattr__(self, "folder", _at(str(self.folder)))
+        folder = Path(self.folder).expanduser()
+        here = Path.cwd()
+        if here.name == "notebooks" and (here.parent / "pyproject.toml").is_file():
+            here = here.parent
+        object.__setattr__(self, "folder", here / folder)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ValueError(f"run folder {self.folder} is a file: give a folder, or a new name")
+
+    @property
+    def checkpoints(self) -> Path | UPath:
+        """Folder of the checkpoints, one folder a model."""
+        return self.folder / "checkpoints"
+
+    @property
+    def occlusion(self) -> Path | UPath:
+        """The zarr group of occluded logits."""
+        return self.folder / "occlusion.zarr"
+
+    @property
+    def annotations(self) -> Path | UPath:
+        """Folder of the labels that people gave."""
+        return self.folder / "annotations"
+
+    @property
+    def results(self) -> Path | UPath:
+        """Folder of the result tables."""
+        return self.folder / "results"
+
+    @property
+    def notebooks(self) -> Path | UPath:
+        """Folder of the executed notebooks."""
+        return self.folder / "notebooks"
+
+    @property
+    def report(self) -> Path | UPath:
+        """Folder of the rendered book."""
+        return self.folder / "report"
+
+    def claim(self, parameters: Mapping, *, dataset_fingerprint: str) -> None:
+        """Make the folder this run's own, or check that it already is.
+
+        The first call writes `run.json`: parameters, fingerprint of the data, versions, hardware. A later one compares.
+
+        Parameters
+        ----------
+        parameters : mapping
+            JSON-able values that decide what the run computes.
+        dataset_fingerprint : str
+            `Dataset.fingerprint`.
+
+        Raises
+        ------
+        ValueError
+            If the folder belongs to other parameters or other data. Nothing is written.
+        """
+        parameters = json.loads(json.dumps(dict(parameters)))  # as they will be read back: tuples become lists
+        claimed = parameters | {"data fingerprint": dataset_fingerprint}
+        if not _files.is_there(self._json):
+            entries = {"parameters": parameters, "dataset_fingerprint": dataset_fingerprint}
+            return _files.write_json(self._json, entries | surroundings())
+        known = self._entries()
+        owner = known["parameters"] | {"data fingerprint": known["dataset_fingerprint"]}
+        if differing := _files.differences(owner, claimed):
+            raise ValueError(
+                f"run folder {self.folder} belongs to other parameters ({'; '.join(differing)}): "
+                "give another run folder, or delete this one"
+            )
+
+    @property
+    def parameters(self) -> dict:
+        """The parameters this run was claimed with; FileNotFoundError if it never was."""
+        return self._entries()["parameters"]
+
+    def entry(self, key: str):
+        """One entry of `run.json`; KeyError if it was never recorded."""
+        return self._entries()[key]
+
+    def record(self, key: str, value) -> None:
+        """Add one JSON-able entry, such as seconds per step, to `run.json`."""
+        _files.write_json(self._json, self._entries() | {key: value})
+
+    def checkpoint_path(self, model: str, epoch: int) -> Path | UPath:
+        """Where the weights of `model` after `epoch` epochs are kept (0: as initialised)."""
+        return self.checkpoints / model / f"epoch-{epoch:03d}.safetensors"
+
+    def epochs(self, model: str) -> list[int]:
+        """Epochs of `model` that are stored, in order; empty if there are none."""
+        matches = [
+            re.fullmatch(r"epoch-(\d+)\.safetensors", name) for name in _files.names_in(self.checkpoints / model)
+        ]
+        return sorted(int(match[1]) for match in matches if match)
+
+    def last_epoch(self, model: str) -> int:
+        """Last stored epoch of `model`; FileNotFoundError if there is none."""
+        if epochs := self.epochs(model):
+            return epochs[-1]
+        raise FileNotFoundError(f"no checkpoint of model {model!r} in {self.checkpoints}: run train_models first")
+
+    def write_csv(self, frame: pd.DataFrame, name: str) -> None:
+        """Write `frame` (without its index) to `results/NAME.csv`."""
+        _files.write_bytes(self.results / f"{name}.csv", frame.to_csv(index=False).encode())
+
+    def read_csv(self, name: str, *, made_by: str = "the notebook that makes it") -> pd.DataFrame:
+        """Read `results/NAME.csv`; `made_by` names the notebook to run if it is missing (FileNotFoundError)."""
+        file = self.results / f"{name}.csv"
+        if (data := _files.read_bytes(file)) is None:
+            raise FileNotFoundError(f"{file} is missing: run {made_by} first")
+        return pd.read_csv(io.BytesIO(data))
+
+    @property
+    def _json(self) -> Path | UPath:
+        return self.folder / "run.json"
+
+    def _entries(self) -> dict:
+        if (data := _files.read_bytes(self._json)) is None:
+            raise FileNotFoundError(f"{self._json} is missing: run train_models first")
+        try:
+            return json.loads(data)
+        except ValueError as error:
+            raise ValueError(
+                f"{self._json} is not valid JSON ({error}): delete the run folder and start again"
+            ) from None
+
+
+def _at(url: str) -> Path | UPath:
+    """Open the place that a URL names; one of this machine is an ordinary folder."""
+    try:
+        place = UPath(url, use_listings_cache=False)  # other processes write there too
+        _ = place.fs
+    except ImportError as error:
+        raise ImportError(f"run folder {url} needs a package more: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"run folder {url}: {error}; expected a folder, or a URL such as s3://bucket/quick") from None
+    return Path(place.path) if place.protocol in ("file", "local") else place
+
+
+def surroundings() -> dict:
+    """Versions, hardware, number of threads, commit and time, for the record of a run."""
+    return {
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in PACKAGES},
+        "hardware": {
+            "cpu": cpu_model(),
+            "cores": os.cpu_count(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+        "threads": torch.get_num_threads(),
+        "commit": git_commit(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def cpu_model() -> str:
+    """Name of the processor."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def git_commit() -> str | None:
+    """Commit of the source tree this package lies in; outside a git checkout what GIT_COMMIT says, None without it."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return os.environ.get("GIT_COMMIT")

@@ -1,0 +1,182 @@
+"""Would other choices give other answers? The headlines of the study under each of several choices."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from kd_lib import _workers
+from kd_lib.measures.statistics import Interval
+from kd_lib.study import headlines, reading
+from kd_lib.study.choices import carry_out, read
+from kd_lib.study.run import Run
+
+DEFAULT = "this run"  # name of the choices that the run itself made
+COLUMNS = ("choice", *headlines.COLUMNS)
+SURVIVES, LOST, REVERSED, UNKNOWN = "survives", "cannot tell", "reversed", "no answer to begin with"
+
+
+def compare(
+    run: Run,
+    names: Sequence[str],
+    *,
+    threshold: float | None = None,
+    view_share: float = 0.5,
+    seed: int = 0,
+    device: str = "auto",
+    executor: str = "",
+) -> pd.DataFrame:
+    """Headlines of the study under each of several choices; computes what a choice still lacks.
+
+    Parameters
+    ----------
+    run : Run
+        A run whose threshold is determined.
+    names : sequence of str
+        Choices, see `read`.
+    threshold : float, optional
+        T_c for all of them. By default each has its own, determined by the rule that gave the run's.
+    view_share : float
+        See `truth.labelled_pairs`.
+    seed : int
+        Of the bootstrap of T_c.
+    device : {'auto', 'cpu', 'cuda'}
+    executor : str
+        See `cluster.connect`.
+
+    Returns
+    -------
+    DataFrame
+        Columns choice, question, headline, value, low, high, see `headlines.of_maps`. The run's own choices come
+        first, by the name `DEFAULT`. Accuracies and views known are there if a choice trains anew, for it and for the
+        run.
+
+    Raises
+    ------
+    ValueError
+        See `read`.
+    """
+    choices = read(names, run)
+    rule = {"view_share": view_share, "seed": seed} | (_rule(run) if threshold is None else {})
+    frames = [headlines.of_maps(run, _own_threshold(run) if threshold is None else _given(threshold))]
+    if any(choice.training for choice in choices):
+        frames.append(headlines.of_networks(run, reading.load_data(run), device=device))
+    found = [frame.assign(choice=DEFAULT) for frame in frames]
+    with _workers.connect(executor) as client:
+        for choice in choices:
+            print(f"choice: {choice.name}", flush=True)
+            chosen = carry_out(choice, run, device=device, client=client)
+            t_c = headlines.threshold(chosen, **rule) if threshold is None else _given(threshold)
+            frames = [headlines.of_maps(chosen, t_c)]
+            if choice.training:
+                frames.append(headlines.of_networks(chosen, reading.load_data(chosen), device=device))
+            found += [frame.assign(choice=choice.name) for frame in frames]
+    return pd.concat(found, ignore_index=True)[list(COLUMNS)]
+
+
+def _rule(run: Run) -> dict:
+    """Which fit gave the run's T_c."""
+    used = _threshold_row(run)
+    return {"measure": used["measure"], "loss": "log" if used["loss"] == "published" else used["loss"]}
+
+
+def _own_threshold(run: Run) -> Interval:
+    used = _threshold_row(run)
+    return Interval(*(float(used.get(name, np.nan)) for name in ("value", "low", "high")))  # published: value alone
+
+
+def _threshold_row(run: Run) -> pd.Series:
+    table = run.read_csv("threshold", made_by="threshold_determination")
+    return table[table["used"]].iloc[0]
+
+
+def _given(value: float) -> Interval:
+    return Interval(float(value), np.nan, np.nan)
+
+
+def beside_default(frame: pd.DataFrame) -> pd.DataFrame:
+    """Put the run's own value of each headline beside that of every choice.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        What `compare` returned.
+
+    Returns
+    -------
+    DataFrame
+        The same rows with two columns more: default, and differs: whether the choice's interval excludes it.
+    """
+    own = frame[frame["choice"] == DEFAULT].set_index("headline")["value"]
+    default = frame["headline"].map(own)
+    return frame.assign(default=default, differs=(default < frame["low"]) | (default > frame["high"]))
+
+
+def table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Lay out what `beside_default` returned to be read: headlines by choices, a star where the choice differs."""
+    texts = frame.assign(text=[_text(row) + " *" * row.differs for row in frame.itertuples()])
+    wide = texts.pivot(index=["question", "headline"], columns="choice", values="text")
+    order = frame[["question", "headline"]].drop_duplicates()
+    wide = wide.reindex(index=pd.MultiIndex.from_frame(order), columns=list(dict.fromkeys(frame["choice"])))
+    return wide.fillna("–")
+
+
+def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
+    """Say which answers survive which choice.
+
+    A headline that is a difference (distilled less leave-one-out) answers by its sign. The sign is known where the
+    interval excludes 0. It survives a choice under which it is known too, and the same.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        What `compare` returned.
+
+    Returns
+    -------
+    DataFrame
+        A row a choice other than the run's own and a difference that both have: question, headline, choice, value, low,
+        high, sign (of the run's own: 1, -1, or 0 where unknown), verdict: 'survives', 'cannot tell' (the interval holds
+        0), 'reversed' (the other sign is known), 'no answer to begin with' (unknown under the run's own choices).
+    """
+    differences = frame[frame["headline"].map(headlines.is_difference)]
+    signed = differences.assign(known=(differences["low"] > 0) * 1 - (differences["high"] < 0) * 1)
+    own = signed[signed["choice"] == DEFAULT].set_index("headline")["known"]
+    others = signed[(signed["choice"] != DEFAULT) & signed["headline"].isin(own.index)]
+    sign = others["headline"].map(own)
+    conditions = [sign == 0, others["known"] == sign, others["known"] == 0]
+    verdict = np.select(conditions, [UNKNOWN, SURVIVES, LOST], REVERSED)
+    columns = ["question", "headline", "choice", "value", "low", "high", "sign", "verdict"]
+    return others.assign(sign=sign, verdict=verdict)[columns].reset_index(drop=True)
+
+
+def sentences(frame: pd.DataFrame) -> list[str]:
+    """Say in words what `verdicts` found, a sentence a headline, after a word on choices without a T_c of their own."""
+    t_c = frame[frame["headline"] == headlines.T_C]
+    without = t_c[t_c["low"].isna()]
+    said, found = [], verdicts(frame)
+    if len(without) < len(t_c):
+        said += [
+            f"{row.choice}: no labels fix a threshold for its maps, so the published {row.value:.2f} counts; its "
+            "shares above T_c are not comparable with the others, its similarities are."
+            for row in without.itertuples()
+        ]
+    for (question, headline), rows in found.groupby(["question", "headline"], sort=False):
+        sign, what = rows["sign"].iloc[0], f"{question}, {headline}"
+        if sign == 0:
+            said.append(f"{what}: this run's own choices give no answer (the interval holds 0).")
+            continue
+        side = f"{'above' if sign > 0 else 'below'} 0"
+        lost = rows[rows["verdict"] != SURVIVES]
+        if lost.empty:
+            said.append(f"{what}: {side}, and so under every other choice ({len(rows)} of {len(rows)}).")
+        else:
+            which = "; ".join(f"{row.choice}: {row.verdict}, {_text(row)}" for row in lost.itertuples())
+            said.append(f"{what}: {side}, but not under {len(lost)} of {len(rows)} other choices ({which}).")
+    if found.empty:
+        said.append("No headline is a difference that several choices have: nothing can survive or fail.")
+    return said
+
+
+def _text(row) -> str:
+    return f"{row.value:.2f}" if np.isnan(row.low) else f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f})"

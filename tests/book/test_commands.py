@@ -1,0 +1,92 @@
+"""Steps between notebooks and a rendered book."""
+
+import os
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pandas as pd
+import pytest
+
+from kd_lib.book import __main__ as report
+from kd_lib.study.run import Run
+
+PROJECT = Path(__file__).resolve().parents[2]
+HEADER = (
+    "# ---\n# jupyter:\n#   kernelspec:\n#     name: python3\n#     display_name: x\n#     language: python\n# ---\n\n"
+)
+
+
+@pytest.fixture
+def notebook(tmp_path):
+    path = tmp_path / "little.py"
+    path.write_text(HEADER + '# %% tags=["parameters"]\nx: int = 1  # a number\n\n# %%\nprint(10 / x)\n')
+    return path
+
+
+def test_execute_runs_with_parameters_and_a_failure_keeps_the_last_result(notebook, tmp_path):
+    output = tmp_path / "out.ipynb"
+    report.execute(notebook, output, {"x": 4})
+    assert nbformat.read(output, as_version=4).cells[-1].outputs[0].text == "2.5\n"
+    before = output.read_bytes()
+    with pytest.raises(RuntimeError, match="little.py: ZeroDivisionError: division by zero"):
+        report.execute(notebook, output, {"x": 0})
+    assert output.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["little.py", "out.failed.ipynb", "out.ipynb"]
+
+
+def test_parameters_are_written_only_where_they_change(tmp_path):
+    folder = tmp_path / "parameters"
+    report.write_parameters("quick", folder, ["threshold=0.5"])
+    written = {path.stem: path.read_text() for path in folder.iterdir()}
+    needs_it = {"rq1", "rq2", "rq3"}
+    assert {name for name, text in written.items() if text == "threshold: 0.5\n"} == needs_it
+    assert {name for name, text in written.items() if text == "{}\n"} == set(written) - needs_it
+    for path in folder.iterdir():
+        os.utime(path, ns=(1, 1))
+    report.write_parameters("quick", folder, ["threshold=0.6", "every_epoch=2"])
+    changed = {path.stem for path in folder.iterdir() if path.stat().st_mtime_ns != 1}
+    assert changed == needs_it | {"generate_saliency_maps"}
+
+
+def test_wrong_parameters_write_nothing(tmp_path):
+    for profile, override in (("quick", "half"), ("quick", "treshold=0.5"), ("nonsense", "threshold=0.5")):
+        with pytest.raises(ValueError, match="half|treshold|nonsense"):
+            report.write_parameters(profile, tmp_path / "parameters", [override])
+    assert not list(tmp_path.iterdir())
+
+
+def test_keep_outputs_takes_results_and_leaves_progress_bars(notebook, tmp_path):
+    notebook.write_text(notebook.read_text() + '\nimport sys\nprint("progress", file=sys.stderr)\n')
+    report.execute(notebook, tmp_path / "out.ipynb", {})
+    report.keep_outputs(tmp_path / "out.ipynb", notebook)
+    kept = nbformat.read(tmp_path / "little.ipynb", as_version=4)
+    assert [o.text for o in kept.cells[-1].outputs] == ["10.0\n"]
+    assert [c.source for c in kept.cells] == [c.source for c in jupytext.read(notebook).cells]
+    report.execute(notebook, tmp_path / "out.ipynb", {"x": 2})
+    with pytest.raises(ValueError, match="was not executed from .* with its default parameters"):
+        report.keep_outputs(tmp_path / "out.ipynb", notebook)
+
+
+@pytest.fixture(scope="module")
+def edition(tmp_path_factory):
+    """A run of which a single result is known."""
+    run = Run(tmp_path_factory.mktemp("runs") / "little")
+    run.claim({"data_set": "multiview"}, dataset_fingerprint="f")
+    run.record("class_names", ["class 0"])
+    gap = {"what": ["ensemble"], "less": ["component"], "difference": [0.04], "low": [0.03], "high": [0.05]}
+    run.write_csv(pd.DataFrame(gap), "accuracy_gaps")
+    return run.folder
+
+
+def test_the_readme_gets_the_headlines_between_its_marks(edition, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text((PROJECT / "README.md").read_text())
+    report.write_readme(readme, [edition, edition])
+    before, after = (text.splitlines() for text in ((PROJECT / "README.md").read_text(), readme.read_text()))
+    start, end = (line for line in before if line.startswith("<!-- "))
+    assert before[: before.index(start)] == after[: after.index(start)]
+    assert before[before.index(end) :] == after[after.index(end) :]
+    table = after[after.index(start) + 1 : after.index(end)]
+    assert table[0].count("this study, little: given networks, multiview") == 2
+    assert all(line.startswith("| ") for line in table)

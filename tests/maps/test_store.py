@@ -1,0 +1,118 @@
+import errno
+import os
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from kd_lib.maps import store
+from kd_lib.maps.occlusion import occluded_logits
+from tests import stores
+from tests.stores import IMAGES, SETTINGS, STATES, WINDOWS
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run" / "occlusion.zarr"
+
+
+@pytest.fixture
+def filled(path):
+    stores.create(path)
+    assert stores.fill(path) == 9
+    return path
+
+
+def test_what_is_filled_is_read_back(filled):
+    for state in STATES:
+        expected = occluded_logits(stores.network(*state), IMAGES, patch=3, stride=2).numpy()
+        np.testing.assert_allclose(store.logits_of(filled, *state), expected, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(
+        store.logits_of(filled, "a"), store.logits_of(filled, "a", 1)
+    )  # the last epoch by default
+    assert stores.fill(filled) == 0
+
+
+def test_xarray_reads_it_lazily(filled):
+    logits = store.open_logits(filled)
+    assert logits.dims == ("state", "image", "window", "class")
+    assert logits.shape == (3, 10, WINDOWS, 3)
+    assert not logits.variable._in_memory
+    assert list(zip(logits.model.values.tolist(), logits.epoch.values.tolist(), strict=True)) == STATES
+    assert logits.label.values.tolist() == SETTINGS["labels"].tolist()
+    assert logits["index"].values.tolist() == SETTINGS["index"].tolist()
+    assert (logits.attrs["patch"], logits.attrs["stride"], logits.attrs["image_size"]) == (3, 2, [6, 7])
+    picked = logits.isel(state=logits.model.values == "a", image=[3, 9])
+    np.testing.assert_array_equal(picked[1], store.logits_of(filled, "a", 1)[[3, 9]])
+    assert xr.open_zarr(filled, chunks=None, consolidated=False)["logits"].shape == logits.shape  # without our help
+
+
+@pytest.mark.parametrize("grown", [["model"], ["model", "epoch"]])
+def test_a_kill_while_states_are_added_is_put_right(filled, grown):
+    group = store.open_group(filled, mode="r+")
+    for name in grown:
+        group[name].resize((5,))
+    assert store.logits_of(filled, "a", 0).shape == (10, WINDOWS, 3)
+    stores.create(filled, [*STATES, ("b", 2)])
+    assert stores.fill(filled) == 3
+    logits = store.open_logits(filled)
+    assert list(zip(logits.model.values.tolist(), logits.epoch.values.tolist(), strict=True)) == [*STATES, ("b", 2)]
+
+
+def test_a_full_device_leaves_no_half_made_store(path, monkeypatch):
+    def no_room(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", no_room)
+    with pytest.raises(OSError, match=r"no space left to write .*occlusion.zarr"):
+        stores.create(path)
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"patch": 2}, "patch: 3 there, 2 given"),
+        ({"stride": 1}, "stride: 2 there, 1 given"),
+        ({"baseline": "blur"}, "baseline: 0.0 there, 'blur' given"),
+        ({"baseline": [0.0, 1.0]}, r"baseline: 0.0 there, \[0.0, 1.0\] given"),
+        ({"precision": "bfloat16"}, "precision: 'float32' there, 'bfloat16' given"),
+        ({"image_size": (7, 7)}, r"image_size: \[6, 7\] there, \[7, 7\] given"),
+        ({"class_names": ["x", "y"]}, "class_names"),
+        ({"index": np.arange(10)}, "index"),
+        ({"labels": np.zeros(10, int)}, "label"),
+    ],
+)
+def test_other_settings_are_refused(filled, change, message):
+    with pytest.raises(ValueError, match=f"{message}.*give another run folder, or delete") as error:
+        stores.create(filled, [("new", 0)], **change)
+    assert "\n" not in str(error.value)
+    assert store.open_logits(filled).sizes["state"] == 3
+
+
+def test_an_unknown_baseline_is_refused(filled):
+    with pytest.raises(ValueError, match="unknown baseline 'median': expected a number, .* or 'mean' or 'blur'"):
+        stores.create(filled, [("new", 0)], baseline="median")
+    assert store.open_logits(filled).sizes["state"] == 3
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"patch": 7}, {"stride": 0}, {"precision": "half"}, {"labels": np.arange(9)}, {"block": 0}, {"states": []}],
+)
+def test_bad_settings_write_nothing(path, wrong):
+    with pytest.raises(ValueError, match=r"patch 7|stride 0|precision 'half'|9 labels|block 0|0 states"):
+        store.create_or_open(path, **{"states": STATES} | SETTINGS | wrong)
+    assert not path.parent.exists()
+
+
+def test_what_is_not_there_is_named(filled, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none.zarr is missing: run generate_saliency_maps first"):
+        store.open_logits(tmp_path / "none.zarr")
+    with pytest.raises(ValueError, match="no occluded logits of 'b'"):
+        store.logits_of(filled, "b")
+    with pytest.raises(ValueError, match="'a' at epoch 7"):
+        store.logits_of(filled, "a", 7)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(ValueError, match="other is no store of occluded logits"):
+        store.open_group(tmp_path / "other")

@@ -1,0 +1,188 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import bootstrap, ttest_1samp
+
+from kd_lib.measures.statistics import (
+    bootstrap_weights,
+    cluster_of,
+    holm,
+    interval,
+    interval_table,
+    quantiles,
+    sign_flip_test,
+    standardised,
+)
+
+
+def test_weights_draw_as_many_clusters_as_there_are():
+    weights = bootstrap_weights(7, resamples=50, seed=3)
+    assert weights.shape == (50, 7)
+    assert (weights.sum(1) == 7).all()
+    np.testing.assert_array_equal(weights, bootstrap_weights(7, resamples=50, seed=3))
+    assert (weights != bootstrap_weights(7, resamples=50, seed=4)).any()
+
+
+def test_agrees_with_scipy():
+    values = np.random.default_rng(0).exponential(size=80)
+    ours = interval(values, resamples=20_000)
+    theirs = bootstrap((values,), np.mean, method="percentile", n_resamples=20_000, rng=1).confidence_interval
+    assert ours.estimate == pytest.approx(values.mean())
+    assert ours.low == pytest.approx(theirs.low, abs=0.01)
+    assert ours.high == pytest.approx(theirs.high, abs=0.01)
+
+
+def test_clusters_agree_with_scipy_on_sums_and_sizes():
+    rng = np.random.default_rng(1)
+    clusters = rng.integers(0, 30, 300)
+    values = rng.normal(size=30)[clusters] + 0.1 * rng.normal(size=300)
+    sums, sizes = np.bincount(clusters, values), np.bincount(clusters).astype(float)
+    theirs = bootstrap(
+        (sums, sizes),
+        lambda s, n, axis: s.sum(axis) / n.sum(axis),
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        n_resamples=20_000,
+        rng=2,
+    ).confidence_interval
+    ours = interval(values, clusters, resamples=20_000)
+    assert ours.low == pytest.approx(theirs.low, abs=0.01)
+    assert ours.high == pytest.approx(theirs.high, abs=0.01)
+    assert ours.high - ours.low > 2 * np.diff(interval(values)[1:])[0]  # rows of a cluster are not independent
+
+
+def test_repeating_every_row_of_a_cluster_tells_nothing_new():
+    values = np.random.default_rng(2).normal(size=40)
+    once = interval(values)
+    thrice = interval(np.repeat(values, 3), np.repeat(np.arange(40), 3))
+    np.testing.assert_allclose(thrice, once)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.booleans(), min_size=2, max_size=40))
+def test_a_share_stays_within_its_range(values):
+    share, low, high = interval(values, resamples=200)
+    assert share == pytest.approx(np.mean(values))
+    assert 0 <= low <= high <= 1
+    if len(set(values)) == 1:
+        assert low == high == share
+
+
+def test_columns_are_the_same_as_one_by_one():
+    values = np.random.default_rng(3).normal(size=(50, 4))
+    clusters = np.arange(50) // 5
+    together = interval(values, clusters)
+    for column in range(4):
+        np.testing.assert_allclose([part[column] for part in together], interval(values[:, column], clusters))
+
+
+def test_clusters_of_unequal_size():
+    clusters = np.repeat(np.arange(6), [1, 1, 1, 1, 1, 20])
+    assert interval(np.ones(25), clusters) == (1, 1, 1)
+    share, low, high = interval(clusters == 5, clusters)
+    assert share == 0.8
+    assert low == 0  # a sample without the large cluster
+    assert high < 1
+
+
+def test_names_of_clusters_do_not_matter():
+    values = np.arange(6.0)
+    assert interval(values, ["b", "b", "a", "a", "c", "c"]) == interval(values, [1, 1, 0, 0, 2, 2])
+    group, count = cluster_of(["b", "a", "b"], 3)
+    assert group.tolist() == [1, 0, 1]
+    assert count == 2
+
+
+def test_more_confidence_is_wider():
+    values = np.random.default_rng(4).normal(size=60)
+    _, low, high = interval(values, confidence=0.99)
+    _, inner_low, inner_high = interval(values, confidence=0.8)
+    assert low < inner_low < inner_high < high
+
+
+def test_one_cluster_tells_nothing_of_the_spread():
+    found = interval([1.0, 2.0], ["x", "x"])
+    assert found.estimate == 1.5
+    assert np.isnan(found.low)
+    assert np.isnan(found.high)
+    assert interval(np.ones((2, 3)), [0, 0]).low.shape == (3,)
+
+
+@pytest.mark.parametrize(("images", "coverage"), [(30, 0.925), (100, 0.94)])
+def test_intervals_cover_at_their_nominal_rate(images, coverage):
+    """Maps of one image share its effect; with few images a percentile interval is known to be a little narrow."""
+    rng, maps, trials = np.random.default_rng(5), 10, 1000
+    clusters = np.repeat(np.arange(images), maps)
+    covered = 0
+    for trial in range(trials):
+        own, shared = rng.random((images, maps)), rng.random((images, 1))
+        reached = own < 0.3 + 0.5 * (shared < 0.4)  # 0.3 + 0.5 * 0.4 = 0.5 of them in the long run
+        _, low, high = interval(reached.ravel(), clusters, resamples=400, seed=trial)
+        covered += low <= 0.5 <= high
+    noise = 3 * np.sqrt(0.95 * 0.05 / trials)
+    assert coverage - noise < covered / trials < 0.95 + noise
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "message"),
+    [
+        ([], {}, "at least one row"),
+        (1.0, {}, "at least one row"),
+        ([1.0, np.nan], {}, "1 of 2 values are not finite"),
+        ([1.0, 2.0], {"clusters": [1]}, "one for each of the 2 rows"),
+        ([1.0, 2.0], {"confidence": 95}, "confidence 95"),
+        ([1.0, 2.0], {"resamples": 0}, "resamples 0"),
+    ],
+)
+def test_refuses(values, options, message):
+    with pytest.raises(ValueError, match=message):
+        interval(values, **options)
+
+
+def test_quantiles_by_hand():
+    frame = pd.DataFrame({"kind": ["z"] * 6 + ["a"], "v": [0.0, 1, 2, 3, 4, np.nan, 7]})
+    found = quantiles(frame, "v", by=["kind"])
+    assert list(found) == ["kind", "q05", "q25", "q50", "q75", "q95"]
+    assert found.set_index("kind").loc["z"].tolist() == pytest.approx([0.2, 1, 2, 3, 3.8])
+    assert found.set_index("kind").loc["a"].tolist() == [7] * 5
+
+
+def test_all_sign_flips_are_tried_where_they_are_few():
+    assert sign_flip_test([1.0, 2.0, 3.0, 4.0]) == pytest.approx(2 / 16)  # only all plus and all minus reach the mean
+    assert sign_flip_test([1.0, -1.0]) == 1
+    assert np.isnan(sign_flip_test([1.0]))
+
+
+def test_sign_flips_agree_with_the_t_test_on_normal_differences():
+    differences = np.random.default_rng(6).normal(0.25, 1, 80)
+    assert sign_flip_test(differences) == pytest.approx(ttest_1samp(differences, 0).pvalue, abs=0.01)
+    assert sign_flip_test(differences) == sign_flip_test(differences)
+    assert sign_flip_test(differences) == pytest.approx(sign_flip_test(-differences), abs=0.005)
+
+
+def test_p_values_are_true_to_size():
+    rng = np.random.default_rng(7)
+    rejected = [sign_flip_test(rng.exponential(size=(2, 9)).T @ [1, -1]) <= 0.05 for _ in range(400)]
+    assert 0.01 < np.mean(rejected) < 0.09
+
+
+def test_holm_by_hand():
+    # Sorted 0.01, 0.02, 0.03 times 3, 2, 1, none below the one before.
+    np.testing.assert_allclose(holm([0.02, 0.01, np.nan, 0.03]), [0.04, 0.03, np.nan, 0.04])
+    assert np.isnan(holm([np.nan])).all()
+
+
+def test_effect_size_by_hand():
+    assert standardised([1, 2, 3]) == 2
+    assert np.isnan(standardised([1, 1]))
+    assert np.isnan(standardised([1]))
+
+
+def test_a_table_of_intervals_is_text():
+    frame = pd.DataFrame({"net": ["a", "a", "b"], "image": [0, 1, 0], "x": [1.0, 1.0, np.nan], "y": [0.0, 0.0, 2.0]})
+    found = interval_table(frame, ["x", "y"], by="net", clusters="image", digits=1)
+    assert found.loc["a"].tolist() == ["1.0 (1.0–1.0)", "0.0 (0.0–0.0)"]
+    assert found.loc["b"].tolist() == ["–", "2.0"]

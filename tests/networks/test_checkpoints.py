@@ -1,0 +1,143 @@
+"""Trainings that are interrupted, killed, damaged or asked for in another way."""
+
+import multiprocessing
+import random
+import signal
+import time
+
+import pandas as pd
+import pytest
+
+from kd_lib import _files
+from kd_lib.networks import architectures
+from kd_lib.study.run import Run
+from tests.trainings import DROPOUT, EPOCHS, KILLED, checkpoints, coloured, files_in, net, train, train_in_child
+
+
+def test_a_trained_network_is_only_read(tmp_path, capsys):
+    first = train(tmp_path)
+    times = {file: file.stat().st_mtime_ns for file in files_in(tmp_path)}
+    capsys.readouterr()
+    again = train(tmp_path, verbose=True)
+    pd.testing.assert_frame_equal(again, first)
+    assert {file: file.stat().st_mtime_ns for file in files_in(tmp_path)} == times
+    assert "trained already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("write", ["epoch-002.safetensors", "history.csv", "resume.pt"])
+def test_stopped_between_two_writes_ends_in_the_same_bits(tmp_path, monkeypatch, write):
+    data, options = coloured(n=32), {"arch": DROPOUT, "epochs": 3, "flip": True, "optimiser": "adam", "max_lr": 0.01}
+    whole = train(tmp_path / "whole", data=data, **options)
+    write_bytes = _files.write_bytes
+
+    def stop_in_epoch_2(path, content):
+        if path.name == write and (path.parent / "epoch-001.safetensors").exists() and len(written) >= 6:
+            raise KeyboardInterrupt
+        written.append(path.name)
+        write_bytes(path, content)
+
+    written = []
+    with monkeypatch.context() as patch:
+        patch.setattr(_files, "write_bytes", stop_in_epoch_2)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "stopped", data=data, **options)
+    leftover = tmp_path / "stopped" / "checkpoints" / "a" / ".epoch-002.safetensors.1.partial"
+    leftover.write_bytes(b"half")
+    resumed = train(tmp_path / "stopped", data=data, **options)
+    assert checkpoints(tmp_path / "stopped") == checkpoints(tmp_path / "whole")
+    pd.testing.assert_frame_equal(resumed.drop(columns="images_per_second"), whole.drop(columns="images_per_second"))
+    assert not leftover.exists()
+
+
+@pytest.fixture(scope="module")
+def start_child():
+    context = multiprocessing.get_context("forkserver")  # imports once, forks before torch has started a thread
+    context.set_forkserver_preload(["kd_lib.networks.training", "torchvision"])
+
+    def start(*arguments):
+        child = context.Process(target=train_in_child, args=arguments)
+        child.start()
+        return child
+
+    return start
+
+
+@pytest.mark.parametrize("case", KILLED)
+def test_killed_training_ends_in_the_same_bits(tmp_path, start_child, case):
+    name = KILLED[case]["name"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    child = start_child(whole, case)
+    child.join()
+    assert child.exitcode == 0
+    history = pd.read_csv(whole / "checkpoints" / name / "history.csv")
+    epoch_seconds = (64 / history["images_per_second"]).median()
+
+    run, moments = Run(killed), random.Random()  # other moments every time
+    for stored in (0, 1, 3, 4):
+        child = start_child(killed, case)
+        while not run.checkpoint_path(name, stored).exists():
+            assert child.is_alive()
+            time.sleep(0.001)
+        time.sleep(moments.random() * epoch_seconds)
+        child.kill()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
+        assert run.epochs(name)[-1] < EPOCHS
+    child = start_child(killed, case)
+    child.join()
+    assert child.exitcode == 0
+
+    assert len(checkpoints(whole, name)) == EPOCHS + 1
+    assert checkpoints(killed, name) == checkpoints(whole, name)
+    resumed = pd.read_csv(killed / "checkpoints" / name / "history.csv")
+    pd.testing.assert_frame_equal(resumed.drop(columns="images_per_second"), history.drop(columns="images_per_second"))
+
+
+@pytest.mark.parametrize("name", ["epoch-001.safetensors", "resume.pt"])
+@pytest.mark.parametrize("damage", ["truncated", "missing"])
+def test_a_damaged_file_is_named_and_recomputed_on_request(tmp_path, name, damage):
+    train(tmp_path)
+    before = checkpoints(tmp_path)
+    file = tmp_path / "checkpoints" / "a" / name
+    if damage == "truncated":
+        file.write_bytes(file.read_bytes()[:-100])
+    else:
+        file.unlink()
+    with pytest.raises(ValueError, match=rf"{name}.*recompute=True") as error:
+        train(tmp_path)
+    assert "\n" not in str(error.value)
+    train(tmp_path, recompute=True)
+    assert checkpoints(tmp_path) == before
+
+
+def test_recompute_deletes_the_epochs_of_a_longer_training(tmp_path):
+    train(tmp_path, epochs=2)
+    history = train(tmp_path, epochs=1, recompute=True)
+    assert len(history) == 2
+    assert Run(tmp_path).epochs("a") == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 3}, "epochs: 2 there, 3 given"),
+        ({"seed": 1}, "seed: 0 there, 1 given"),
+        ({"data": coloured(seed=1)}, "data: "),
+        ({"teacher": net(1)}, "teacher: absent there"),
+    ],
+)
+def test_a_network_trained_in_another_way_is_refused(tmp_path, changes, message):
+    train(tmp_path)
+    before = {file: file.read_bytes() for file in files_in(tmp_path)}
+    with pytest.raises(ValueError, match=message):
+        train(tmp_path, **changes)
+    assert {file: file.read_bytes() for file in files_in(tmp_path)} == before
+
+
+def test_another_teacher_is_refused(tmp_path):
+    members = [net(1), net(2)]
+    train(tmp_path, "distilled", teacher=architectures.Ensemble(members), epochs=1)
+    train(tmp_path, "distilled", teacher=architectures.Ensemble(members), epochs=1)
+    for other in (architectures.Ensemble(members, output="probs"), architectures.Ensemble([net(1), net(3)])):
+        with pytest.raises(ValueError, match="teacher: .* there, .* given"):
+            train(tmp_path, "distilled", teacher=other, epochs=1)

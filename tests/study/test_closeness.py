@@ -1,0 +1,166 @@
+"""How close networks are to the ensemble, on a run of networks of one random layer."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from kd_lib import data
+from kd_lib.maps import store
+from kd_lib.measures import beyond, outputs
+from kd_lib.measures.similarity import pearson
+from kd_lib.networks import architectures
+from kd_lib.study import closeness, reading
+from tests.little_run import NAMES, make, network
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    found = make(tmp_path_factory.mktemp("run"))
+    found.write_csv(pd.DataFrame({"model": NAMES, "epoch": 1, "test_accuracy": [0.1, 0.2, 0.3]}), "history")
+    return found
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return data.load("multiview", train_size=40, test_size=60, probe_per_class=2)
+
+
+def load(_, name, epoch=1, device="auto"):
+    return network(name, epoch)
+
+
+class Squeezed(nn.Module):
+    """Ends with a convolution, and has a linear layer before it."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate, self.last = nn.Linear(3, 3), nn.Conv2d(3, 10, 1)
+
+    def forward(self, images):
+        return self.last(images * self.gate(images.mean((2, 3)))[..., None, None]).mean((2, 3))
+
+
+def test_features_are_what_the_last_linear_layer_is_given(dataset):
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 7), nn.ReLU(), nn.Dropout(0.5))
+    model = nn.Sequential(body, nn.Linear(7, 10))
+    found = closeness.penultimate_features(model, dataset, dataset.probe, batch_size=6)
+    expected = body.eval()(dataset.normalise(dataset.probe.images))
+    torch.testing.assert_close(found, expected.detach())
+    assert not model[1]._forward_hooks
+    resnet = architectures.build("resnet10", 10)
+    assert closeness.penultimate_features(resnet, dataset, dataset.probe.select(torch.arange(2))).shape == (2, 512)
+    for without in (Squeezed(), nn.Sequential(nn.Conv2d(3, 10, 32), nn.Flatten())):
+        assert closeness.penultimate_features(without, dataset, dataset.probe) is None
+
+
+def test_every_network_is_beside_the_ensemble(run, monkeypatch):
+    monkeypatch.setattr(reading, "network", load)
+    own, said = closeness.features(run)
+    assert said == "Features: what the last linear layer is given."
+    similarity = reading.to_ensemble(run)
+    found = closeness.to_ensemble(run, similarity, own)
+    assert list(found) == list(closeness.COLUMNS)
+    assert len(found) == 5 * 20  # a and b as components and left out, and the distilled network
+    clean = {name: store.logits_of(run.occlusion, name)[:, 0] for name in NAMES}
+
+    def of(kind, model):
+        return found[(found["kind"] == kind) & (found["model"] == model)]
+
+    np.testing.assert_allclose(of("leave-one-out", "a")[outputs.KL], outputs.kl_divergence(clean["b"], clean["a"]))
+    mean = (clean["a"] + clean["b"]) / 2
+    np.testing.assert_allclose(
+        of("distilled", "distilled")[outputs.KL], outputs.kl_divergence(mean, clean["distilled"])
+    )
+    same = (clean["a"].argmax(1) == clean["b"].argmax(1)).mean()
+    assert of("leave-one-out", "b")[outputs.AGREEMENT].mean() == same
+    assert found[outputs.CKA].mean() == pytest.approx(1)  # all are given the pixels
+    rows = similarity[(similarity["kind"] == "component") & (similarity["model"] == "b")]
+    assert of("component", "b")[beyond.ON].mean() == pytest.approx(rows[rows["on_target"]]["pearson"].mean())
+    assert of("component", "b")[beyond.OFF].mean() == pytest.approx(rows[~rows["on_target"]]["pearson"].mean())
+
+
+def test_networks_without_features_have_no_cka_and_nothing_else_is_lost(run):
+    found = closeness.to_ensemble(run, reading.to_ensemble(run), {"b": np.eye(20), "distilled": np.eye(20)})
+    assert found[outputs.CKA].isna().all()  # a's are missing in every comparison
+    assert found.drop(columns=outputs.CKA).notna().all().all()
+    assert closeness.to_ensemble(run, reading.to_ensemble(run)[:0], {}).empty
+
+
+def test_images_that_cannot_be_read_are_said(run, monkeypatch):
+    def fail(_):
+        raise ValueError("no such folder")
+
+    monkeypatch.setattr(reading, "load_data", fail)
+    assert closeness.features(run) == ({}, "No features, and no CKA: the images cannot be read (no such folder).")
+
+
+def test_the_network_without_a_linear_layer_is_named(run, monkeypatch):
+    monkeypatch.setattr(reading, "network", lambda *a, **_: Squeezed() if a[1] == "b" else network(a[1], 1))
+    own, said = closeness.features(run)
+    assert set(own) == {"a", "distilled"}
+    assert said == "No features, and no CKA, of b: no linear layer at the end."
+
+
+def test_the_consensus_leaves_the_network_out(run):
+    found = closeness.to_consensus(run)
+    assert list(found) == list(closeness.STATES)
+    assert set(found["kind"]) == {"component", "distilled"}
+    true = reading.labels(run)
+    a, b, student = (reading.maps(run, name)[np.arange(20), true] for name in NAMES)
+    for name, expected in (("a", pearson(a, b)), ("b", pearson(a, b)), ("distilled", pearson(student, (a + b) / 2))):
+        own = found[found["model"] == name]
+        np.testing.assert_allclose(own["similarity"], expected, atol=1e-5)
+        assert set(own["accuracy"]) == {{"a": 0.1, "b": 0.2, "distilled": 0.3}[name]}
+
+
+def test_a_component_and_the_distilled_network_are_held_against_the_same_ensemble(run):
+    found = closeness.to_the_rest(run)
+    assert len(found) == 2 * 2 * 20
+    true = reading.labels(run)
+    clean = {name: store.logits_of(run.occlusion, name)[:, 0] for name in NAMES}
+    similarity = pearson(reading.maps(run, "distilled"), reading.maps(run, "a"))
+    own = found[(found["kind"] == "distilled") & (found["without"] == "b")]
+    np.testing.assert_allclose(own[beyond.ON], similarity[np.arange(20), true], atol=1e-5)
+    off = (similarity.sum(1) - similarity[np.arange(20), true]) / 9
+    np.testing.assert_allclose(own[beyond.OFF], off, atol=1e-5)
+    np.testing.assert_allclose(own[outputs.KL], outputs.kl_divergence(clean["a"], clean["distilled"]))
+    other = found[(found["kind"] == "leave-one-out") & (found["without"] == "b")]
+    assert set(other["model"]) == {"b"}
+    expected = pearson(reading.maps(run, "b"), reading.maps(run, "a"))[np.arange(20), true]
+    np.testing.assert_allclose(other[beyond.ON], expected, atol=1e-5)
+    # Nobody taught this run's "distilled" network. Held against an ensemble of more networks it would look closer.
+    assert beyond.verdict(beyond.beyond(found, similarity=beyond.ON)) == "no gain"
+
+
+def test_without_an_ensemble_there_is_nothing_and_the_analyses_say_so(run, monkeypatch):
+    monkeypatch.setattr(reading, "components", lambda _: ["a"])
+    assert closeness.to_consensus(run).empty
+    close = closeness.to_ensemble(run, reading.to_ensemble(run), {})
+    assert close.empty
+    assert beyond.summary(close).empty
+    assert "Cannot tell" in beyond.same_story(beyond.rank_correlations(close))
+    rest = closeness.to_the_rest(run)
+    assert "cannot be compared" in beyond.answer(beyond.beyond(rest, similarity=beyond.ON), beyond.ON)
+    assert beyond.by_kl(rest).empty
+    assert beyond.tracking(beyond.track(closeness.to_consensus(run))).count("cannot tell") == 2
+
+
+def test_a_diverged_network_is_left_out_and_the_analyses_go_on(run, monkeypatch):
+    whole = store.logits_of
+
+    def diverged(path, model, epoch=None):
+        found = whole(path, model, epoch)
+        return np.full_like(found, np.nan) if model == "distilled" else found
+
+    monkeypatch.setattr(store, "logits_of", diverged)
+    close = closeness.to_ensemble(run, reading.to_ensemble(run), {})
+    assert close[close["kind"] == "distilled"][[outputs.KL, beyond.ON, outputs.ACCURACY]].isna().all().all()
+    assert set(beyond.rank_correlations(close)["kind"]) == {"component", "leave-one-out"}
+    rest = closeness.to_the_rest(run)
+    assert "finite outputs" in beyond.answer(beyond.beyond(rest, similarity=beyond.ON), beyond.ON)
+    assert set(beyond.by_kl(rest)["kind"]) == {"leave-one-out"}
+    assert beyond.summary(close).set_index(["network", "measure"]).loc[("distilled", outputs.KL), "images"] == 0
+    assert not beyond.track(closeness.to_consensus(run))["states"].isna().any()

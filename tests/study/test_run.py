@@ -1,0 +1,136 @@
+import errno
+import json
+import os
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from kd_lib.networks import checkpoints
+from kd_lib.study.run import Run
+
+
+def no_room(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_run_is_found_from_the_notebooks_folder(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert Run("runs/quick").folder == tmp_path / "notebooks" / "runs" / "quick"  # some other notebooks folder
+    (tmp_path / "pyproject.toml").touch()
+    assert Run("runs/quick").folder == tmp_path / "runs" / "quick"
+    assert Run(tmp_path / "elsewhere").folder == tmp_path / "elsewhere"
+    monkeypatch.chdir(tmp_path)
+    assert Run("runs/quick").occlusion == tmp_path / "runs" / "quick" / "occlusion.zarr"
+
+
+def test_a_file_is_no_run_folder(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="file is a file: give a folder"):
+        Run(tmp_path / "file")
+
+
+def test_claim_records_and_compares(tmp_path):
+    run = Run(tmp_path / "run")
+    run.claim({"epochs": 8, "sizes": (1, 2)}, dataset_fingerprint="abc")
+    first = (run.folder / "run.json").read_text()
+    run.claim({"sizes": [1, 2], "epochs": 8}, dataset_fingerprint="abc")
+    assert (run.folder / "run.json").read_text() == first
+    assert run.parameters == {"epochs": 8, "sizes": [1, 2]}
+    entries = json.loads(first)
+    assert entries["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert entries["hardware"]["cores"] >= 1
+    assert entries["hardware"]["cpu"]
+
+
+def test_a_run_of_other_parameters_is_refused_and_left_alone(tmp_path):
+    run = Run(tmp_path)
+    run.claim({"epochs": 8, "seed": 0, "old": 1}, dataset_fingerprint="abc")
+    before = (tmp_path / "run.json").read_bytes()
+    with pytest.raises(ValueError, match="belongs to other parameters") as error:
+        run.claim({"epochs": 9, "seed": 0, "new": "x"}, dataset_fingerprint="xyz")
+    message = str(error.value)
+    for part in ("epochs: 8 there, 9 given", "old: 1 there, absent given", "new: absent there, 'x' given"):
+        assert part in message
+    assert "data fingerprint: 'abc' there, 'xyz' given" in message
+    assert message.endswith("give another run folder, or delete this one")
+    assert "seed" not in message
+    assert "\n" not in message
+    assert (tmp_path / "run.json").read_bytes() == before
+
+
+def test_record_adds_an_entry(tmp_path):
+    run = Run(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"run.json is missing: run train_models first"):
+        run.record("seconds", 1.5)
+    assert files(tmp_path) == []
+    run.claim({"epochs": 8}, dataset_fingerprint="abc")
+    run.record("seconds", 1.5)
+    run.record("seconds", 2.5)
+    assert run.entry("seconds") == 2.5
+    assert run.parameters == {"epochs": 8}
+    (tmp_path / "run.json").write_text('{"parameters"')
+    with pytest.raises(ValueError, match=r"run.json is not valid JSON .* delete the run folder"):
+        _ = run.parameters
+
+
+def test_checkpoints_come_back_bit_by_bit(tmp_path):
+    run = Run(tmp_path)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).to(memory_format=torch.channels_last)
+    net(torch.randn(2, 3, 8, 8))  # moves the running statistics
+    assert run.epochs("a") == []
+    for epoch in (10, 0, 2):
+        checkpoints.save_checkpoint(run.checkpoint_path("a", epoch), net)
+    assert run.epochs("a") == [0, 2, 10]
+    assert run.last_epoch("a") == 10
+    with pytest.raises(FileNotFoundError, match="no checkpoint of model 'b'"):
+        run.last_epoch("b")
+    fresh = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    assert checkpoints.load_checkpoint(run.checkpoint_path("a", 0), fresh) is fresh
+    assert all(torch.equal(value, fresh.state_dict()[name]) for name, value in net.state_dict().items())
+
+
+def test_bad_checkpoints_are_named(tmp_path):
+    path = tmp_path / "epoch-001.safetensors"
+    with pytest.raises(FileNotFoundError, match=r"epoch-001.safetensors is missing: run train_models first"):
+        checkpoints.load_checkpoint(path, nn.Linear(2, 2))
+    checkpoints.save_checkpoint(path, nn.Linear(2, 2))
+    with pytest.raises(ValueError, match=r"epoch-001.safetensors holds another network .* recompute=True") as error:
+        checkpoints.load_checkpoint(path, nn.Linear(3, 2))
+    assert "\n" not in str(error.value)
+    whole = path.read_bytes()
+    for damaged in (whole[:-3], whole[:10], b"", b"not a checkpoint at all"):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"epoch-001.safetensors is damaged .* recompute=True"):
+            checkpoints.load_checkpoint(path, nn.Linear(2, 2))
+
+
+def test_tables_come_back(tmp_path):
+    run = Run(tmp_path)
+    frame = pd.DataFrame({"model": ["a", "b"], "accuracy": [0.1, 1 / 3]})
+    run.write_csv(frame, "accuracy")
+    pd.testing.assert_frame_equal(run.read_csv("accuracy"), frame)
+    with pytest.raises(FileNotFoundError, match=r"threshold.csv is missing: run threshold_determination first"):
+        run.read_csv("threshold", made_by="threshold_determination")
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_full_device_leaves_what_was_there(tmp_path, monkeypatch, step):
+    run = Run(tmp_path)
+    run.write_csv(pd.DataFrame({"x": [1]}), "table")
+    monkeypatch.setattr(os, step, no_room)
+    with pytest.raises(OSError, match=r"no space left to write .*table.csv \(0.6 MB needed\): free") as error:
+        run.write_csv(pd.DataFrame({"x": range(100_000)}), "table")
+    assert error.value.errno == errno.ENOSPC
+    with pytest.raises(OSError, match=r"no space left to write .*epoch-000.safetensors"):
+        checkpoints.save_checkpoint(run.checkpoint_path("a", 0), nn.Linear(2, 2))
+    monkeypatch.undo()
+    assert files(tmp_path) == ["results/table.csv"]
+    assert run.read_csv("table")["x"].tolist() == [1]
+    assert run.epochs("a") == []
