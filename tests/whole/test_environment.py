@@ -12,6 +12,7 @@ CONDA_NAMES = {
     "matplotlib-base": "matplotlib",
     "universal_pathlib": "universal-pathlib",
     "playwright-python": "playwright",
+    "lazy_loader": "lazy-loader",
 }
 
 
