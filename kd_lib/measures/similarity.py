@@ -1,14 +1,19 @@
 """How alike two saliency maps are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import combinations
 from numbers import Real
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from kd_lib._workers import in_threads
+
 # Pixels worked on at once: the float64 copies of a block stay in the processor's cache.
 BLOCK = 2**16
+PAIRS = dict.fromkeys(("model_a", "model_b"), str) | dict.fromkeys(("image", "target", "label"), int)
+PAIRS |= {"on_target": bool, "pearson": float, "cosine": float}  # columns of `pairs_of_components`
 
 
 def pearson(a: ArrayLike, b: ArrayLike) -> np.ndarray:
@@ -172,6 +177,45 @@ def compare(
     for position, (name, value) in enumerate(ids.items()):
         frame.insert(position, name, value)
     return frame
+
+
+def pairs_of_components(
+    maps: Sequence[ArrayLike], labels: ArrayLike, *, models: Sequence[str], index: ArrayLike | None = None
+) -> pd.DataFrame:
+    """Similarity of every pair of components, map by map.
+
+    Parameters
+    ----------
+    maps : sequence of M array_like, each of shape (N, K, H, W)
+        Maps of each component.
+    labels : array_like of int, shape (N,)
+        True class of each image.
+    models : sequence of M str
+        Names of the components.
+    index : array_like of int, shape (N,), optional
+        Identifier of each image; its position by default.
+
+    Returns
+    -------
+    DataFrame
+        Columns model_a, model_b, image, target, label, on_target, pearson, cosine. No rows for fewer than two.
+
+    Raises
+    ------
+    ValueError
+        If names and maps do not match.
+    """
+    if len(maps) != len(models):
+        raise ValueError(f"{len(maps)} components and {len(models)} names: expected one name each")
+    if len(maps) < 2:
+        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in PAIRS.items()})
+
+    def compared(pair: tuple[tuple[str, ArrayLike], tuple[str, ArrayLike]]) -> pd.DataFrame:
+        (a, of_a), (b, of_b) = pair
+        return compare(of_a, of_b, labels, index=index, model_a=a, model_b=b)
+
+    pairs = combinations(zip(models, maps, strict=True), 2)
+    return pd.concat(in_threads(compared, pairs), ignore_index=True)
 
 
 def check_labels(labels: ArrayLike, images: int, classes: int) -> np.ndarray:

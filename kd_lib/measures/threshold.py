@@ -1,7 +1,6 @@
 """T_c: how similar two saliency maps must be to show the same features."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,17 +8,13 @@ from numpy.typing import ArrayLike
 from scipy.optimize import least_squares
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
-from upath import UPath
 
 from kd_lib.measures.statistics import bootstrap_weights, cluster_of, interval
-from kd_lib.people.tables import check_unique, coded, read_table, whole_numbers
 
 PUBLISHED = 0.53  # Gardner (2022), from human labels
 RESAMPLES = 500
 # More bootstrap samples than this without a curve to fit, and the labels say too little for an interval.
 UNUSABLE = 0.05
-PAIRS = ("image", "target", "model_a", "model_b", "same", "annotator")
-SAME = {"1": True, "0": False, "true": True, "false": False}
 
 
 @dataclass(frozen=True)
@@ -263,7 +258,7 @@ def merge_labels(pairs: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:
     pairs : DataFrame
         Columns model_a, model_b, image, target and the similarities.
     people : DataFrame
-        What `read_pairs` returned; a pair may name its models in either order.
+        Columns image, target, model_a, model_b, same; a pair may name its models in either order.
 
     Returns
     -------
@@ -283,43 +278,6 @@ def merge_labels(pairs: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:
         what = ", ".join(f"{key} {strange.iloc[0][key]}" for key in keys)
         raise ValueError(f"a label is about a pair that this run does not have ({what}): remove the row")
     return found.drop(columns="_merge").dropna(subset=["pearson", "cosine"])
-
-
-def read_pairs(path: str | Path | UPath) -> pd.DataFrame:
-    """Read pairs of maps that people labelled as showing the same features or different ones.
-
-    Parameters
-    ----------
-    path : str, Path or UPath
-        CSV with the columns image (number of the probe image), target (number of the class), model_a, model_b (names
-        of two models), same (1 or 0, true or false) and annotator (who labelled it).
-
-    Returns
-    -------
-    DataFrame
-        Those columns; image and target int64, same bool, the others str.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If a column is missing or unknown, a cell is empty or has a bad value, a model is paired with itself, or an
-        annotator labelled a pair twice (in either order); names file and line.
-    """
-    table = read_table(path, PAIRS)
-    table["image"] = whole_numbers(table, "image", path)
-    table["target"] = whole_numbers(table, "target", path)
-    table["same"] = coded(table, "same", SAME, path)
-    itself = table.index[table.model_a == table.model_b]
-    if len(itself):
-        name = table.model_a.loc[itself[0]]
-        raise ValueError(f"{path}, line {itself[0]}: model_a and model_b are both {name!r}; a pair needs two models")
-    key = table[["image", "target", "model_a", "model_b", "annotator"]].copy()
-    swapped = key.model_a > key.model_b
-    key.loc[swapped, ["model_a", "model_b"]] = key.loc[swapped, ["model_b", "model_a"]].to_numpy()
-    check_unique(key, path)
-    return table.reset_index(drop=True)
 
 
 def view_labels(used_a: ArrayLike, used_b: ArrayLike) -> np.ndarray:

@@ -1,12 +1,12 @@
 """Two tasks for people, in JupyterLab, Notebook 7, VS Code and voila: pairs of maps, and the features that maps show.
 
 `annotate_pairs` and `annotate_features` show one item after another; every answer is on the disk before the next one
-appears (`labels`). What people said is read back by `labels`.
+appears. What people said is read back by `answers` and `features`.
 """
 
 import html
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import parse_qs
 
 import ipywidgets
@@ -16,22 +16,26 @@ from IPython.display import HTML
 from kd_lib import _files
 from kd_lib.data import multiview
 from kd_lib.figures import pictures
-from kd_lib.measures import utilisation
-from kd_lib.people import answers, tasks
-from kd_lib.people.answers import Labels, labels
+from kd_lib.measures.similarity import pairs_of_components
+from kd_lib.people import tasks
+from kd_lib.people.annotations import Annotations
+from kd_lib.people.features import default_features, table_of, visible_path, write_tables
 from kd_lib.people.log import Session, check_name
 from kd_lib.people.widget import Annotator, Task
-from kd_lib.study import reading
-from kd_lib.study.run import Run
-
-__all__ = ["Annotator", "Labels", "annotate_features", "annotate_pairs", "default_features", "desk", "labels"]
 
 TEXTS = ("Same features", "Different", "Can't tell")
 NOBODY = "This is a picture. To answer, open the notebook in JupyterLab and set annotator to your name."
 
 
 def annotate_pairs(
-    run: Run | str, *, annotator: str = "", number: int = 100, seed: int = 0, repeats: float = 0.1
+    annotations: Annotations,
+    images: np.ndarray,
+    maps: Mapping[str, np.ndarray],
+    *,
+    annotator: str = "",
+    number: int = 100,
+    seed: int = 0,
+    repeats: float = 0.1,
 ) -> Annotator | HTML:
     """Show pairs of maps of one image for one class, and ask whether they mark the same features.
 
@@ -40,8 +44,11 @@ def annotate_pairs(
 
     Parameters
     ----------
-    run : Run or str
-        A run whose maps are stored.
+    annotations : Annotations
+    images : ndarray of uint8, shape (N, C, H, W)
+        The probe images.
+    maps : mapping of str to ndarray, shape (N, K, H, W)
+        Maps of each network of `annotations`, by its name.
     annotator : str
         Your name, or whatever you go by. Without one, a picture of the first pair is shown and nothing is asked.
     number : int
@@ -59,42 +66,39 @@ def annotate_pairs(
     ------
     ValueError
         If a number is out of range, the name cannot be a file's, or the annotator's file has a mistake.
-    FileNotFoundError
-        If the run has no maps.
     """
-    run = run if isinstance(run, Run) else Run(run)
-    names = reading.networks(run)[: None if annotator else 2]
+    names = list(annotations.models)
     if len(names) < 2:
         return HTML("<p>This run has one network only: there are no pairs of maps to label.</p>")
-    maps, true = {name: reading.maps(run, name) for name in names}, reading.labels(run)
-    images, class_names = reading.load_data(run).probe.images.numpy(), run.entry("class_names")
 
     def show(item: str) -> dict:
         pair = tasks.pair_of(item)
         sides = [pair.model_a, pair.model_b][:: -1 if pair.swapped(seed) else 1]
-        pictures = [maps[name][pair.image, pair.target] for name in sides]
+        shown = [maps[name][pair.image, pair.target] for name in sides]
         return {
             "task": "pairs",
             "question": [
                 "Explaining ",
-                class_names[pair.target],
+                annotations.class_names[pair.target],
                 ": do the two maps mark the same features of the image?",
             ],
-            "pictures": _pictures(images[pair.image], pictures, ["Map 1", "Map 2"]),
+            "pictures": _pictures(images[pair.image], shown, ["Map 1", "Map 2"]),
             "answers": list(tasks.ANSWERS),
             "texts": list(TEXTS),
         }
 
     if not annotator:
-        return _picture(show(str(tasks.Pair(0, int(true[0]), *names))))
-    compared = utilisation.pairs_of_components(list(maps.values()), true, models=names)
+        return _picture(show(str(tasks.Pair(0, int(annotations.labels[0]), *names[:2]))))
+    compared = pairs_of_components([maps[name] for name in names], annotations.labels, models=names)
     items = tasks.draw_pairs(compared, number=number, seed=seed, repeats=repeats)
-    session = Session(items, answers.pair_log(run, annotator))
+    session = Session(items, annotations.pair_log(annotator))
     return Annotator(Task("Pairs of maps", session, show, _picture))
 
 
 def annotate_features(
-    run: Run | str,
+    annotations: Annotations,
+    images: np.ndarray,
+    maps: Mapping[str, np.ndarray],
     class_name: str,
     *,
     annotator: str = "",
@@ -110,8 +114,8 @@ def annotate_features(
 
     Parameters
     ----------
-    run : Run or str
-        A run whose maps are stored.
+    annotations, images, maps
+        As of `annotate_pairs`.
     class_name : str
         The class; its maps are those for itself.
     annotator : str
@@ -132,18 +136,11 @@ def annotate_features(
     ValueError
         If the class or the features are unknown or not those of the class's tables, the name cannot be a file's, or
         the annotator's file has a mistake.
-    FileNotFoundError
-        If the run has no maps.
     """
-    run = run if isinstance(run, Run) else Run(run)
-    listed = _features(run, class_name, utilisation)
-    class_names, names = run.entry("class_names"), reading.networks(run)[: None if annotator else 1]
-    k = class_names.index(class_name)
-    images = reading.load_data(run).probe.images.numpy()
-    own = np.flatnonzero(reading.labels(run) == k).tolist()
-    maps = {name: reading.maps(run, name)[:, k] for name in names}
-    items = tasks.draw_features(own, names, number=number, seed=seed)
-    samples, sessions = _samples(run, k, listed), []
+    listed = _features(annotations, class_name, features)
+    k, names = annotations.class_number(class_name), list(annotations.models)
+    items = tasks.draw_features(annotations.images_of(class_name), names, number=number, seed=seed)
+    samples, sessions = _samples(annotations, k, listed), []
 
     def show(item: str) -> dict:
         image, model = tasks.feature_of(item)
@@ -154,7 +151,7 @@ def annotate_features(
         return {
             "task": "features",
             "question": [start, class_name, end],
-            "pictures": _pictures(images[image], [maps[model][image]] if model else [], ["Map"]),
+            "pictures": _pictures(images[image], [maps[model][image, k]] if model else [], ["Map"]),
             "features": list(listed),
             "features_off": [name for name in listed if seen is not None and name not in tasks.ticked(seen)],
             "samples": samples,
@@ -164,10 +161,10 @@ def annotate_features(
 
     if not annotator:
         return _picture(show(next(item for item in items if tasks.feature_of(item)[1])))
-    sessions.append(Session(items, answers.feature_log(run, class_name, annotator, listed)))
+    sessions.append(Session(items, annotations.feature_log(class_name, annotator, listed)))
 
     def tables() -> None:
-        answers.write_tables(run, class_name, listed)
+        write_tables(annotations, class_name, listed)
 
     def after(item: str | None, action: str) -> Callable[[], None] | None:
         if action == "answer" and item:  # due once all that is asked about an image is answered
@@ -189,30 +186,19 @@ def annotate_features(
     return Annotator(task)
 
 
-def default_features(run: Run, class_name: str) -> tuple[str, ...] | None:
-    """List what to look for in a class: what its tables have, else the thesis's list, else the drawn views."""
-    table = utilisation.table_of(class_name)
-    if _files.is_there(utilisation.visible_path(run.annotations, table)):
-        return utilisation.feature_names(run.annotations, table)
-    if run.parameters["data_set"] == "multiview":
-        return tuple(multiview.view_names(run.entry("class_names").index(class_name)))
-    return utilisation.FEATURES.get(class_name)
-
-
-def desk(run: Run | str) -> ipywidgets.Widget:
+def desk(annotations: Annotations, images: np.ndarray, maps: Mapping[str, np.ndarray]) -> ipywidgets.Widget:
     """Ask for a name and a task, then show it: the page that voila serves.
 
     Parameters
     ----------
-    run : Run or str
-        A run whose maps are stored.
+    annotations, images, maps
+        As of `annotate_pairs`.
 
     Returns
     -------
     Widget
     """
-    run = run if isinstance(run, Run) else Run(run)
-    known = [name for name in run.entry("class_names") if default_features(run, name)]
+    known = [name for name in annotations.class_names if default_features(annotations, name)]
     options = [("Pairs: same or different?", ""), *((f"Features of {name}", name) for name in known)]
     asked = parse_qs(os.environ.get("QUERY_STRING", "")).get("annotator", [""])[0]
     name = ipywidgets.Text(value=asked, description="Your name", placeholder="as in your file's name")
@@ -224,9 +210,8 @@ def desk(run: Run | str) -> ipywidgets.Widget:
         wrong.value, place.children = "", ()
         try:
             check_name(name.value.strip())
-            given = {"annotator": name.value.strip()}
-            shown = annotate_features(run, task.value, **given) if task.value else annotate_pairs(run, **given)
-            place.children = (shown,)
+            asking, chosen = (annotate_features, [task.value]) if task.value else (annotate_pairs, [])
+            place.children = (asking(annotations, images, maps, *chosen, annotator=name.value.strip()),)
         except (ValueError, OSError) as error:
             wrong.value = f'<p role="alert">{html.escape(str(error))}</p>'
 
@@ -234,23 +219,22 @@ def desk(run: Run | str) -> ipywidgets.Widget:
     return ipywidgets.VBox([ipywidgets.HBox([name, task, start]), wrong, place])
 
 
-def _features(run: Run, class_name: str, given: Sequence[str] | None) -> tuple[str, ...]:
-    class_names = run.entry("class_names")
-    if class_name not in class_names:
-        raise ValueError(f"class {class_name!r}: expected one of {', '.join(class_names)}")
-    known = default_features(run, class_name)
+def _features(annotations: Annotations, class_name: str, given: Sequence[str] | None) -> tuple[str, ...]:
+    """Features to ask for; ValueError if the class or its list is none, or not that of its tables."""
+    annotations.class_number(class_name)
+    known = default_features(annotations, class_name)
     if given is None and known is None:
         raise ValueError(f"no list of features for class {class_name!r}: give one, such as features=['eyes', 'tail']")
     names = tasks.check_features(known if given is None else given)
-    path = utilisation.visible_path(run.annotations, utilisation.table_of(class_name))
+    path = visible_path(annotations.folder, table_of(class_name))
     if _files.is_there(path) and set(names) != set(known):
         raise ValueError(f"features {', '.join(names)}: {path} has {', '.join(known)}; give those, or move it away")
     return names
 
 
-def _samples(run: Run, k: int, names: Sequence[str]) -> list[dict]:
+def _samples(annotations: Annotations, k: int, names: Sequence[str]) -> list[dict]:
     """Pictures of what the features of a class look like: nobody can know the views of the drawn images."""
-    if run.parameters["data_set"] != "multiview" or list(names) != multiview.view_names(k):
+    if not annotations.drawn or list(names) != multiview.view_names(k):
         return []
     grey = (255 * (multiview.GREY + multiview.textures()[k])).clamp(0, 255).byte().numpy()
     return [

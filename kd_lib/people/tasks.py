@@ -139,7 +139,7 @@ def draw_pairs(pairs: pd.DataFrame, *, number: int, seed: int = 0, repeats: floa
     Parameters
     ----------
     pairs : DataFrame
-        What `features.pairs_of_components` returns.
+        What `similarity.pairs_of_components` returns.
     number : int
         Of different pairs; all there are where there are fewer.
     seed : int

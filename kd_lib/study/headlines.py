@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 
 from kd_lib.data import Dataset
-from kd_lib.measures import learning, transfer, utilisation
+from kd_lib.measures import learning, transfer
 from kd_lib.measures import threshold as thresholds
+from kd_lib.measures.similarity import pairs_of_components
 from kd_lib.measures.statistics import Interval, bootstrap_weights, cluster_of, interval
 from kd_lib.networks import training
 from kd_lib.study import reading, truth
@@ -52,7 +53,7 @@ def threshold(
     names, published = reading.networks(run), Interval(thresholds.PUBLISHED, np.nan, np.nan)
     if len(names) < 2:
         return published
-    pairs = utilisation.pairs_of_components(reading.maps_of(run, names), reading.labels(run), models=names)
+    pairs = pairs_of_components(reading.maps_of(run, names), reading.labels(run), models=names)
     labelled, _ = truth.labelled_pairs(run, pairs, view_share=view_share)
     if labelled is None:
         return published
@@ -88,7 +89,7 @@ def of_maps(run: Run, t_c: Interval) -> pd.DataFrame:
         arrived = pd.concat([_arrived(similarity, labels, t_c.estimate) for similarity in similarities])
         rows += shares("RQ1", "arrived half-way", arrived)
     if len(names) > 1:
-        pairs = utilisation.pairs_of_components(reading.maps_of(run, names), labels, models=names)
+        pairs = pairs_of_components(reading.maps_of(run, names), labels, models=names)
         rows += shares("RQ2", "two components alike", _above(reading.named(pairs, run), t_c))
     frame = _above(reading.to_ensemble(run), t_c)
     for kind in ("leave-one-out", "distilled"):

@@ -13,6 +13,7 @@ from kd_lib.data import Dataset
 from kd_lib.maps import occlusion, store
 from kd_lib.measures import bounds, similarity, transfer
 from kd_lib.networks import architectures, checkpoints, given, training
+from kd_lib.people.annotations import Annotations
 from kd_lib.study.run import Run
 
 INDIFFERENT = ("run", "root", "data_title", "models", "device", "executor", "recompute")  # to what a run computes
@@ -208,6 +209,12 @@ def threshold(run: Run, value: float | None) -> tuple[float, str]:
 def labels(run: Run) -> np.ndarray:
     """Read the true classes (N,) of the probe images."""
     return store.open_group(run.occlusion)["label"][:]
+
+
+def annotations(run: Run) -> Annotations:
+    """Say what people are asked about in a run, and where their answers lie."""
+    drawn = run.parameters["data_set"] == "multiview"
+    return Annotations(run.annotations, networks(run), labels(run), run.entry("class_names"), drawn)
 
 
 def explained_at_every_epoch(run: Run) -> list[str]:

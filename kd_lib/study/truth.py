@@ -17,11 +17,12 @@ from kd_lib import _files
 from kd_lib.data import Dataset, Split, multiview
 from kd_lib.maps import store
 from kd_lib.measures import threshold as thresholds
-from kd_lib.measures import utilisation as features
+from kd_lib.measures import utilisation as utilisations
 from kd_lib.measures import views
 from kd_lib.measures.learning import lasting_crossing
 from kd_lib.measures.similarity import pearson
 from kd_lib.networks import training
+from kd_lib.people import features
 from kd_lib.people.answers import labels as labels_by_people
 from kd_lib.study import reading
 from kd_lib.study.run import Run
@@ -149,7 +150,7 @@ def labelled_pairs(run: Run, pairs: pd.DataFrame, *, view_share: float) -> tuple
     People's labels come first (`people.labels`), then on multi-view images the views that the networks use;
     without either, or where no two maps can be compared, the frame is None.
     """
-    said = labels_by_people(run)
+    said = labels_by_people(reading.annotations(run))
     if len(said.pairs):
         return thresholds.merge_labels(pairs, said.pairs), str(said)
     published = f"the published T_c = {thresholds.PUBLISHED} is used"
@@ -163,9 +164,8 @@ def labelled_pairs(run: Run, pairs: pd.DataFrame, *, view_share: float) -> tuple
 
 def utilisation(run: Run, names: list[str]) -> tuple[dict[str, pd.DataFrame], str]:
     """Utilisation (models by features) of each class for which it is known, and where it is known from."""
-    ticked = {table: features.read_utilisation(run.annotations, table) for table in features.tables(run.annotations)}
-    if ticked:
-        return {table: features.utilisation(*both) for table, both in ticked.items()}, "ticked by people"
+    if ticked := features.read_tables(run.annotations):
+        return {table: utilisations.utilisation(*both) for table, both in ticked.items()}, "ticked by people"
     if not known(run):
         return {}, "none (no tables in annotations/)"
     shown, true = reading.load_data(run).probe.views, reading.labels(run)
@@ -177,7 +177,7 @@ def utilisation(run: Run, names: list[str]) -> tuple[dict[str, pd.DataFrame], st
             name: views.views_shown(reading.maps(run, name)[own, k], masks[own, k], present[own, k]) for name in names
         }
         titles = [f"{class_name} {view}" for view in multiview.view_names(k)]
-        found[class_name] = features.utilisation(*views.view_tables(marked, present[own, k], names=titles))
+        found[class_name] = utilisations.utilisation(*views.view_tables(marked, present[own, k], names=titles))
     return found, "views of the multi-view images that the maps show"
 
 

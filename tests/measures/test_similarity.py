@@ -8,7 +8,7 @@ from scipy.spatial.distance import cosine as cosine_distance
 from scipy.stats import pearsonr, spearmanr
 
 from kd_lib.measures import similarity
-from kd_lib.measures.similarity import check_threshold, compare, cosine, pearson, spearman, ssim
+from kd_lib.measures.similarity import check_threshold, compare, cosine, pairs_of_components, pearson, spearman, ssim
 
 maps = arrays(np.float32, (2, 3, 4), elements=st.integers(-50, 50).map(lambda n: n / 8))
 
@@ -170,3 +170,27 @@ def test_ssim_ignores_scale_and_tells_what_is_like_from_what_is_not():
         ssim(a[..., :6], b[..., :6])
     with pytest.raises(ValueError, match="expected the same"):
         ssim(a, b[0])
+
+
+def test_pairs_of_components():
+    maps = np.random.default_rng(0).normal(size=(3, 2, 4, 5, 5))
+    frame = pairs_of_components(maps, [1, 3], models="abc", index=[9, 4])
+    assert list(frame) == ["model_a", "model_b", "image", "target", "label", "on_target", "pearson", "cosine"]
+    assert len(frame) == 3 * 2 * 4
+    assert list(zip(frame.model_a, frame.model_b, strict=True))[::8] == [("a", "b"), ("a", "c"), ("b", "c")]
+    row = frame.query("model_a == 'b' and model_b == 'c' and image == 4 and target == 3").iloc[0]
+    assert row.pearson == pytest.approx(pearson(maps[1, 1, 3], maps[2, 1, 3]))
+    assert row.on_target
+
+
+def test_pairs_of_components_take_a_name_each():
+    with pytest.raises(ValueError, match="3 components and 2 names: expected one name each"):
+        pairs_of_components(np.zeros((3, 2, 2, 3, 3)), [0, 1], models="ab")
+
+
+@pytest.mark.parametrize("models", ["", "a"])
+def test_fewer_than_two_components_are_no_pair(models):
+    none = pairs_of_components(np.zeros((len(models), 2, 2, 3, 3)), [0, 1], models=models)
+    some = pairs_of_components(np.zeros((2, 2, 2, 3, 3)), [0, 1], models="ab")
+    assert none.empty
+    assert none.dtypes.equals(some.dtypes)

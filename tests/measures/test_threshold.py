@@ -6,14 +6,12 @@ from scipy.special import expit
 
 from kd_lib.measures import threshold
 from kd_lib.measures.threshold import (
-    PAIRS,
     PUBLISHED,
     binned,
     choose,
     fit,
     fit_all,
     merge_labels,
-    read_pairs,
     view_labels,
 )
 
@@ -171,55 +169,6 @@ def test_no_warnings(recwarn):
     fit(*pairs(60, slope=30.0))
     fit(*pairs(60, slope=30.0), loss="mse")
     assert not recwarn.list
-
-
-HEADER = ",".join(PAIRS)
-
-
-@pytest.fixture
-def csv(tmp_path):
-    def write(*rows, header=HEADER, end="\n"):
-        path = tmp_path / "pairs.csv"
-        path.write_text(end.join([header, *rows]) + end, encoding="utf-8", newline="")
-        return path
-
-    return write
-
-
-@pytest.mark.parametrize(("header", "end"), [(HEADER, "\n"), ("\ufeff" + HEADER, "\r\n")])
-def test_read_pairs(csv, header, end):
-    table = read_pairs(csv("12,3,a,b,1,jo", "12,3,a,c,FALSE,jo", "12,3,b,a,0,kim", header=header, end=end))
-    assert list(table) == list(PAIRS)
-    assert table.image.tolist() == [12, 12, 12]
-    assert table.same.tolist() == [True, False, False]
-    assert table.same.dtype == bool
-    assert table.annotator.tolist() == ["jo", "jo", "kim"]
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        (["12,3,a,b,1,jo", "12,3,a,b,0,jo"], "line 3: duplicate of line 2"),
-        (["12,3,a,b,1,jo", "12,3,b,a,1,jo"], "line 3: duplicate of line 2"),
-        (["12,3,a,a,1,jo"], "line 2: model_a and model_b are both 'a'"),
-        (["12,3,a,b,maybe,jo"], "line 2: same is 'maybe'; expected 1 or 0 or true or false"),
-        (["12,cat,a,b,1,jo"], "line 2: target is 'cat'"),
-        (["x.png,3,a,b,1,jo"], "line 2: image is 'x.png'"),
-        (["12,3,a,b,,jo"], "line 2: 'same' is empty"),
-        (["12,3,a,b,1"], "line 2: 'annotator' is empty"),
-        ([], "no rows"),
-    ],
-)
-def test_read_pairs_refuses(csv, rows, message):
-    with pytest.raises(ValueError, match=f"pairs.csv.*{message}"):
-        read_pairs(csv(*rows))
-
-
-def test_read_pairs_missing(tmp_path, csv):
-    with pytest.raises(ValueError, match="missing columns same, annotator"):
-        read_pairs(csv("1,2,a,b", header="image,target,model_a,model_b"))
-    with pytest.raises(FileNotFoundError, match=r"none\.csv"):
-        read_pairs(tmp_path / "none.csv")
 
 
 def test_view_labels():

@@ -8,25 +8,35 @@ import threading
 import numpy as np
 import pytest
 
-from kd_lib.people import annotate, answers, log, tasks
-from kd_lib.people.annotate import annotate_features, annotate_pairs
+from kd_lib.people import annotate, log, tasks
 from kd_lib.people.log import Session
 from kd_lib.study import reading
-from tests.little_run import make
+from tests.little_run import NAMES, make
 
 WHO = "a rule"
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    return make(tmp_path_factory.mktemp("run"))
+    run = make(tmp_path_factory.mktemp("run"))
+    shown = reading.load_data(run).probe.images.numpy(), {name: reading.maps(run, name) for name in NAMES}
+    return reading.annotations(run), *shown
 
 
 @pytest.fixture
 def run(made):
+    """What people are asked about: the annotations, the images and the maps of a run."""
     yield made
-    for path in made.annotations.glob("*"):
+    for path in made[0].folder.glob("*"):
         path.unlink()
+
+
+def annotate_pairs(run, **more):
+    return annotate.annotate_pairs(*run, **more)
+
+
+def annotate_features(run, class_name, **more):
+    return annotate.annotate_features(*run, class_name, **more)
 
 
 def send(widget, action, value=None, *, note="", serial=None):
@@ -39,7 +49,7 @@ def send(widget, action, value=None, *, note="", serial=None):
 
 
 def saved(run):
-    return Session([], answers.pair_log(run, WHO)).answers
+    return Session([], run[0].pair_log(WHO)).answers
 
 
 def test_a_page_is_blind_and_its_maps_share_one_scale(run):
@@ -50,9 +60,9 @@ def test_a_page_is_blind_and_its_maps_share_one_scale(run):
     for told in (item, "distilled", "pearson", "swapped"):
         assert told not in repr(sent)
     pair = tasks.pair_of(item)
-    two = [reading.maps(run, name)[pair.image, pair.target] for name in (pair.model_a, pair.model_b)]
+    two = [run[2][name][pair.image, pair.target] for name in (pair.model_a, pair.model_b)]
     pixels = [np.frombuffer(p["pixels"], np.uint8).reshape(32, 32, 4) for p in page["pictures"]]
-    assert (pixels[0][..., :3] == reading.load_data(run).probe.images[pair.image].permute(1, 2, 0).numpy()).all()
+    assert (pixels[0][..., :3] == run[1][pair.image].transpose(1, 2, 0)).all()
     strongest = int(np.argmax([np.abs(m).max() for m in two])) != pair.swapped(0)
     darkest = [p[..., :3].sum(-1).min() for p in pixels[1:]]
     assert int(np.argmin(darkest)) == strongest
@@ -83,7 +93,7 @@ def test_notes_are_kept_with_the_item(run):
     first = widget._task.session.current
     send(widget, "note", note="only the ears")
     send(widget, "answer", "same", note="only the ears")
-    assert Session([], answers.pair_log(run, WHO)).notes == {first: "only the ears"}
+    assert Session([], run[0].pair_log(WHO)).notes == {first: "only the ears"}
     assert send(widget, "undo")["note"] == "only the ears"
 
 
@@ -92,7 +102,7 @@ def test_an_answer_that_is_none_is_refused(run):
     page = send(widget, "answer", "smae")
     assert page["wrong"]
     assert page["message"].startswith("Not saved: answer is 'smae'")
-    assert not list(run.annotations.glob("*"))
+    assert not list(run[0].folder.glob("*"))
 
 
 def test_a_full_disk_is_said_and_the_page_stays(run, monkeypatch):
@@ -124,7 +134,7 @@ def test_two_windows_of_one_name_are_told_and_can_go_on(run):
 
 def test_a_log_with_a_mistake_is_refused_at_once(run):
     send(annotate_pairs(run, annotator=WHO, number=8), "answer", "same")
-    path = run.annotations / f"pairs - {WHO}.csv"
+    path = run[0].folder / f"pairs - {WHO}.csv"
     path.write_text(path.read_text().replace(",same,", ",sme,"))
     with pytest.raises(ValueError, match=r"pairs - a rule.csv, line 2: answer is 'sme'"):
         annotate_pairs(run, annotator=WHO, number=8)
@@ -137,14 +147,14 @@ def test_features_go_image_by_image_and_the_tables_follow(run):
     assert len(page["pictures"]) == 2
     send(widget, "answer", ["tail"])
     send(widget, "answer", [])
-    assert not list(run.annotations.glob("rq2*"))
+    assert not list(run[0].folder.glob("rq2*"))
     send(widget, "answer", ["tail"])
-    table = (run.annotations / "rq2 - class 3.csv").read_text().splitlines()
+    table = (run[0].folder / "rq2 - class 3.csv").read_text().splitlines()
     assert table[0] == "image,model,eyes,tail"
     assert sorted(line.split(",", 2)[2] for line in table[1:]) == ["0,0", "0,1", "0,1"]
     page = send(widget, "undo")
     assert page["before"] == ["tail"]
-    assert len((run.annotations / "rq2 - class 3.csv").read_text().splitlines()) == 3
+    assert len((run[0].folder / "rq2 - class 3.csv").read_text().splitlines()) == 3
     with pytest.raises(ValueError, match="features eyes, nose: .*visible.csv has eyes, tail"):
         annotate_features(run, "class 3", annotator="b rule", features=["eyes", "nose"])
 
@@ -158,7 +168,7 @@ def test_the_next_answer_does_not_wait_for_the_tables(run, monkeypatch):
         written.append(len(widget._task.session.answers))
         raise OSError("no table today")
 
-    monkeypatch.setattr(answers, "write_tables", slow)
+    monkeypatch.setattr(annotate, "write_tables", slow)
 
     async def kernel():
         for _ in range(4 + 4):  # two images with their three maps
@@ -176,8 +186,8 @@ def test_the_next_answer_does_not_wait_for_the_tables(run, monkeypatch):
 def test_a_table_that_cannot_be_written_does_not_cost_the_answer(run):
     widget = annotate_features(run, "class 3", annotator=WHO, features=["eyes", "tail"])
     image = tasks.feature_of(widget._task.session.current)[0]
-    (run.annotations / "rq2 - class 3 - visible.csv").parent.mkdir(exist_ok=True)
-    (run.annotations / "rq2 - class 3 - visible.csv").write_text(f"image,eyes,tail\n{image},1,1\n")
+    (run[0].folder / "rq2 - class 3 - visible.csv").parent.mkdir(exist_ok=True)
+    (run[0].folder / "rq2 - class 3 - visible.csv").write_text(f"image,eyes,tail\n{image},1,1\n")
     for ticks in (["tail"], [], [], []):
         page = send(widget, "answer", ticks)
     assert page["wrong"]
@@ -187,10 +197,10 @@ def test_a_table_that_cannot_be_written_does_not_cost_the_answer(run):
 
 
 def test_the_lists_of_features_are_the_tables_the_thesiss_or_the_views(run):
-    assert annotate.default_features(run, "class 3") == ("view 1", "view 2", "view 3")
-    run.annotations.mkdir(exist_ok=True)
-    (run.annotations / "rq2 - class 3 - visible.csv").write_text("image,eyes\n0,1\n")
-    assert annotate.default_features(run, "class 3") == ("eyes",)
+    assert annotate.default_features(run[0], "class 3") == ("view 1", "view 2", "view 3")
+    run[0].folder.mkdir(exist_ok=True)
+    (run[0].folder / "rq2 - class 3 - visible.csv").write_text("image,eyes\n0,1\n")
+    assert annotate.default_features(run[0], "class 3") == ("eyes",)
     with pytest.raises(ValueError, match="class 'cat': expected one of class 0"):
         annotate_features(run, "cat")
 
@@ -200,7 +210,7 @@ def test_nobody_gets_a_picture_with_a_sentence_and_no_file(run):
         assert 'src="data:image/png;base64,' in shown.data
         assert annotate.NOBODY in shown.data
         assert "<script" not in shown.data
-    assert not list(run.annotations.glob("*"))
+    assert not list(run[0].folder.glob("*"))
 
 
 def test_the_widget_carries_the_picture_for_pages_without_a_kernel(run):
@@ -216,7 +226,7 @@ def test_bad_names_are_refused(run, name):
 
 
 def test_the_desk_offers_both_tasks_and_says_what_is_wrong(run):
-    desk = annotate.desk(run)
+    desk = annotate.desk(*run)
     (name, task, start), wrong, place = desk.children[0].children, *desk.children[1:]
     assert [label for label, _ in task.options][:2] == ["Pairs: same or different?", "Features of class 0"]
     start.click()

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kd_lib.measures import learning, transfer, utilisation
+from kd_lib.measures import learning, transfer
 from kd_lib.measures import threshold as thresholds
+from kd_lib.measures.similarity import pairs_of_components
 from kd_lib.measures.statistics import Interval
 from kd_lib.networks import training
 from kd_lib.study import headlines, reading, truth
@@ -58,7 +59,7 @@ def test_what_maps_say_is_what_the_notebooks_say(run, of_maps):
         found = of_maps.loc[f"similarity, distilled less leave-one-out, {row.target}", ["value", "low", "high"]]
         assert found.tolist() == [row.difference, row.low, row.high]
     names, labels = reading.compared(run), reading.labels(run)
-    pairs = utilisation.pairs_of_components([reading.maps(run, n) for n in names], labels, models=names)
+    pairs = pairs_of_components([reading.maps(run, n) for n in names], labels, models=names)
     for row in transfer.shares(reading.named(pairs, run), T_C.estimate, by="target").itertuples():
         assert of_maps.loc[f"two components alike, {row.target}", "value"] == pytest.approx(row.share)
     arrivals = learning.arrivals({"a": reading.similarity_to_final(run, "a")}, labels, T_C.estimate)

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kd_lib.measures import utilisation
+from kd_lib.measures.similarity import pairs_of_components
 from kd_lib.networks import training
+from kd_lib.people.features import FEATURES
 from kd_lib.study import reading, truth
 from kd_lib.study.run import Run
 from tests.trained_run import NAMES, make
@@ -19,9 +20,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pairs(run):
-    return utilisation.pairs_of_components(
-        [reading.maps(run, name) for name in NAMES], reading.labels(run), models=NAMES
-    )
+    return pairs_of_components([reading.maps(run, name) for name in NAMES], reading.labels(run), models=NAMES)
 
 
 def test_views_count_only_where_they_were(run):
@@ -111,7 +110,7 @@ def test_utilisation_comes_from_the_views_or_from_what_people_ticked(run):
     found, source = truth.utilisation(run, NAMES)
     assert source == "views of the multi-view images that the maps show"
     assert list(found["class 3"].columns) == ["class 3 view 1", "class 3 view 2", "class 3 view 3"]
-    names = utilisation.FEATURES["frog"]
+    names = FEATURES["frog"]
     ticks = ",".join("1" * len(names))
     run.annotations.mkdir(exist_ok=True)
     shown, visible = (run.annotations / f"rq2 - frogs{end}.csv" for end in ("", " - visible"))

@@ -16,9 +16,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from kd_lib.measures import utilisation
-from kd_lib.people import answers as people
-from kd_lib.people import tasks
+from kd_lib.measures.similarity import pairs_of_components
+from kd_lib.people import features, tasks
 from kd_lib.people.log import Session
 from kd_lib.study import reading
 from tests.little_run import NAMES, make
@@ -30,9 +29,16 @@ PATIENCE = 1000 * SECONDS
 WHO = "a rule"
 READY = "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.kernelDisplayStatus === 'idle'"
 CELLS = [
-    "import os, pathlib\npathlib.Path('kernel.pid').write_text(str(os.getpid()))\nfrom kd_lib import annotation",
-    "annotation.annotate_pairs({run!r}, annotator={who!r}, number=40)",
-    "annotation.annotate_features({run!r}, 'class 3', annotator={who!r})",
+    """import os, pathlib
+pathlib.Path('kernel.pid').write_text(str(os.getpid()))
+from kd_lib.people.annotate import annotate_features, annotate_pairs
+from kd_lib.study import reading
+from kd_lib.study.run import Run
+run = Run({run!r})
+maps = dict(zip(names := reading.networks(run), reading.maps_of(run, names)))
+asked = (reading.annotations(run), reading.load_data(run).probe.images.numpy(), maps)""",
+    "annotate_pairs(*asked, annotator={who!r}, number=40)",
+    "annotate_features(*asked, 'class 3', annotator={who!r})",
 ]
 
 
@@ -158,7 +164,7 @@ class Widget:
 
 
 def drawn(run):
-    pairs = utilisation.pairs_of_components([reading.maps(run, n) for n in NAMES], reading.labels(run), models=NAMES)
+    pairs = pairs_of_components([reading.maps(run, n) for n in NAMES], reading.labels(run), models=NAMES)
     return tasks.draw_pairs(pairs, number=40)
 
 
@@ -220,7 +226,7 @@ def test_pairs_by_keyboard_and_mouse_through_a_reload_and_a_killed_kernel(lab, r
     lab.page.keyboard.press("1")  # reaches nobody: not saved, and said so
     here.root.locator(".kd-wrong").wait_for()
     assert here.text(".kd-wrong").startswith("Not saved: Python does not answer.")
-    assert answers(people.pair_log(run, WHO)) == list(given.items())
+    assert answers(reading.annotations(run).pair_log(WHO)) == list(given.items())
     lab.accept_restart()
 
     here = lab.run(0, 1)
@@ -239,9 +245,9 @@ def test_pairs_by_keyboard_and_mouse_through_a_reload_and_a_killed_kernel(lab, r
         here.press("2")
         expect("2")
     assert here.text(".kd-question").startswith("Every item has its answer.")
-    assert answers(people.pair_log(run, WHO)) == list(given.items())
+    assert answers(reading.annotations(run).pair_log(WHO)) == list(given.items())
     assert len(given) == 44
-    rows = people.pair_log(run, WHO).read()
+    rows = reading.annotations(run).pair_log(WHO).read()
     assert [row.action for row in rows].count("undo") == 3
 
 
@@ -267,15 +273,15 @@ def test_features_with_notes_and_keys_that_the_notebook_would_take_for_commands(
     lab.page.keyboard.press("1")
     here.press("Enter")
     items = tasks.draw_features([i for i, k in enumerate(reading.labels(run)) if k == 3], NAMES)
-    log = people.feature_log(run, "class 3", WHO, ("view 1", "view 2", "view 3"))
+    log = reading.annotations(run).feature_log("class 3", WHO, ("view 1", "view 2", "view 3"))
     assert answers(log) == list(zip(items[:4], ["view 1|view 3", "view 3", "none", "view 1"], strict=True))
     assert Session([], log).notes == {items[0]: "half hidden, 2 u"}
     expected = {tasks.feature_of(item)[1]: set(tasks.ticked(answer)) for item, answer in answers(log)[1:]}
     deadline, found = time.monotonic() + SECONDS, None
     while found != expected and time.monotonic() < deadline:  # tables are written at leisure, and again after an undo
         time.sleep(0.1)
-        if utilisation.tables(run.annotations):
-            shown, visible = utilisation.read_utilisation(run.annotations, "class 3")
+        if tables := features.read_tables(run.annotations):
+            shown, visible = tables["class 3"]
             found = {row["model"]: {n for n in shown.columns[2:] if row[n]} for _, row in shown.iterrows()}
     assert found == expected
     assert visible.iloc[0, 1:].tolist() == [True, False, True]
@@ -302,7 +308,11 @@ def test_voila_serves_the_annotators_notebook_alone(browser, serve, run):
     begin("b rule")
     here = Widget(page, page.locator("body"))
     assert here.done() == 3
-    assert [answer for _, answer in answers(people.pair_log(run, "b rule"))] == ["same", "different", "same"]
+    assert [answer for _, answer in answers(reading.annotations(run).pair_log("b rule"))] == [
+        "same",
+        "different",
+        "same",
+    ]
     assert "import" not in page.inner_text("body")
     page.get_by_label("Your name").fill("../b")
     page.get_by_role("button", name="Start").click()

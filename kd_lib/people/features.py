@@ -1,0 +1,260 @@
+"""Which features people saw in images and in maps of them, ticked one by one, and written as the thesis's tables."""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+
+import pandas as pd
+from upath import UPath
+
+from kd_lib import _files
+from kd_lib.data import multiview
+from kd_lib.people import agreement, tables, tasks
+from kd_lib.people.annotations import Annotations
+
+# The features that people looked for, Gardner (2022).
+FEATURES = {
+    "dog": ("body", "nose", "ears", "spots", "eyes", "front-leg", "back-leg", "tail"),
+    "frog": ("eyes", "back-legs", "back", "feet", "grass", "cheeks", "front-legs", "throat"),
+}
+TICKS = {"1": True, "0": False}
+OURS = ".tables.json"  # which bytes of the tables this program wrote: others are somebody's
+WRITING = Lock()  # two pages of one kernel may have the same tables due
+
+
+def default_features(annotations: Annotations, class_name: str) -> tuple[str, ...] | None:
+    """List what to look for in a class: what its tables have, else the thesis's list, else the drawn views."""
+    table = table_of(class_name)
+    if _files.is_there(visible_path(annotations.folder, table)):
+        return feature_names(annotations.folder, table)
+    if annotations.drawn:
+        return tuple(multiview.view_names(annotations.class_number(class_name)))
+    return FEATURES.get(class_name)
+
+
+def feature_answers(annotations: Annotations, class_name: str, names: Sequence[str]) -> pd.DataFrame:
+    """Read what people ticked for a class: a row an annotator, image, network (None: the image itself) and feature.
+
+    Returns
+    -------
+    DataFrame
+        Columns annotator, image, model, feature, unit (name of item and feature), answer (bool).
+
+    Raises
+    ------
+    ValueError
+        If a file has a mistake; names file, line and value.
+    """
+    rows = [
+        (session.log.annotator, *tasks.feature_of(item), name, f"{item}/{name}", name in tasks.ticked(answer))
+        for session in annotations.feature_sessions(class_name, names)
+        for item, answer in session.answers.items()
+        for name in names
+    ]
+    return pd.DataFrame(rows, columns=["annotator", "image", "model", "feature", "unit", "answer"])
+
+
+def feature_agreement(annotations: Annotations) -> dict[str, dict]:
+    """How far annotators agree on features, for every class that at least one has looked at.
+
+    Parameters
+    ----------
+    annotations : Annotations
+
+    Returns
+    -------
+    dict of str to dict
+        For each class name: annotators (number of them), alpha (Krippendorff's, over every feature of every item),
+        kappas (what `agreement.kappas` returns).
+    """
+    found = {}
+    for class_name in annotations.class_names:
+        table = table_of(class_name)
+        if not _files.is_there(visible_path(annotations.folder, table)):
+            continue
+        said = feature_answers(annotations, class_name, feature_names(annotations.folder, table))
+        if len(said):
+            numbers = {"annotators": said["annotator"].nunique(), "alpha": agreement.alpha(said)}
+            found[class_name] = numbers | {"kappas": agreement.kappas(said)}
+    return found
+
+
+def write_tables(annotations: Annotations, class_name: str, names: Sequence[str]) -> None:
+    """Write ``rq2 - CLASS.csv`` and ``rq2 - CLASS - visible.csv`` from what people ticked.
+
+    A feature counts where more than half of the annotators ticked it, and in a map only where it also counts as
+    visible in the image. Rows of a table made by hand of which no annotator said anything stay.
+
+    Parameters
+    ----------
+    annotations : Annotations
+    class_name : str
+    names : sequence of str
+        Features that people were asked for.
+
+    Raises
+    ------
+    ValueError
+        If a table holds something else about a map or an image than the annotators say: it is not overwritten.
+    """
+    with WRITING:
+        sessions = annotations.feature_sessions(class_name, names)
+        about = {tasks.feature_of(item) for session in sessions for item in session.mentioned}
+        said: dict[tuple, list[tuple[str, ...]]] = {}
+        for session in sessions:
+            for item, answer in session.answers.items():
+                said.setdefault(tasks.feature_of(item), []).append(tasks.ticked(answer))
+        ticked = {
+            key: [int(2 * sum(name in own for own in ticks) > len(ticks)) for name in names]
+            for key, ticks in said.items()
+        }
+        visible = {key[:1]: row for key, row in ticked.items() if key[1] is None}
+        shown = {
+            key: [a & b for a, b in zip(row, visible[key[:1]], strict=True)]
+            for key, row in ticked.items()
+            if key[1] is not None and key[:1] in visible
+        }
+        table = table_of(class_name)
+        of_images, of_maps = {key[:1] for key in about if key[1] is None}, {key for key in about if key[1] is not None}
+        _write_table(visible_path(annotations.folder, table), ("image",), names, visible, of_images)
+        _write_table(shown_path(annotations.folder, table), ("image", "model"), names, shown, of_maps)
+
+
+def _write_table(path: Path | UPath, ids: tuple[str, ...], names: Sequence[str], rows: dict, about: set) -> None:
+    """Write rows of ticks, by what they are `about`, and keep those of the file that are about something else."""
+    old, digests = _files.read_bytes(path), _digests(path.parent)
+    if old is not None:
+        ours, table = _digest(old) in digests.get(path.name, []), read_ticks(path, ids, tuple(names))
+        for line, values in zip(table.index, table.itertuples(index=False), strict=True):
+            key, ticks = tuple(values[: len(ids)]), [int(v) for v in values[len(ids) :]]
+            if key not in about:
+                rows = rows | {key: ticks}
+            elif not ours and rows.get(key, ticks) != ticks:
+                name = next(n for n, a, b in zip(names, ticks, rows[key], strict=True) if a != b)
+                raise ValueError(
+                    f"{path}, line {line}: {name!r} is not what the annotators ticked for "
+                    f"{', '.join(map(str, key))}; the table is left as it is. Move the line, or the file, away"
+                )
+    table = pd.DataFrame([[*key, *rows[key]] for key in sorted(rows)], columns=[*ids, *names])
+    data = table.to_csv(index=False, lineterminator="\n").encode()
+    if rows and data != old:
+        last = digests.get(path.name, [])[-1:]  # a crash may come between the two files
+        _files.write_json(path.parent / OURS, digests | {path.name: [*last, _digest(data)]})
+        _files.write_bytes(path, data)
+
+
+def _digests(folder: Path | UPath) -> dict[str, list[str]]:
+    """Digests of the tables that this program wrote last, by name of the file."""
+    try:
+        return json.loads(_files.read_bytes(folder / OURS) or b"{}")
+    except ValueError:
+        return {}
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+# ---- the tables ------------------------------------------------------------------------------------------------------
+
+
+def table_of(class_name: str) -> str:
+    """Name by which the tables of a class go: the thesis writes those of dog and frog in the plural."""
+    return f"{class_name}s" if class_name in FEATURES else class_name
+
+
+def shown_path(folder: Path | UPath, table: str) -> Path | UPath:
+    """Return where it is said which features the maps of a class show."""
+    return folder / f"rq2 - {table}.csv"
+
+
+def visible_path(folder: Path | UPath, table: str) -> Path | UPath:
+    """Return where it is said which features the images of a class show."""
+    return folder / f"rq2 - {table} - visible.csv"
+
+
+def feature_names(folder: Path | UPath, table: str) -> tuple[str, ...]:
+    """Features that a class was looked at for: the columns of its table of what is visible.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such table.
+    ValueError
+        If it is no table of features.
+    """
+    path = visible_path(folder, table)
+    names = tuple(name for name in tables.read_header(path) if name != "image")
+    if not names:
+        raise ValueError(f"{path}, line 1: no feature; expected the column image and one for each feature")
+    return names
+
+
+def read_utilisation(folder: Path | UPath, table: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read which features people saw in the maps, and in the images.
+
+    Parameters
+    ----------
+    folder : Path or UPath
+        Folder with ``rq2 - TABLE.csv`` (columns image, model and one a feature: 1 where the map shows it, else 0) and
+        ``rq2 - TABLE - visible.csv`` (columns image and one a feature: 1 where the image shows it, else 0).
+    table : str
+        'dogs', 'frogs', or the name of another class.
+
+    Returns
+    -------
+    shown, visible : DataFrame
+        The two tables; image int64, model str, features bool.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing.
+    ValueError
+        If a column is missing or unknown (the features are the columns of the second file), a row double, a cell empty
+        or other than 0 or 1; or a map is of an image, or shows a feature, that the other file lacks. Names file and
+        line.
+    """
+    shown_file, visible_file = shown_path(folder, table), visible_path(folder, table)
+    names = feature_names(folder, table)
+    shown = read_ticks(shown_file, ("image", "model"), names)
+    visible = read_ticks(visible_file, ("image",), names)
+    unseen = shown.image[~shown.image.isin(visible.image)]
+    if len(unseen):
+        image, line = unseen.iloc[0], unseen.index[0]
+        raise ValueError(f"{shown_file}, line {line}: image {image} has no row in {visible_file.name}; add one there")
+    in_image = visible.set_index("image").loc[shown.image, list(names)].set_axis(shown.index)
+    absent = (shown[list(names)] & ~in_image).stack()
+    if absent.any():
+        line, name = absent.index[absent][0]
+        raise ValueError(
+            f"{shown_file}, line {line}: the map shows {name!r}, not visible in image {shown.image[line]} by "
+            f"{visible_file.name}; correct one of the two"
+        )
+    return shown.reset_index(drop=True), visible.reset_index(drop=True)
+
+
+def read_tables(folder: Path | UPath) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
+    """Read all tables of features in a folder, by their names, such as dogs and frogs; see `read_utilisation`."""
+    found = [re.fullmatch(r"rq2 - (.+)\.csv", name) for name in _files.names_in(folder)]
+    names = [name[1] for name in found if name and not name[1].endswith(" - visible")]
+    return {name: read_utilisation(folder, name) for name in names}
+
+
+def read_ticks(path: Path | UPath, ids: tuple[str, ...], names: tuple[str, ...]) -> pd.DataFrame:
+    """Read a table with the columns `ids` (image, or image and model) and a 1 or 0 for each of the features `names`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        See `read_utilisation`.
+    """
+    table = tables.read_table(path, (*ids, *names))
+    table["image"] = tables.whole_numbers(table, "image", path)
+    for name in names:
+        table[name] = tables.coded(table, name, TICKS, path)
+    tables.check_unique(table[list(ids)], path)
+    return table
