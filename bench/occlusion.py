@@ -189,7 +189,7 @@ def fill(
     numbers = np.arange(len(images))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "occlusion.zarr"
-        store.create_or_open(
+        explained = store.MapStore.create(
             path,
             states=[("a", epoch) for epoch in range(states)],
             labels=numbers,
@@ -201,7 +201,7 @@ def fill(
             block=block or BLOCK[images.device.type],
         )
         load = partial(_restore, weights, images.device)
-        explaining.fill(path, load, images, normalise=Tensor.float, progress=False, client=client)
+        explaining.fill(explained, load, images, normalise=Tensor.float, progress=False, client=client)
 
 
 def _restore(weights: Path, device: torch.device, name: str, epoch: int) -> nn.Module:

@@ -52,7 +52,7 @@ place = Run(run)
 dataset = reading.load_data(place)
 probe = dataset.probe
 states = reading.states(place, every_epoch)
-group = store.create_or_open(
+explained = store.MapStore.create(
     place.occlusion,
     states=states,
     labels=probe.labels,
@@ -64,13 +64,13 @@ group = store.create_or_open(
     baseline=baseline,
     precision=occlusion.pick_precision(precision, training.pick_device(device)),
 )
-place.record("occlusion", {setting: group.attrs[setting] for setting in fill.SETTINGS})
+place.record("occlusion", explained.settings)
 
 # %%
 started = time.perf_counter()
 with _workers.connect(executor) as client:
     load = partial(reading.network, place, device=device)
-    blocks = fill.fill(place.occlusion, load, probe.images, normalise=dataset.normaliser, client=client)
+    blocks = fill.fill(explained, load, probe.images, normalise=dataset.normaliser, client=client)
 if blocks:
     place.record("seconds_occlusion", round(time.perf_counter() - started, 1))
 dict(store.open_logits(place.occlusion).sizes)
@@ -148,5 +148,5 @@ if truth.known(place):
 # What this notebook leaves behind, checked whenever it is tested:
 
 # %% tags=["nbval-check-output"]
-print("every planned state is stored:", not store.missing(group))
-print("every block matches its checksum:", not store.damaged(group))
+print("every planned state is stored:", not explained.missing())
+print("every block matches its checksum:", not explained.damaged())

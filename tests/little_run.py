@@ -38,7 +38,7 @@ def make(folder: Path) -> Run:
     run.record("root", None)
     run.record("networks", reading.recipes(NAMES[:2], "resnet10", 10))
     probe = dataset.probe
-    store.create_or_open(
+    explained = store.MapStore.create(
         run.occlusion,
         states=[(name, 1) for name in NAMES],
         labels=probe.labels,
@@ -49,7 +49,7 @@ def make(folder: Path) -> Run:
         stride=4,
     )
     images = dataset.normalise(probe.images)
-    fill.fill(run.occlusion, network, images, progress=False)
+    fill.fill(explained, network, images, progress=False)
     return run
 
 

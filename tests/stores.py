@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from kd_lib.maps import fill as explaining
-from kd_lib.maps import store
+from kd_lib.maps.store import MapStore
 
 STATES = [("a", 0), ("a", 1), ("a model with a long name", 1)]
 SETTINGS = {
@@ -29,12 +29,12 @@ def network(model, epoch):
 
 def create(path, states=STATES, **changes):
     """Create the store, or make room in it."""
-    return store.create_or_open(path, states=states, **SETTINGS | changes)
+    return MapStore.create(path, states=states, **SETTINGS | changes)
 
 
 def fill(path, load_model=network, **options):
     """Compute what the store lacks; returns the number of blocks."""
-    return explaining.fill(path, load_model, IMAGES, progress=False, **options)
+    return explaining.fill(MapStore(path), load_model, IMAGES, progress=False, **options)
 
 
 def chunks(path):

@@ -42,7 +42,7 @@ def make(folder: Path) -> Run:
     history = trainings.train_all(run, dataset, REGIME, seed=0, verbose=False)
     run.write_csv(history, "history")
     probe, states = dataset.probe, reading.states(run, 1)
-    store.create_or_open(
+    explained = store.MapStore.create(
         run.occlusion,
         states=states,
         labels=probe.labels,
@@ -56,6 +56,6 @@ def make(folder: Path) -> Run:
     def load(name, epoch):
         return reading.network(run, name, epoch)
 
-    fill.fill(run.occlusion, load, dataset.normalise(probe.images), progress=False)
+    fill.fill(explained, load, dataset.normalise(probe.images), progress=False)
     truth.save_view_logits(run, dataset, states, load)
     return run

@@ -126,10 +126,10 @@ def slice_of(run: "Run") -> pd.DataFrame | None:
     history = history[(history["model"] == name) & (history["epoch"] <= EPOCHS)]
     for column in ("loss", "train_accuracy", "test_accuracy"):
         frames.append(pd.DataFrame({"epoch": history["epoch"], "quantity": column, "value": history[column]}))
-    labels, index = reading.labels(run), store.open_group(run.occlusion)["index"][:]
-    rows = _first_of_each(labels)
-    for epoch in (e for e in store.epochs_of(run.occlusion, name) if e <= EPOCHS):
-        logits = store.logits_of(run.occlusion, name, epoch)[rows]
+    explained = store.MapStore(run.occlusion)
+    index, rows = explained.index, _first_of_each(explained.labels)
+    for epoch in (e for e in explained.epochs(name) if e <= EPOCHS):
+        logits = explained.logits(name, epoch)[rows]
         images, targets = np.indices((len(rows), logits.shape[-1]))
         where = {"epoch": epoch, "image": index[rows][images.ravel()], "target": targets.ravel()}
         values = {"output": logits[:, 0], "fall": logits[:, 0] - logits[:, 1:].min(axis=1)}
@@ -220,7 +220,7 @@ def _make_again(folder: Path, entries: dict, dataset: "Dataset", client, *, root
     run.write_csv(training.train_all(run, dataset, settings, client=client, **options), "history")
     rows = _first_of_each(dataset.probe.labels.numpy())
     probe = dataset.probe.select(rows)
-    store.create_or_open(
+    explained = store.MapStore.create(
         run.occlusion,
         states=[(name, epoch) for epoch in run.epochs(name)],
         labels=probe.labels,
@@ -230,7 +230,7 @@ def _make_again(folder: Path, entries: dict, dataset: "Dataset", client, *, root
         **entries[OCCLUSION],
     )
     load = partial(reading.network, run, device=device)
-    fill.fill(run.occlusion, load, probe.images, normalise=dataset.normaliser, client=client)
+    fill.fill(explained, load, probe.images, normalise=dataset.normaliser, client=client)
     return run
 
 

@@ -84,9 +84,9 @@ def pack(run: "Run", *, limit: int = LIMIT) -> dict[str, Any]:
     from kd_lib.study import reading
 
     dataset, labels = reading.load_data(run), reading.labels(run)
-    settings = store.open_group(run.occlusion).attrs
-    size, patch = tuple(settings["image_size"]), settings["patch"]
-    rows, cols = occlusion.windows(size, patch, settings["stride"])
+    explained = store.MapStore(run.occlusion)
+    size, patch = explained.image_size, explained.settings["patch"]
+    rows, cols = occlusion.windows(size, patch, explained.settings["stride"])
     members = reading.components(run)
     student = reading.distilled(run)
     names = members[:NETWORKS] + ([student] if student else []) + reading.others(run)[:NETWORKS]
@@ -94,7 +94,7 @@ def pack(run: "Run", *, limit: int = LIMIT) -> dict[str, Any]:
 
     images = [_picture(image) for image in dataset.probe.images[_sample(labels, CLASSES, PER_CLASS)]]
     planned = plan(
-        {name: store.epochs_of(run.occlusion, name) for name in names},
+        {name: explained.epochs(name) for name in names},
         num_classes=len(np.unique(labels)),
         windows=len(rows) * len(cols),
         ensemble=together,

@@ -2,30 +2,29 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import zarr
 from torch import Tensor, nn
 from tqdm import tqdm
-from upath import UPath
 
 from kd_lib import _workers
-from kd_lib.maps import store
 from kd_lib.maps.occlusion import occluded_logits
+from kd_lib.maps.store import MapStore
 
 if TYPE_CHECKING:
     from distributed import Client
 
-SETTINGS = ("patch", "stride", "baseline", "precision")  # of the occlusion
+Loader = Callable[[str, int], nn.Module]
+Explainer = Callable[[nn.Module, Tensor], np.ndarray]
 
 
 def fill(
-    path: Path | UPath,
-    load_model: Callable[[str, int], nn.Module],
+    store: MapStore,
+    load_model: Loader,
     images: Tensor,
     *,
     normalise: Callable[[Tensor], Tensor] | None = None,
@@ -33,7 +32,7 @@ def fill(
     progress: bool = True,
     client: "Client | None" = None,
 ) -> int:
-    """Compute what the store of occluded logits at `path` still lacks, block by block.
+    """Compute what a store of occluded logits still lacks, block by block.
 
     May be killed at any time; the next call goes on from the last whole block. Every block that is found is read first,
     and counts as lacking unless it matches its checksum. In memory are one block, and the one before while it is
@@ -41,8 +40,8 @@ def fill(
 
     Parameters
     ----------
-    path : Path or UPath
-        A store made by `occlusion_store.create_or_open`, which fixes patch, stride, baseline and precision.
+    store : MapStore
+        Fixes patch, stride, baseline and precision.
     load_model : callable
         Gives the network of a (model, epoch), on the device to compute on; called once a state that lacks something.
     images : Tensor, shape (N, C, H, W)
@@ -56,8 +55,8 @@ def fill(
         Whether to show progress: in blocks while they are checked, then in maps (one an image and class) a second,
         with the time left.
     client : distributed.Client, optional
-        Whose workers check and compute the blocks, see `cluster.connect`; they call `load_model` and must see `path`.
-        This process by default.
+        Whose workers check and compute the blocks, see `_workers.connect`; they call `load_model` and must see the
+        store's path. This process by default.
 
     Returns
     -------
@@ -71,22 +70,22 @@ def fill(
     OSError
         If the device is full: the blocks written so far are kept, the one at hand is not.
     """
-    group = store.open_group(path, mode="r+")
-    stored = (group["logits"].shape[1], *group.attrs["image_size"])
+    stored = (len(store.labels), *store.image_size)
     if (len(images), *images.shape[-2:]) != stored:
-        raise ValueError(f"images have shape {tuple(images.shape)}: {path} was made for (N, H, W) = {stored}")
-    found = store.stored(group)
+        raise ValueError(f"images have shape {tuple(images.shape)}: {store.path} was made for (N, H, W) = {stored}")
+    found = store.stored()
     with tqdm(total=len(found), desc="checking", unit="block", disable=not (progress and found)) as bar:
-        for checked in _workers.completed(client, _check, [(path, *chunk) for chunk in found]):
+        for checked in _workers.completed(client, _check, [(store, *chunk) for chunk in found]):
             bar.update(checked)
-    todo = store.missing(group)
-    blocks = {block: images[store.rows_of(group, block)] for block in {block for _, block in todo}}
-    total = sum(len(blocks[block]) for _, block in todo) * group["logits"].shape[-1]
+    todo = store.missing()
+    blocks = {block: images[store.rows(block)] for block in {block for _, block in todo}}
+    total = sum(len(blocks[block]) for _, block in todo) * len(store.class_names)
+    explain = partial(_explain, normalise, store.settings | {"batch_size": batch_size})
     if client is None:
-        done = _here(path, load_model, normalise, batch_size, todo, blocks)
+        done = _here(store, load_model, explain, todo, blocks)
     else:
         held = {block: _workers.hold(client, part) for block, part in blocks.items()}
-        tasks = [(path, load_model, normalise, batch_size, *chunk, held[chunk[1]]) for chunk in todo]
+        tasks = [(store, load_model, explain, *chunk, held[chunk[1]]) for chunk in todo]
         done = _workers.completed(client, _compute, tasks)
     with tqdm(total=total, desc="occlusion", unit="map", unit_scale=True, disable=not progress) as bar:
         for maps in done:
@@ -94,19 +93,17 @@ def fill(
     return len(todo)
 
 
-def _check(path: Path | UPath, state: int, block: int) -> int:
+def _check(store: MapStore, state: int, block: int) -> int:
     """Remove a block that is damaged; returns the number of blocks."""
-    group = store.open_group(path, mode="r+")
-    if not store.is_sound(group, state, block):
-        store.discard(group, state, block)
+    if not store.is_sound(state, block):
+        store.discard(state, block)
     return 1
 
 
 def _here(
-    path: Path | UPath,
-    load_model: Callable[[str, int], nn.Module],
-    normalise: Callable[[Tensor], Tensor] | None,
-    batch_size: int | None,
+    store: MapStore,
+    load_model: Loader,
+    explain: Explainer,
     todo: Iterable[tuple[int, int]],
     blocks: Mapping[int, Tensor],
 ) -> Iterator[int]:
@@ -115,18 +112,16 @@ def _here(
     Meanwhile one thread reads the next network, and another one writes the last block. That is waited for before the
     next write: a kill costs the block at hand and at most one that is done.
     """
-    group = store.open_group(path, mode="r+")
-    names = store.states_of(group)
     by_state = {state: [block for _, block in chunks] for state, chunks in groupby(todo, key=itemgetter(0))}
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        models = _ahead(reader, load_model, [names[state] for state in by_state])
+        models = _ahead(reader, load_model, [store.states[state] for state in by_state])
         written = None
         for (state, numbers), model in zip(by_state.items(), models, strict=True):
             for block in numbers:
-                logits = _explain(group, model, blocks[block], normalise, batch_size)
+                logits = explain(model, blocks[block])
                 if written:
                     yield written.result()
-                written = writer.submit(_write, group, state, block, logits)
+                written = writer.submit(_write, store, state, block, logits)
         if written:
             yield written.result()
 
@@ -142,33 +137,17 @@ def _ahead(pool: Executor, function: Callable, items: Iterable[tuple]) -> Iterat
         yield coming.result()
 
 
-def _compute(
-    path: Path | UPath,
-    load_model: Callable[[str, int], nn.Module],
-    normalise: Callable[[Tensor], Tensor] | None,
-    batch_size: int | None,
-    state: int,
-    block: int,
-    images: Tensor,
-) -> int:
+def _compute(store: MapStore, load_model: Loader, explain: Explainer, state: int, block: int, images: Tensor) -> int:
     """Compute one block and write it, on a worker; returns the number of maps."""
-    group = store.open_group(path, mode="r+")
-    model = load_model(*store.states_of(group)[state])
-    return _write(group, state, block, _explain(group, model, images, normalise, batch_size))
+    return _write(store, state, block, explain(load_model(*store.states[state]), images))
 
 
 def _explain(
-    group: zarr.Group,
-    model: nn.Module,
-    images: Tensor,
-    normalise: Callable[[Tensor], Tensor] | None,
-    batch_size: int | None,
+    normalise: Callable[[Tensor], Tensor] | None, settings: Mapping, model: nn.Module, images: Tensor
 ) -> np.ndarray:
-    settings = {name: group.attrs[name] for name in SETTINGS}
-    images = images if normalise is None else normalise(images)
-    return occluded_logits(model, images, batch_size=batch_size, **settings).numpy()
+    return occluded_logits(model, images if normalise is None else normalise(images), **settings).numpy()
 
 
-def _write(group: zarr.Group, state: int, block: int, logits: np.ndarray) -> int:
-    store.write_block(group, state, block, logits)
+def _write(store: MapStore, state: int, block: int, logits: np.ndarray) -> int:
+    store.write(state, block, logits)
     return len(logits) * logits.shape[-1]

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import yaml
-import zarr
 from upath import UPath
 
 from kd_lib import _files, data
@@ -106,7 +105,7 @@ def read(names: Sequence[str], run: Run) -> list[Choice]:
 
 
 def _read(name: str, run: Run) -> Choice:
-    settings, kept = run.parameters, dict(store.open_group(run.occlusion).attrs)
+    settings, kept = run.parameters, store.MapStore(run.occlusion)
     regime = {entry.name for entry in fields(training.Regime)}
     trainable = set(settings) - {"data_set"} if regime <= set(settings) else set()
     choice = Choice(name)
@@ -114,12 +113,12 @@ def _read(name: str, run: Run) -> Choice:
         key, _, text = pair.partition("=")
         if not text or "/" in pair:
             raise ValueError(f"choice {name!r}: expected parameter=value, such as 'patch=2', or several with blanks")
-        known = [OUTPUT, *fill.SETTINGS, *sorted(trainable.difference(fill.SETTINGS))]
+        known = [OUTPUT, *store.SETTINGS, *sorted(trainable.difference(store.SETTINGS))]
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1)
             hint = f" (did you mean {close[0]!r}?)" if close else ""
             raise ValueError(f"choice {name!r}: {key!r} cannot be chosen{hint}; what can is {', '.join(known)}")
-        part = choice.output if key == OUTPUT else choice.maps if key in fill.SETTINGS else choice.training
+        part = choice.output if key == OUTPUT else choice.maps if key in store.SETTINGS else choice.training
         part[key] = yaml.safe_load(text)
     try:
         _check(choice, settings, kept)
@@ -128,15 +127,15 @@ def _read(name: str, run: Run) -> Choice:
     return choice
 
 
-def _check(choice: Choice, settings: Mapping, kept: Mapping) -> None:
+def _check(choice: Choice, settings: Mapping, kept: store.MapStore) -> None:
     """Refuse values of no use; what only training finds out is left to it."""
     if (output := choice.output.get(OUTPUT, "probs")) not in occlusion.OUTPUTS:
         raise ValueError(f"unknown output {output!r}: expected {', '.join(map(repr, occlusion.OUTPUTS))}")
     if output == "logits" and settings["ensemble_output"] == "probs":
         raise ValueError("an ensemble that averages probabilities has no logits: expected 'probs' or 'log-probs'")
-    wanted = kept | choice.maps
-    occlusion.windows(tuple(wanted["image_size"]), wanted["patch"], wanted["stride"])
-    occlusion.baseline_images(wanted["baseline"], torch.zeros(1, np.size(wanted["baseline"]), *wanted["image_size"]))
+    wanted = kept.settings | choice.maps
+    occlusion.windows(kept.image_size, wanted["patch"], wanted["stride"])
+    occlusion.baseline_images(wanted["baseline"], torch.zeros(1, np.size(wanted["baseline"]), *kept.image_size))
     for name, value in choice.training.items():
         if type(value) is not type(settings[name]) and (type(value), type(settings[name])) != (int, float):
             raise TypeError(f"{name} is {value!r}: expected the like of {settings[name]!r}")
@@ -202,23 +201,23 @@ def _copy(source: Path | UPath, target: Path | UPath) -> None:
 
 def _explain(chosen: Run, run: Run, choice: Choice, dataset: data.Dataset, *, device: str, client) -> None:
     """Fill the store of a choice, as `generate_saliency_maps` does, for the networks that the answers are about."""
-    kept, probe = store.open_group(run.occlusion).attrs, dataset.probe
+    kept, probe = store.MapStore(run.occlusion), dataset.probe
     at_every_epoch = reading.explained_at_every_epoch(run)
     finals = [(name, chosen.last_epoch(name)) for name in [*reading.networks(chosen), *reading.techniques(chosen)]]
     states = [(name, e) for name, last in finals for e in (chosen.epochs(name) if name in at_every_epoch else [last])]
-    group = store.create_or_open(
+    explained = store.MapStore.create(
         chosen.occlusion,
         states=states,
         labels=probe.labels,
         index=probe.index,
         class_names=dataset.class_names,
         image_size=tuple(probe.images.shape[-2:]),
-        **{name: kept[name] for name in fill.SETTINGS} | choice.maps,
+        **kept.settings | choice.maps,
     )
     if _leaves_components(choice) and not choice.maps:
-        _take_components(group, run)
+        _take_components(explained, kept, run)
     load = partial(reading.network, chosen, device=device)
-    fill.fill(chosen.occlusion, load, probe.images, normalise=dataset.normaliser, client=client)
+    fill.fill(explained, load, probe.images, normalise=dataset.normaliser, client=client)
     if choice.training and truth.known(chosen) and not _files.is_there(chosen.results / "view_logits.npz"):
         truth.save_view_logits(chosen, dataset, finals, load)
 
@@ -228,11 +227,11 @@ def _leaves_components(choice: Choice) -> bool:
     return bool(choice.training) and choice.training.keys() <= OF_THE_STUDENT
 
 
-def _take_components(group: zarr.Group, run: Run) -> None:
+def _take_components(explained: store.MapStore, kept: store.MapStore, run: Run) -> None:
     """Copy the occluded logits of components that are the same in both runs."""
-    states, components = store.states_of(group), reading.components(run)
-    for state, chunks in groupby(store.missing(group), key=itemgetter(0)):
+    states, components = explained.states, reading.components(run)
+    for state, chunks in groupby(explained.missing(), key=itemgetter(0)):
         if states[state][0] in components:
-            logits = store.logits_of(run.occlusion, *states[state])
+            logits = kept.logits(*states[state])
             for _, block in chunks:
-                store.write_block(group, state, block, logits[store.rows_of(group, block)])
+                explained.write(state, block, logits[explained.rows(block)])

@@ -166,7 +166,8 @@ def to_the_rest(run: Run) -> pd.DataFrame:
 
 def _clean_logits(run: Run, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Logits (N, K) of the probe images as they are, of final networks by name."""
-    logits = in_threads(lambda name: store.logits_of(run.occlusion, name)[:, 0].copy(), names)
+    kept = store.MapStore(run.occlusion)
+    logits = in_threads(lambda name: kept.logits(name)[:, 0].copy(), names)
     return dict(zip(names, logits, strict=True))
 
 
@@ -194,7 +195,8 @@ def to_consensus(run: Run) -> pd.DataFrame:
     finals = np.stack(in_threads(own_class, members))
     everybody, rests = finals.mean(0), dict(zip(members, leave_one_out(finals), strict=True))
     roles = reading.roles(run)
-    states = [(name, epoch) for name in roles for epoch in store.epochs_of(run.occlusion, name)]
+    kept = store.MapStore(run.occlusion)
+    states = [(name, epoch) for name in roles for epoch in kept.epochs(name)]
     close = in_threads(lambda state: pearson(own_class(*state), rests.get(state[0], everybody)), states)
     frames = []
     for (name, epoch), similarity in zip(states, close, strict=True):

@@ -10,7 +10,7 @@ from torch import nn
 from kd_lib import data
 from kd_lib._workers import in_threads
 from kd_lib.data import Dataset
-from kd_lib.maps import occlusion, store
+from kd_lib.maps import store
 from kd_lib.measures import bounds, similarity, transfer
 from kd_lib.networks import architectures, checkpoints, given, training
 from kd_lib.people.annotations import Annotations
@@ -163,7 +163,7 @@ def occluded_outputs(run: Run, model: str, epoch: int | None = None) -> np.ndarr
 
     Logits, or probabilities where `ensemble_output` is 'probs', so that the mean over models is the ensemble.
     """
-    logits = store.logits_of(run.occlusion, model, epoch)
+    logits = store.MapStore(run.occlusion).logits(model, epoch)
     if run.parameters["ensemble_output"] == "logits":
         return logits
     return torch.as_tensor(logits).softmax(-1).numpy()
@@ -174,12 +174,11 @@ def saliency_maps(run: Run, outputs: np.ndarray) -> np.ndarray:
 
     Of the outputs themselves, unless the run is a `choices.Variant` that explains something else of them.
     """
-    settings, chosen = store.open_group(run.occlusion).attrs, run.parameters
-    windows = {"image_size": tuple(settings["image_size"]), "patch": settings["patch"], "stride": settings["stride"]}
+    chosen = run.parameters
     output = chosen.get("output", "logits")
     if output != "logits" and chosen["ensemble_output"] == "probs":
         outputs = np.log(np.maximum(outputs, np.finfo(np.float32).tiny))  # logits of the same probabilities
-    return occlusion.saliency_maps(outputs, output=output, **windows).numpy()
+    return store.MapStore(run.occlusion).maps(outputs, output)
 
 
 def maps(run: Run, model: str, epoch: int | None = None) -> np.ndarray:
@@ -208,7 +207,7 @@ def threshold(run: Run, value: float | None) -> tuple[float, str]:
 
 def labels(run: Run) -> np.ndarray:
     """Read the true classes (N,) of the probe images."""
-    return store.open_group(run.occlusion)["label"][:]
+    return store.MapStore(run.occlusion).labels
 
 
 def annotations(run: Run) -> Annotations:
@@ -222,13 +221,13 @@ def explained_at_every_epoch(run: Run) -> list[str]:
     return [
         name
         for name in networks(run)
-        if len(run.epochs(name)) > 1 and store.epochs_of(run.occlusion, name) == run.epochs(name)
+        if len(run.epochs(name)) > 1 and store.MapStore(run.occlusion).epochs(name) == run.epochs(name)
     ]
 
 
 def similarity_to_final(run: Run, model: str) -> np.ndarray:
     """Pearson similarity (E + 1, N, K) of each of a model's maps to its final one, epoch by epoch."""
-    return similarities_to_final(run, {model: store.epochs_of(run.occlusion, model)})[model]
+    return similarities_to_final(run, {model: store.MapStore(run.occlusion).epochs(model)})[model]
 
 
 def similarities_to_final(run: Run, epochs: Mapping[str, Sequence[int]]) -> dict[str, np.ndarray]:

@@ -105,7 +105,7 @@ class Importances:
         if name == ENSEMBLE:
             return np.mean([self.of(member, epoch) for member in reading.components(self._run)], axis=0)
         epoch = self._run.last_epoch(name) if epoch is None else epoch
-        clean = store.logits_of(self._run.occlusion, name, epoch)[:, 0]
+        clean = store.MapStore(self._run.occlusion).logits(name, epoch)[:, 0]
         count = len(multiview.view_names(0)) * clean.shape[1]
         without = np.repeat(clean[..., None], count, axis=-1)
         without[self._row, :, self._view] = self._answers[f"{name}/{epoch}"]

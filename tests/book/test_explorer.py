@@ -58,7 +58,7 @@ def make(tmp_path_factory):
         run.record("networks", {name: {"role": role} for name, role in roles.items()})
         run.write_csv(pd.DataFrame({"value": [T_C, 0.9], "source": "made up", "used": [True, False]}), "threshold")
         probe = dataset.probe
-        group = store.create_or_open(
+        explained = store.MapStore.create(
             run.occlusion,
             states=[(name, epoch) for name, known in epochs.items() for epoch in known],
             labels=probe.labels,
@@ -68,14 +68,14 @@ def make(tmp_path_factory):
             patch=8,
             stride=5,  # the last window hangs over the border
         )
-        shape = group["logits"].shape[1:]
+        shape = store.open_logits(run.occlusion).shape[1:]
         shared = np.random.default_rng(0).normal(size=shape)
-        for state, (name, epoch) in enumerate(store.states_of(group)):
+        for state, (name, epoch) in enumerate(explained.states):
             own, noise = (np.random.default_rng([ord(name[0]), e]).normal(size=shape) for e in (99, epoch))
             logits = (0.5 + epoch) * (shared + own) + 2 * noise
             if spoil is not None:
                 spoil(logits)
-            store.write_block(group, state, 0, logits.astype(np.float32))
+            explained.write(state, 0, logits.astype(np.float32))
         return run
 
     return make

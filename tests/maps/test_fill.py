@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from torch import nn
 
-from kd_lib.maps import fill, store
+from kd_lib.maps import fill
 from kd_lib.maps.occlusion import occluded_logits
+from kd_lib.maps.store import MapStore, open_logits
 from tests import stores
 from tests.stores import IMAGES, STATES, WINDOWS
 
@@ -22,8 +23,9 @@ from tests.stores import IMAGES, STATES, WINDOWS
 SLOW = """
 import pathlib, sys, time
 from tests import stores
-from kd_lib import explaining, occlusion_store
-from kd_lib.occlusion import occluded_logits
+from kd_lib.maps import fill
+from kd_lib.maps.occlusion import occluded_logits
+from kd_lib.maps.store import MapStore
 
 def slow(*arguments, **settings):
     time.sleep(0.2)
@@ -33,12 +35,12 @@ def slow(*arguments, **settings):
 
 def slow_write(*arguments):
     time.sleep(0.15)
-    write_block(*arguments)
+    write(*arguments)
 
 path = pathlib.Path(sys.argv[1])
 stores.create(path)
-explaining.occluded_logits = slow
-write_block, occlusion_store.write_block = occlusion_store.write_block, slow_write
+fill.occluded_logits = slow
+write, MapStore.write = MapStore.write, slow_write
 stores.fill(path, batch_size=2)
 """
 
@@ -46,16 +48,17 @@ stores.fill(path, batch_size=2)
 HUNGRY = """
 import pathlib, re, sys
 import numpy as np, torch
-from kd_lib import explaining, occlusion_store
+from kd_lib.maps import fill as explaining
+from kd_lib.maps.store import MapStore
 
 def fill(name, count, states):
     settings = dict(class_names=[str(k) for k in range(100)], image_size=(16, 16), patch=4, stride=1, block=10)
     path = pathlib.Path(sys.argv[1]) / name
-    occlusion_store.create_or_open(path, states=states, labels=np.zeros(count), index=np.arange(count), **settings)
+    store = MapStore.create(path, states=states, labels=np.zeros(count), index=np.arange(count), **settings)
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 100))
     images = torch.zeros(count, 1, 16, 16, dtype=torch.uint8)
-    explaining.fill(path, lambda *_: net, images, normalise=torch.Tensor.float, progress=False)
+    explaining.fill(store, lambda *_: net, images, normalise=torch.Tensor.float, progress=False)
     status = pathlib.Path("/proc/self/status").read_text()  # getrusage would begin at the parent's memory
     return int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) / 1000
 
@@ -94,14 +97,14 @@ def test_states_are_added_and_nothing_is_computed_twice(filled):
         loaded.append((model, epoch))
         return stores.network(model, epoch)
 
-    before = store.logits_of(filled, "a", 1)
+    before = MapStore(filled).logits("a", 1)
     stores.create(filled, [("b", 0), ("a", 1), ("b", 0)])
     with pytest.raises(ValueError, match=r"model 'b', epoch 0, images 0 to 3 is not computed yet"):
-        store.logits_of(filled, "b", 0)
+        MapStore(filled).logits("b", 0)
     assert stores.fill(filled, load) == 3
     assert loaded == [("b", 0)]
-    np.testing.assert_array_equal(store.logits_of(filled, "a", 1), before)
-    assert store.open_logits(filled).sizes["state"] == 4
+    np.testing.assert_array_equal(MapStore(filled).logits("a", 1), before)
+    assert open_logits(filled).sizes["state"] == 4
 
 
 def test_a_killed_fill_goes_on_where_it_was(path, tmp_path, monkeypatch):
@@ -113,11 +116,11 @@ def test_a_killed_fill_goes_on_where_it_was(path, tmp_path, monkeypatch):
     process.send_signal(signal.SIGKILL)
     output, _ = process.communicate()
     assert process.returncode == -signal.SIGKILL
-    group = stores.create(path)
-    todo = store.missing(group)
+    kept = stores.create(path)
+    todo = kept.missing()
     assert 0 < len(todo) < 9
     assert output.count("computed") - (9 - len(todo)) <= 1  # no more than one finished block is lost
-    assert store.damaged(group) == []
+    assert kept.damaged() == []
     explained = []
 
     def counting(net, images, **settings):
@@ -131,12 +134,12 @@ def test_a_killed_fill_goes_on_where_it_was(path, tmp_path, monkeypatch):
     stores.create(whole)
     stores.fill(whole, batch_size=2)
     for state in STATES:
-        np.testing.assert_array_equal(store.logits_of(path, *state), store.logits_of(whole, *state))
+        np.testing.assert_array_equal(kept.logits(*state), MapStore(whole).logits(*state))
 
 
 def test_networks_are_read_and_blocks_written_while_others_are_computed(path, monkeypatch):
     read, begun, computed = threading.Semaphore(0), threading.Semaphore(0), threading.Semaphore(0)
-    writes, write_block = itertools.count(), store.write_block
+    writes, whole_write = itertools.count(), MapStore.write
 
     def wait(semaphore, times):
         assert all(semaphore.acquire(timeout=60) for _ in range(times))
@@ -156,11 +159,11 @@ def test_networks_are_read_and_blocks_written_while_others_are_computed(path, mo
 
     def write(*arguments):
         wait(computed, {0: 2, 8: 0}.get(next(writes), 1))  # the next block is at hand meanwhile
-        write_block(*arguments)
+        whole_write(*arguments)
 
     explained = []
     monkeypatch.setattr(fill, "occluded_logits", compute)
-    monkeypatch.setattr(store, "write_block", write)
+    monkeypatch.setattr(MapStore, "write", write)
     stores.create(path)
     assert stores.fill(path, load) == 9
     assert explained == [4, 4, 2] * 3
@@ -182,7 +185,7 @@ def test_a_network_that_cannot_be_read_is_told_and_the_others_are_kept(path):
 def test_a_half_written_file_does_not_count(filled):
     victim = stores.chunks(filled)[4]
     os.rename(victim, f"{victim}.0123456789abcdef.partial")  # what a kill within zarr's write leaves
-    assert store.missing(store.open_group(filled)) == [(1, 1)]
+    assert MapStore(filled).missing() == [(1, 1)]
     assert stores.fill(filled) == 1
 
 
@@ -198,27 +201,27 @@ def flip(data):
 
 @pytest.mark.parametrize("damage", [flip, lambda data: data[:-5], lambda data: data[:2], lambda data: b""])
 def test_a_damaged_block_is_named_and_computed_again(filled, damage):
-    before = store.logits_of(filled, "a", 1)
+    before = MapStore(filled).logits("a", 1)
     victim = stores.chunks(filled)[5]
     victim.write_bytes(damage(victim.read_bytes()))
     with pytest.raises(
         ValueError, match=r"model 'a', epoch 1, images 8 to 9\b.* damaged .*: run generate_saliency_maps again"
     ) as error:
-        store.logits_of(filled, "a", 1)
+        MapStore(filled).logits("a", 1)
     assert "\n" not in str(error.value)
     assert str(victim) in str(error.value)
-    assert store.logits_of(filled, "a", 0).shape == (10, WINDOWS, 3)  # the others can be read
-    assert store.damaged(store.open_group(filled)) == [(1, 2)]
+    assert MapStore(filled).logits("a", 0).shape == (10, WINDOWS, 3)  # the others can be read
+    assert MapStore(filled).damaged() == [(1, 2)]
     assert stores.fill(filled) == 1
-    np.testing.assert_allclose(store.logits_of(filled, "a", 1), before, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(MapStore(filled).logits("a", 1), before, rtol=0, atol=1e-6)
 
 
 def test_progress_is_in_maps_a_second_with_the_time_left(path, capfd):
-    stores.create(path)
-    fill.fill(path, stores.network, IMAGES)
+    kept = stores.create(path)
+    fill.fill(kept, stores.network, IMAGES)
     last = capfd.readouterr().err.split("\r")[-1]
     assert re.search(r"occlusion: 100%.*90\.0/90\.0 \[\d\d:\d\d<\d\d:\d\d, .*map/s\]", last)
-    fill.fill(path, stores.network, IMAGES)
+    fill.fill(kept, stores.network, IMAGES)
     assert re.search(r"checking: 100%.*9/9 ", capfd.readouterr().err)
 
 
@@ -232,7 +235,7 @@ def test_a_network_that_diverged_is_stored_too(path):
 
     assert stores.fill(path, diverged) == 3
     assert stores.fill(path, diverged) == 0
-    assert np.isnan(store.logits_of(path, "a", 0)).all()
+    assert np.isnan(MapStore(path).logits("a", 0)).all()
 
 
 def test_a_full_device_leaves_whole_blocks_only(path, monkeypatch):
@@ -256,4 +259,4 @@ def test_other_images_are_refused(filled):
     with pytest.raises(
         ValueError, match=r"images have shape \(9, 2, 6, 7\): .* was made for \(N, H, W\) = \(10, 6, 7\)"
     ):
-        fill.fill(filled, stores.network, IMAGES[:9])
+        fill.fill(MapStore(filled), stores.network, IMAGES[:9])

@@ -4,9 +4,10 @@ import os
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
-from kd_lib.maps import store
 from kd_lib.maps.occlusion import occluded_logits
+from kd_lib.maps.store import MapStore, open_logits
 from tests import stores
 from tests.stores import IMAGES, SETTINGS, STATES, WINDOWS
 
@@ -24,17 +25,16 @@ def filled(path):
 
 
 def test_what_is_filled_is_read_back(filled):
+    kept = MapStore(filled)
     for state in STATES:
         expected = occluded_logits(stores.network(*state), IMAGES, patch=3, stride=2).numpy()
-        np.testing.assert_allclose(store.logits_of(filled, *state), expected, rtol=0, atol=1e-6)
-    np.testing.assert_array_equal(
-        store.logits_of(filled, "a"), store.logits_of(filled, "a", 1)
-    )  # the last epoch by default
+        np.testing.assert_allclose(kept.logits(*state), expected, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(kept.logits("a"), kept.logits("a", 1))  # the last epoch by default
     assert stores.fill(filled) == 0
 
 
 def test_xarray_reads_it_lazily(filled):
-    logits = store.open_logits(filled)
+    logits = open_logits(filled)
     assert logits.dims == ("state", "image", "window", "class")
     assert logits.shape == (3, 10, WINDOWS, 3)
     assert not logits.variable._in_memory
@@ -43,19 +43,19 @@ def test_xarray_reads_it_lazily(filled):
     assert logits["index"].values.tolist() == SETTINGS["index"].tolist()
     assert (logits.attrs["patch"], logits.attrs["stride"], logits.attrs["image_size"]) == (3, 2, [6, 7])
     picked = logits.isel(state=logits.model.values == "a", image=[3, 9])
-    np.testing.assert_array_equal(picked[1], store.logits_of(filled, "a", 1)[[3, 9]])
+    np.testing.assert_array_equal(picked[1], MapStore(filled).logits("a", 1)[[3, 9]])
     assert xr.open_zarr(filled, chunks=None, consolidated=False)["logits"].shape == logits.shape  # without our help
 
 
 @pytest.mark.parametrize("grown", [["model"], ["model", "epoch"]])
 def test_a_kill_while_states_are_added_is_put_right(filled, grown):
-    group = store.open_group(filled, mode="r+")
+    group = zarr.open_group(filled)
     for name in grown:
         group[name].resize((5,))
-    assert store.logits_of(filled, "a", 0).shape == (10, WINDOWS, 3)
+    assert MapStore(filled).logits("a", 0).shape == (10, WINDOWS, 3)
     stores.create(filled, [*STATES, ("b", 2)])
     assert stores.fill(filled) == 3
-    logits = store.open_logits(filled)
+    logits = open_logits(filled)
     assert list(zip(logits.model.values.tolist(), logits.epoch.values.tolist(), strict=True)) == [*STATES, ("b", 2)]
 
 
@@ -87,13 +87,13 @@ def test_other_settings_are_refused(filled, change, message):
     with pytest.raises(ValueError, match=f"{message}.*give another run folder, or delete") as error:
         stores.create(filled, [("new", 0)], **change)
     assert "\n" not in str(error.value)
-    assert store.open_logits(filled).sizes["state"] == 3
+    assert open_logits(filled).sizes["state"] == 3
 
 
 def test_an_unknown_baseline_is_refused(filled):
     with pytest.raises(ValueError, match="unknown baseline 'median': expected a number, .* or 'mean' or 'blur'"):
         stores.create(filled, [("new", 0)], baseline="median")
-    assert store.open_logits(filled).sizes["state"] == 3
+    assert open_logits(filled).sizes["state"] == 3
 
 
 @pytest.mark.parametrize(
@@ -102,17 +102,17 @@ def test_an_unknown_baseline_is_refused(filled):
 )
 def test_bad_settings_write_nothing(path, wrong):
     with pytest.raises(ValueError, match=r"patch 7|stride 0|precision 'half'|9 labels|block 0|0 states"):
-        store.create_or_open(path, **{"states": STATES} | SETTINGS | wrong)
+        MapStore.create(path, **{"states": STATES} | SETTINGS | wrong)
     assert not path.parent.exists()
 
 
 def test_what_is_not_there_is_named(filled, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none.zarr is missing: run generate_saliency_maps first"):
-        store.open_logits(tmp_path / "none.zarr")
+        open_logits(tmp_path / "none.zarr")
     with pytest.raises(ValueError, match="no occluded logits of 'b'"):
-        store.logits_of(filled, "b")
+        MapStore(filled).logits("b")
     with pytest.raises(ValueError, match="'a' at epoch 7"):
-        store.logits_of(filled, "a", 7)
+        MapStore(filled).logits("a", 7)
     (tmp_path / "other").mkdir()
     with pytest.raises(ValueError, match="other is no store of occluded logits"):
-        store.open_group(tmp_path / "other")
+        MapStore(tmp_path / "other")

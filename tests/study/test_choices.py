@@ -84,7 +84,7 @@ def test_maps_of_another_output_are_of_the_same_ensemble(run, name):
 
 def test_an_ensemble_of_probabilities_has_maps_of_log_probabilities_and_no_logits(run, monkeypatch):
     settings = run.parameters | {"ensemble_output": "probs"}
-    logits = store.logits_of(run.occlusion, "a")
+    logits = store.MapStore(run.occlusion).logits("a")
     monkeypatch.setattr(choices.store.Run, "parameters", settings)
     for name in ("probs", "log-probs"):
         expected = occlusion.saliency_maps(logits, image_size=(32, 32), patch=8, stride=8, output=name)
@@ -97,15 +97,15 @@ def test_other_windows_are_explained_into_a_store_of_their_own(run):
     before = content(run)
     chosen = carry_out("patch=16 stride=16 baseline=mean", run)
     assert content(run) == before
-    group = store.open_group(chosen.occlusion)
-    assert (group.attrs["patch"], group.attrs["stride"], group.attrs["baseline"]) == (16, 16, "mean")
+    kept = store.MapStore(chosen.occlusion)
+    assert kept.settings == {"patch": 16, "stride": 16, "baseline": "mean", "precision": "float32"}
     explained = [("a", 0), ("a", 1), ("b", 1), ("distilled", 1), ("mixup", 1)]  # and no controls
-    assert store.states_of(group) == explained
+    assert kept.states == explained
     dataset = reading.load_data(run)
     expected = occlusion.occluded_logits(
         reading.network(run, "b"), dataset.normalise(dataset.probe.images), patch=16, stride=16, baseline="mean"
     )
-    np.testing.assert_allclose(store.logits_of(chosen.occlusion, "b"), expected, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(kept.logits("b"), expected, rtol=0, atol=1e-4)
     assert reading.explained_at_every_epoch(chosen) == ["a"]
     assert reading.to_ensemble(chosen)["model"].unique().tolist() == [*NAMES, "mixup"]
 
@@ -123,7 +123,7 @@ def test_an_interrupted_choice_goes_on(run, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         carry_out("patch=32", run)
     monkeypatch.undo()
-    stored = store.stored(store.open_group(run.folder / "choices/patch=32/occlusion.zarr"))
+    stored = store.MapStore(run.folder / "choices/patch=32/occlusion.zarr").stored()
     assert 1 <= len(stored) <= 2
 
     def counting(*arguments, **settings):
@@ -178,7 +178,7 @@ def test_what_only_the_student_feels_trains_only_the_student(run, monkeypatch):
     chosen = carry_out("temperature=1", run)
     assert (len(epochs), len(explained)) == (1, 1)
     for state in (("a", 0), ("a", 1), ("b", 1)):
-        ours, theirs = (store.logits_of(r.occlusion, *state) for r in (run, chosen))
+        ours, theirs = (store.MapStore(r.occlusion).logits(*state) for r in (run, chosen))
         np.testing.assert_array_equal(ours, theirs)
     of = partial(reading.network, epoch=1)
     for name, same in (("a", True), ("b", True), ("distilled", False)):
@@ -188,6 +188,6 @@ def test_what_only_the_student_feels_trains_only_the_student(run, monkeypatch):
 
 def test_training_and_windows_may_change_together(run):
     chosen = carry_out("hard_weight=0.5 patch=16 output=probs", run)
-    assert store.open_group(chosen.occlusion).attrs["patch"] == 16
+    assert store.MapStore(chosen.occlusion).settings["patch"] == 16
     assert chosen.parameters["hard_weight"] == 0.5
     assert reading.maps(chosen, "distilled").shape == (20, 10, 32, 32)

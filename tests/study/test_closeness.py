@@ -64,7 +64,7 @@ def test_every_network_is_beside_the_ensemble(run, monkeypatch):
     found = closeness.to_ensemble(run, similarity, own)
     assert list(found) == list(closeness.COLUMNS)
     assert len(found) == 5 * 20  # a and b as components and left out, and the distilled network
-    clean = {name: store.logits_of(run.occlusion, name)[:, 0] for name in NAMES}
+    clean = {name: store.MapStore(run.occlusion).logits(name)[:, 0] for name in NAMES}
 
     def of(kind, model):
         return found[(found["kind"] == kind) & (found["model"] == model)]
@@ -120,7 +120,7 @@ def test_a_component_and_the_distilled_network_are_held_against_the_same_ensembl
     found = closeness.to_the_rest(run)
     assert len(found) == 2 * 2 * 20
     true = reading.labels(run)
-    clean = {name: store.logits_of(run.occlusion, name)[:, 0] for name in NAMES}
+    clean = {name: store.MapStore(run.occlusion).logits(name)[:, 0] for name in NAMES}
     similarity = pearson(reading.maps(run, "distilled"), reading.maps(run, "a"))
     own = found[(found["kind"] == "distilled") & (found["without"] == "b")]
     np.testing.assert_allclose(own[beyond.ON], similarity[np.arange(20), true], atol=1e-5)
@@ -149,13 +149,13 @@ def test_without_an_ensemble_there_is_nothing_and_the_analyses_say_so(run, monke
 
 
 def test_a_diverged_network_is_left_out_and_the_analyses_go_on(run, monkeypatch):
-    whole = store.logits_of
+    whole = store.MapStore.logits
 
-    def diverged(path, model, epoch=None):
-        found = whole(path, model, epoch)
+    def diverged(kept, model, epoch=None):
+        found = whole(kept, model, epoch)
         return np.full_like(found, np.nan) if model == "distilled" else found
 
-    monkeypatch.setattr(store, "logits_of", diverged)
+    monkeypatch.setattr(store.MapStore, "logits", diverged)
     close = closeness.to_ensemble(run, reading.to_ensemble(run), {})
     assert close[close["kind"] == "distilled"][[outputs.KL, beyond.ON, outputs.ACCURACY]].isna().all().all()
     assert set(beyond.rank_correlations(close)["kind"]) == {"component", "leave-one-out"}

@@ -83,7 +83,7 @@ def make_store(folder):
     names = [f"class {k}" for k in range(10)]
     where = {"image_size": (32, 32), "patch": 4, "stride": 2}
     path = folder / "occlusion.zarr"
-    store.create_or_open(
+    store.MapStore.create(
         path, states=STATES, labels=numbers % 10, index=numbers, class_names=names, block=BLOCK, **where
     )
     return path
@@ -101,7 +101,7 @@ def test_a_killed_worker_and_a_late_one_leave_the_store_as_one_process_does(
     tmp_path, scheduler, processes, one_thread, monkeypatch
 ):
     alone, together = make_store(tmp_path / "alone"), make_store(tmp_path / "together")
-    fill.fill(alone, of_state, images(), progress=False)
+    fill.fill(store.MapStore(alone), of_state, images(), progress=False)
     victim = worker(processes, scheduler)
     joined = []
 
@@ -126,10 +126,10 @@ def test_a_killed_worker_and_a_late_one_leave_the_store_as_one_process_does(
 
     monkeypatch.setattr(fill, "tqdm", Bar)
     with _workers.connect(address_of(scheduler)) as client:
-        fill.fill(together, of_state, images(), client=client)
+        fill.fill(store.MapStore(together), of_state, images(), client=client)
     assert joined
     assert chunks(together) == chunks(alone)
-    assert not store.damaged(store.open_group(together))
+    assert not store.MapStore(together).damaged()
 
 
 def test_workers_with_several_threads_are_refused(scheduler, processes):
@@ -214,8 +214,8 @@ def test_an_error_on_a_worker_is_raised_here(tmp_path, workers):
     path = make_store(tmp_path)
 
     with pytest.raises(RuntimeError, match="no such network"):
-        fill.fill(path, refuse, images(), client=workers, progress=False)
-    assert len(store.missing(store.open_group(path))) == len(STATES) * IMAGES // BLOCK
+        fill.fill(store.MapStore(path), refuse, images(), client=workers, progress=False)
+    assert len(store.MapStore(path).missing()) == len(STATES) * IMAGES // BLOCK
 
 
 def test_no_executor_is_this_process():

@@ -50,12 +50,10 @@ def without(run, *names):
 
 def rewrite(run, change, models=None):
     """Change stored occluded logits."""
-    group = store.open_group(run.occlusion, mode="r+")
-    for state, (model, _) in enumerate(store.states_of(group)):
-        for block in range(-(-group["label"].shape[0] // group["logits"].chunks[1])):
-            if models is None or model in models:
-                rows = store.rows_of(group, block)
-                store.write_block(group, state, block, change(group["logits"][state, rows]))
+    kept = store.MapStore(run.occlusion)
+    for state, block in kept.stored():
+        if models is None or kept.states[state][0] in models:
+            kept.write(state, block, change(kept.logits(*kept.states[state])[kept.rows(block)]))
 
 
 def test_a_whole_run_is_answered(run, capsys):

@@ -14,7 +14,7 @@ from moto.server import ThreadedMotoServer
 from torch import nn
 
 from kd_lib import _files, data
-from kd_lib.maps import store
+from kd_lib.maps.store import MapStore, open_logits
 from kd_lib.networks import checkpoints, training
 from kd_lib.study import truth
 from kd_lib.study.run import Run
@@ -110,31 +110,31 @@ def test_occluded_logits_go_on_and_end_in_the_bytes_of_a_local_store(run, tmp_pa
         stores.create(path, STATES[:1])
         stores.create(path)
     assert stores.fill(local) == 9
-    write_block, written = store.write_block, []
+    write, written = MapStore.write, []
 
     def stop_at_the_fifth(*arguments):
         if len(written) == 4:
             raise KeyboardInterrupt
         written.append(arguments)
-        write_block(*arguments)
+        write(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "write_block", stop_at_the_fifth)
+        patch.setattr(MapStore, "write", stop_at_the_fifth)
         with pytest.raises(KeyboardInterrupt):
             stores.fill(remote)
-    group = stores.create(remote)
-    assert store.missing(group) == [(1, 1), (1, 2), (2, 0), (2, 1), (2, 2)]
+    explained = stores.create(remote)
+    assert explained.missing() == [(1, 1), (1, 2), (2, 0), (2, 1), (2, 2)]
     with pytest.raises(ValueError, match=r"s3://study/.*/logits/c/1/1/0/0: .* is not computed yet"):
-        store.logits_of(remote, "a", 1)
+        explained.logits("a", 1)
     victim = remote / "logits" / "c" / "0" / "1" / "0" / "0"
     _files.write_bytes(victim, _files.read_bytes(victim)[:-5])
     with pytest.raises(ValueError, match=r"s3://study/.*/logits/c/0/1/0/0: .* is damaged"):
-        store.logits_of(remote, "a", 0)
+        explained.logits("a", 0)
     assert stores.fill(remote) == 6
     assert contents(remote) == contents(local)
-    assert store.damaged(group) == []
-    assert store.open_logits(remote).identical(store.open_logits(local))
-    np.testing.assert_array_equal(store.logits_of(remote, *STATES[2]), store.logits_of(local, *STATES[2]))
+    assert explained.damaged() == []
+    assert open_logits(remote).identical(open_logits(local))
+    np.testing.assert_array_equal(explained.logits(*STATES[2]), MapStore(local).logits(*STATES[2]))
 
 
 def test_a_store_half_made_is_made_anew(run, monkeypatch):
@@ -151,9 +151,9 @@ def test_a_store_half_made_is_made_anew(run, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             stores.create(run.occlusion)
     with pytest.raises(FileNotFoundError, match=r"s3://study/.*occlusion.zarr is missing"):
-        store.open_group(run.occlusion)
+        MapStore(run.occlusion)
     stores.create(run.occlusion)
-    assert store.epochs_of(run.occlusion, "a") == [0, 1]
+    assert MapStore(run.occlusion).epochs("a") == [0, 1]
 
 
 def test_a_store_that_cannot_be_reached_is_not_taken_for_an_empty_one(run, monkeypatch):
