@@ -76,7 +76,7 @@ for row in together.to_dict("records"):
 
 # %%
 curves = pd.concat(
-    [learning.curves(arrivals, by=["model", "target", "on_target"], crossing=c) for c in learning.CROSSINGS]
+    [learning.arrival_curves(arrivals, by=["model", "target", "on_target"], crossing=c) for c in learning.CROSSINGS]
 )
 bands = learning.over_networks(curves, by=["target", "crossing"])
 place.write_csv(curves[curves["crossing"] == "first"], "rq1_curves")
@@ -101,7 +101,7 @@ charts.cumulative_share(
 
 # %%
 groups = ["model", "class", "target", "on_target"]
-by_class = pd.concat([learning.curves(arrivals, by=groups, crossing=c) for c in learning.CROSSINGS])
+by_class = pd.concat([learning.arrival_curves(arrivals, by=groups, crossing=c) for c in learning.CROSSINGS])
 onsets, second = learning.onsets(arrivals, by=groups)
 whole = learning.onsets(arrivals, by=["model", "target"])[0].assign(**{"class": "all classes"})
 place.write_csv(by_class[by_class["crossing"] == "first"], "rq1_curves_by_class")
@@ -148,10 +148,10 @@ summary.round(2)
 
 # %% mystnb={"figure": {"name": "tab-second", "caption": "Second transitions, by class.", "caption_before": true, "classes": "numbered-table"}}
 second = second[second["target"] == "on target"]
-verdicts = second_transitions.by_class(second)
+verdicts = second_transitions.second_by_class(second)
 place.write_csv(second, "rq1_second_transitions")
 place.write_csv(verdicts, "rq1_second_by_class")
-print(second_transitions.in_words(second))
+print(second_transitions.second_in_words(second))
 verdicts.set_index("class").round(3)
 
 # %% [markdown]
@@ -164,7 +164,7 @@ verdicts.set_index("class").round(3)
 if truth.known(place) and models:
     settled = truth.settling(place, t_c, view_share=view_share)
     place.write_csv(settled, "rq1_settling")
-    place.write_csv(settling.agreement(settled), "rq1_settling_agreement")
+    place.write_csv(settling.maps_and_views(settled), "rq1_settling_agreement")
     counts = settled.dropna().groupby(["use", "map"]).size().rename("images").reset_index()
     display(
         charts.settling(
@@ -173,7 +173,7 @@ if truth.known(place) and models:
             description="Epoch at which maps settle by the epoch at which the use of views does, sized by their number.",
         )
     )
-    print(settling.in_words(settled))
+    print(settling.maps_and_views_in_words(settled))
 else:
     print(
         "Nobody knows when these networks' use of features settles: it takes multi-view images and maps of all epochs."
@@ -185,7 +185,7 @@ else:
 # T_c is uncertain. Here it runs from 0 to 0.95; dashed are the one of this run and the published one, 0.53.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-arrival-sweep", "caption": "Share of maps that have arrived half-way through training, all networks, for every threshold."}}
-sweep = learning.sweep(similarity, labels, transfer.SWEEP)
+sweep = learning.crossing_times_by_threshold(similarity, labels, transfer.THRESHOLDS)
 sweep["target"] = sweep["on_target"].map({True: "on target", False: "off target"})
 place.write_csv(sweep, "rq1_sweep")
 charts.threshold_sweep(

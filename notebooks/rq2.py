@@ -28,12 +28,12 @@ import pandas as pd
 
 from kd_lib.figures import charts
 from kd_lib.measures import bounds as references
-from kd_lib.measures import statistics, transfer, views
+from kd_lib.measures import gaps, statistics, transfer, views
 from kd_lib.measures import utilisation as features
 from kd_lib.measures.threshold import PUBLISHED
 from kd_lib.people import annotate
 from kd_lib.people import answers as people
-from kd_lib.study import gaps, parameters, reading, truth
+from kd_lib.study import parameters, reading, truth
 from kd_lib.study.run import Run
 
 parameters.check(globals())
@@ -52,8 +52,8 @@ print(f"T_c = {t_c:.2f} ({source}); networks: {', '.join(names)}")
 numbered = features.pairs_of_components([reading.maps(place, name) for name in names], labels, models=names)
 pairs = reading.named(numbered, place)
 pairs["pair"] = pairs["model_a"] + " – " + pairs["model_b"]
-shares = transfer.shares(pairs, t_c, by=["target"])
-by_pair = transfer.shares(pairs, t_c, by=["pair", "target"])
+shares = transfer.shares_above(pairs, t_c, by=["target"])
+by_pair = transfer.shares_above(pairs, t_c, by=["pair", "target"])
 place.write_csv(shares, "rq2_shares")
 place.write_csv(by_pair, "rq2_shares_by_pair")
 shares.set_index("target").round(3)
@@ -97,7 +97,7 @@ charts.intervals(
 # explained at every epoch, shuffled labels where the run has such a network.
 
 # %% mystnb={"figure": {"name": "tab-bounds", "caption": "Floors and ceilings of that share.", "caption_before": true, "classes": "numbered-table"}}
-table = transfer.shares(bounds, t_c, by=["kind", "target"])
+table = transfer.shares_above(bounds, t_c, by=["kind", "target"])
 means = bounds.groupby(["kind", "target"], sort=False)["pearson"].mean().rename("mean similarity").reset_index()
 table = table.merge(means, on=["kind", "target"])
 place.write_csv(table, "rq2_references")
@@ -111,8 +111,8 @@ table.drop(columns=["undefined"]).set_index(["kind", "target"]).round(3)
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-pair-sweep", "caption": "Share of maps of two components that are more similar than the threshold, for every threshold, beside the floors and the ceiling."}}
 sweep = pd.concat(
     [
-        transfer.sweep(pairs, by=["target"]).assign(kind="component"),
-        transfer.sweep(bounds.assign(kind=references.band_of(bounds["kind"])), by=["kind", "target"]),
+        transfer.shares_by_threshold(pairs, by=["target"]).assign(kind="component"),
+        transfer.shares_by_threshold(bounds.assign(kind=references.band_of(bounds["kind"])), by=["kind", "target"]),
     ]
 )
 place.write_csv(sweep, "rq2_sweep")

@@ -30,9 +30,9 @@ executor: str = ""  # empty (this process) | local:N (worker processes) | a Dask
 import pandas as pd
 
 from kd_lib.figures import charts
-from kd_lib.measures import beyond, bounds, rivals, statistics, transfer
+from kd_lib.measures import beyond, bounds, gaps, rivals, statistics, transfer
 from kd_lib.measures.threshold import PUBLISHED
-from kd_lib.study import closeness, gaps, parameters, reading, sensitivity
+from kd_lib.study import closeness, parameters, reading, sensitivity
 from kd_lib.study.run import Run
 
 parameters.check(globals())
@@ -65,12 +65,12 @@ charts.heat_map(
 
 # %% mystnb={"figure": {"name": "tab-shares", "caption": "Share of maps more similar to the ensemble's than the threshold, by kind of network.", "caption_before": true, "classes": "numbered-table"}}
 frame = reading.to_ensemble(place)
-shares = transfer.shares(frame, t_c, by=["kind", "target"])
+shares = transfer.shares_above(frame, t_c, by=["kind", "target"])
 means = frame.groupby(["kind", "target"], sort=False)["pearson"].mean().rename("mean similarity").reset_index()
 kinds = ", ".join(frame["kind"].unique())
 summary = shares.merge(means, on=["kind", "target"])
 place.write_csv(summary, "rq3_shares")
-by_class = transfer.shares(frame, t_c, by=["kind", "class", "target"])
+by_class = transfer.shares_above(frame, t_c, by=["kind", "class", "target"])
 place.write_csv(by_class, "rq3_shares_by_class")
 summary.set_index(["kind", "target"]).round(3)
 
@@ -119,7 +119,7 @@ bias.round(3)
 # T_c is uncertain. Here it runs from 0 to 0.95; dashed are the one of this run and the published one, 0.53.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-sweep", "caption": "Share of maps that are more similar to the ensemble's than the threshold, for every threshold."}}
-sweep = transfer.sweep(frame, by=["kind", "target"])
+sweep = transfer.shares_by_threshold(frame, by=["kind", "target"])
 place.write_csv(sweep, "rq3_sweep")
 charts.threshold_sweep(
     sweep,
@@ -170,9 +170,9 @@ by_class_gain.drop(columns=["distilled less", "p"]).set_index(["target", "class"
 # intervals, over images, know nothing of other seeds; how far apart the components lie tells what a seed does.
 
 # %%
-techniques = rivals.compare(frame, reading.techniques(place))
+techniques = rivals.technique_contrasts(frame, reading.techniques(place))
 place.write_csv(techniques, "rq3_techniques")
-print(*rivals.answer(techniques, rivals.seed_spread(frame)), sep="\n")
+print(*rivals.closest_technique(techniques, rivals.seed_spread(frame)), sep="\n")
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "tab-techniques", "caption": "Mean similarity: techniques that need no ensemble beside the distilled network, and beside plain training.", "caption_before": true, "classes": "numbered-table"}}
 techniques.set_index(["what", "less", "target"]).round(4) if len(techniques) else None
@@ -189,7 +189,7 @@ techniques.set_index(["what", "less", "target"]).round(4) if len(techniques) els
 # %% mystnb={"figure": {"name": "tab-halves", "caption": "Likeness to the ensemble that taught, and to strangers.", "caption_before": true, "classes": "numbered-table"}}
 halves = reading.to_half_ensembles(place)
 halves["pair"] = halves["kind"] + " – " + halves["ensemble"]
-half_shares = transfer.shares(halves, t_c, by=["pair", "target"])
+half_shares = transfer.shares_above(halves, t_c, by=["pair", "target"])
 half_means = halves.groupby(["pair", "target"], sort=False)["pearson"].mean().rename("mean similarity").reset_index()
 half_shares = half_shares.merge(half_means, on=["pair", "target"])
 place.write_csv(half_shares, "rq3_halves")
@@ -218,9 +218,9 @@ inherited.set_index(["what", "less", "target"]).round(4)
 # %% mystnb={"figure": {"name": "tab-outputs", "caption": "Closeness to the ensemble in outputs, features and maps.", "caption_before": true, "classes": "numbered-table"}}
 own_features, said = closeness.features(place)
 close = closeness.to_ensemble(place, frame, own_features)
-place.write_csv(beyond.summary(close), "rq3_outputs")
+place.write_csv(beyond.closeness_summary(close), "rq3_outputs")
 print(said)
-statistics.interval_table(close, list(beyond.MEASURES), by="kind", clusters="image")
+statistics.interval_table(close, list(beyond.CLOSENESS), by="kind", clusters="image")
 
 # %% [markdown]
 # ### Do maps and outputs tell the same story?
@@ -247,16 +247,16 @@ correlations.pivot(index=["kind", "similarity"], columns="output", values="spear
 
 # %% mystnb={"figure": {"name": "tab-beyond", "caption": "Gain of the distilled network over a left-out component where outputs are alike.", "caption_before": true, "classes": "numbered-table"}}
 rest = closeness.to_the_rest(place)
-controlled = {what: beyond.beyond(rest, similarity=what) for what in (beyond.ON, beyond.OFF)}
+controlled = {what: beyond.beyond(rest, similarity=what) for what in (beyond.MAPS_ON, beyond.MAPS_OFF)}
 gains = pd.concat([found.assign(similarity=what) for what, found in controlled.items()])
 place.write_csv(gains, "rq3_beyond_outputs")
 for what, found in controlled.items():
-    print(beyond.answer(found, what))
+    print(beyond.beyond_in_words(found, what))
 gains.set_index(["similarity", "adjustment"]).round(3)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-beyond-outputs", "caption": "Mean similarity of the maps to those of the ensemble that leaves one component out, of that component and of the distilled network, by how far the outputs are from the same ensemble's on the same image, in five bins of KL with equally many rows; 95 % intervals over images. At one KL, a distance between the lines is not due to how close the outputs are."}}
 charts.similarity_by_kl(
-    beyond.by_kl(rest),
+    beyond.similarity_by_kl(rest),
     title="At the same distance of outputs, whose maps are closer to the ensemble's?",
     description="Mean similarity of maps by KL divergence of outputs, for each kind of network, on and off target.",
 )

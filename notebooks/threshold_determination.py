@@ -159,7 +159,9 @@ if labelled is not None:
     measured = discrimination.measured(labelled, dict(zip(names, maps, strict=True)), seed=seed)
     parts = {"all pairs": measured, "on target": measured[measured["on_target"]]}
     parts["off target"] = measured[~measured["on_target"]]
-    areas = pd.concat([discrimination.table(p, seed=seed).assign(pairs=n) for n, p in parts.items() if len(p)])
+    areas = pd.concat(
+        [discrimination.areas_under_curve(p, seed=seed).assign(pairs=n) for n, p in parts.items() if len(p)]
+    )
     place.write_csv(areas, "measures")
     display(areas.set_index(["pairs", "measure"]).round(3).astype(object).where(lambda f: f.notna(), "–"))
 else:
@@ -169,7 +171,7 @@ else:
 if labelled is not None:
     display(
         charts.roc(
-            discrimination.curves(measured),
+            discrimination.roc_curves(measured),
             title="How well four measures tell same from different",
             description="ROC curves of Pearson, cosine, Spearman and structural similarity against the labels.",
         )

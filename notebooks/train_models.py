@@ -59,12 +59,14 @@ import pandas as pd
 from kd_lib import _workers, data
 from kd_lib.book import prose
 from kd_lib.figures import charts, pictures
+from kd_lib.measures import gaps
 from kd_lib.networks import given, training
 from kd_lib.networks.architectures import CONTROLS, component_names
 from kd_lib.networks.techniques import check_techniques
-from kd_lib.study import gaps, parameters
+from kd_lib.study import parameters
 from kd_lib.study import reading as study
 from kd_lib.study import training as trainings
+from kd_lib.study.gaps import right_answers
 from kd_lib.study.run import Run
 
 parameters.check(globals())
@@ -178,7 +180,7 @@ charts.training_curves(
 ensemble = study.ensemble(place, device=device)
 last = history.groupby("model", sort=False)["test_accuracy"].last() * 100
 own, student = last[study.components(place)], last.get(study.distilled(place))
-right, together = gaps.right_answers(place, dataset, device=device), None
+right, together = right_answers(place, dataset, device=device), None
 if ensemble is not None:
     together = 100 * right.loc[right["kind"] == "ensemble", "right"].mean()
 accuracy = study.accuracy_table(place, last, together)
@@ -193,7 +195,7 @@ accuracy.round(2)
 # easy and hard images, so their difference is known better than either accuracy.
 
 # %% mystnb={"figure": {"name": "tab-accuracy-kinds", "caption": "Accuracy of each kind of network.", "caption_before": true, "classes": "numbered-table"}}
-by_kind, differences = gaps.accuracies(right), gaps.in_accuracy(right)
+by_kind, differences = gaps.accuracy_by_kind(right), gaps.in_accuracy(right)
 place.write_csv(by_kind, "accuracies")
 place.write_csv(differences, "accuracy_gaps")
 display(by_kind.round(4))

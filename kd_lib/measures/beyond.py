@@ -1,6 +1,6 @@
 """Whether maps say more than outputs do: the same story, the gain at equal outputs, and what makes networks accurate.
 
-Columns of a frame of closeness to the ensemble, a row a kind, model and image: kind, model, image and `MEASURES`.
+Columns of a frame of closeness to the ensemble, a row a kind, model and image: kind, model, image and `CLOSENESS`.
 """
 
 import numpy as np
@@ -14,8 +14,8 @@ from statsmodels.regression.linear_model import OLS
 from kd_lib.measures.outputs import ACCURACY, AGREEMENT, CKA, KL
 from kd_lib.measures.statistics import PERMUTATIONS, bootstrap_weights, interval
 
-ON, OFF = "similarity on target", "similarity off target"
-MEASURES = (AGREEMENT, KL, CKA, ACCURACY, ON, OFF)
+MAPS_ON, MAPS_OFF = "similarity on target", "similarity off target"
+CLOSENESS = (AGREEMENT, KL, CKA, ACCURACY, MAPS_ON, MAPS_OFF)
 SAME_OUTPUT = 1e-6  # nats; below, outputs count as the same, so that the logarithm has an end
 FACTOR = 1.5  # outputs count as equally close to the ensemble where neither KL is more than this times the other
 LEAST = 10  # images, or states of networks, that a rank correlation takes
@@ -31,13 +31,13 @@ ALL_STATES, SAME_EPOCH = "all networks and epochs", "components at the same epoc
 # ---- do similarity and outputs tell the same story? ------------------------------------------------------------------
 
 
-def summary(frame: pd.DataFrame) -> pd.DataFrame:
+def closeness_summary(frame: pd.DataFrame) -> pd.DataFrame:
     """Means over images, with 95 % bootstrap intervals over images.
 
     Parameters
     ----------
     frame : DataFrame
-        A row a kind, model and image, with the columns of `MEASURES`; NaN are left out.
+        A row a kind, model and image, with the columns of `CLOSENESS`; NaN are left out.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for kind, group in frame.groupby("kind", sort=False):
         for name, own in [*group.groupby("model", sort=False), ("all", group)]:
-            for measure in MEASURES:
+            for measure in CLOSENESS:
                 known = own.dropna(subset=[measure])
                 found = interval(known[measure], known["image"]) if len(known) else (np.nan,) * 3
                 rows.append((kind, name, measure, *found, known["image"].nunique()))
@@ -61,7 +61,7 @@ def rank_correlations(frame: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     Parameters
     ----------
     frame : DataFrame
-        As of `summary`.
+        As of `closeness_summary`.
     seed : int
         Of the bootstrap.
 
@@ -74,7 +74,7 @@ def rank_correlations(frame: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     """
     rows = []
     for kind, group in frame.groupby("kind", sort=False):
-        for similarity in (ON, OFF):
+        for similarity in (MAPS_ON, MAPS_OFF):
             for output in (KL, AGREEMENT):
                 tables = [group.pivot(index="image", columns="model", values=c) for c in (similarity, output)]
                 vary = np.logical_and(*(table.nunique() > 1 for table in tables))
@@ -202,7 +202,7 @@ def _least_squares(y: pd.Series, x: np.ndarray, images: pd.Series) -> tuple[floa
     return (float(fitted.params[0]), *map(float, fitted.conf_int()[0]))
 
 
-def verdict(found: pd.DataFrame) -> str:
+def beyond_verdict(found: pd.DataFrame) -> str:
     """Whether maps are closer beyond outputs: 'yes', 'no', 'cannot tell', or 'no gain' to be explained.
 
     'Yes' where all three estimates at equal outputs (`CONTROLLED`) have an interval above 0; 'no' where all three
@@ -216,14 +216,14 @@ def verdict(found: pd.DataFrame) -> str:
     return "no" if (controlled["high"] < GONE * whole["gain"]).all() else "cannot tell"
 
 
-def answer(found: pd.DataFrame, what: str) -> str:
+def beyond_in_words(found: pd.DataFrame, what: str) -> str:
     """Say in a sentence what `beyond` found, for instance of the `what` 'similarity on target'."""
     if found.empty:
         return f"{what}: cannot be compared, which takes a distilled network, an ensemble and finite outputs."
     whole, controlled = found.iloc[0], found[found["adjustment"].isin(CONTROLLED)].dropna(subset=["gain"])
     gain = f"the distilled network is closer than leave-one-out by {whole['gain']:.3f}"
     gain += f" ({whole['low']:.3f} to {whole['high']:.3f})"
-    said = verdict(found)
+    said = beyond_verdict(found)
     if said == "no gain":
         return f"{what}: {gain}, an interval that is not above 0: there is no gain to explain."
     if controlled.empty:
@@ -232,7 +232,7 @@ def answer(found: pd.DataFrame, what: str) -> str:
     return f"{what}: {gain}; at equal outputs {parts} of it is left. Closer beyond outputs: {said}."
 
 
-def by_kl(frame: pd.DataFrame, *, bins: int = 5) -> pd.DataFrame:
+def similarity_by_kl(frame: pd.DataFrame, *, bins: int = 5) -> pd.DataFrame:
     """Mean similarity of maps by how close outputs are, for a figure.
 
     Parameters
@@ -253,7 +253,7 @@ def by_kl(frame: pd.DataFrame, *, bins: int = 5) -> pd.DataFrame:
     rows = []
     if len(known):
         known["bin"] = pd.qcut(known["log_kl"], bins, labels=False, duplicates="drop")
-        for target, column in {"on target": ON, "off target": OFF}.items():
+        for target, column in {"on target": MAPS_ON, "off target": MAPS_OFF}.items():
             for (kind, _), group in known.dropna(subset=[column]).groupby(["kind", "bin"], sort=False):
                 if (images := group["image"].nunique()) >= 3:
                     at, found = np.exp(group["log_kl"].mean()), interval(group[column], group["image"])

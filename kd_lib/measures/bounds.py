@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike
 from kd_lib.measures.similarity import compare
 
 OTHER_IMAGE, OTHER_CLASS = "same network, another image of the class", "same network and image, next class"
-SHUFFLED = "network trained on shuffled labels and on the true ones"
+SHUFFLED_LABELS = "network trained on shuffled labels and on the true ones"
 UNTRAINED, LAST_TWO = "untrained and trained network", "last two epochs of a network"
-FLOORS = (OTHER_IMAGE, OTHER_CLASS, UNTRAINED, SHUFFLED)
+FLOORS = (OTHER_IMAGE, OTHER_CLASS, UNTRAINED, SHUFFLED_LABELS)
 
 
 def floors(maps: ArrayLike, labels: ArrayLike, *, model: str) -> pd.DataFrame:

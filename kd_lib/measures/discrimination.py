@@ -10,7 +10,7 @@ from sklearn.metrics import roc_curve
 from kd_lib.measures.similarity import spearman, ssim
 from kd_lib.measures.statistics import bootstrap_weights, cluster_of
 
-MEASURES = ("pearson", "cosine", "spearman", "ssim")
+SIMILARITIES = ("pearson", "cosine", "spearman", "ssim")
 MOST = 20_000  # pairs that are measured in all four ways; SSIM takes a third of a millisecond a pair
 RESAMPLES = 200
 POINTS = 100  # of a curve that is drawn
@@ -44,10 +44,10 @@ def measured(labelled: pd.DataFrame, maps: Mapping[str, ArrayLike], *, seed: int
     return found.assign(**values).dropna(subset=list(values))
 
 
-def table(
+def areas_under_curve(
     labelled: pd.DataFrame,
     *,
-    measures: Sequence[str] = MEASURES,
+    measures: Sequence[str] = SIMILARITIES,
     reference: str = "pearson",
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -84,7 +84,7 @@ def table(
     return pd.DataFrame(rows)
 
 
-def curves(labelled: pd.DataFrame, *, measures: Sequence[str] = MEASURES) -> pd.DataFrame:
+def roc_curves(labelled: pd.DataFrame, *, measures: Sequence[str] = SIMILARITIES) -> pd.DataFrame:
     """Trace the ROC curve of each measure.
 
     Returns

@@ -126,7 +126,7 @@ def arrivals(similarity: Mapping[str, ArrayLike], labels: ArrayLike, threshold: 
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
-def curves(arrivals: pd.DataFrame, *, by: Sequence[str], crossing: str = "first") -> pd.DataFrame:
+def arrival_curves(arrivals: pd.DataFrame, *, by: Sequence[str], crossing: str = "first") -> pd.DataFrame:
     """Cumulative share of maps that have arrived by each epoch, with its uncertainty.
 
     Parameters
@@ -160,7 +160,7 @@ def over_networks(curves: pd.DataFrame, *, by: Sequence[str]) -> pd.DataFrame:
     Parameters
     ----------
     curves : DataFrame
-        What `curves` returns.
+        What `arrival_curves` returns.
     by : sequence of str
         Columns that tell the curves of one network apart.
 
@@ -242,7 +242,7 @@ def crossing_times(
     )
 
 
-def sweep(
+def crossing_times_by_threshold(
     similarity: Mapping[str, ArrayLike], labels: ArrayLike, thresholds: Iterable[float], *, resamples: int = REFITS
 ) -> pd.DataFrame:
     """Give the `crossing_times` of all networks, on and off target, for every threshold (column threshold)."""

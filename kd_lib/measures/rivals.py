@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 
 from kd_lib.measures.transfer import contrasts
-from kd_lib.networks.architectures import PLAIN
 
+PLAIN = "plain"  # the technique that changes nothing
 SIGNIFICANCE = 0.05  # of a p-value after Holm's correction
 
 
-def compare(frame: pd.DataFrame, techniques: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
+def technique_contrasts(frame: pd.DataFrame, techniques: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
     """How much closer to the ensemble the distilled network is than each technique, and each than the plain network.
 
     Parameters
@@ -41,7 +41,7 @@ def seed_spread(frame: pd.DataFrame) -> pd.Series:
     Parameters
     ----------
     frame : DataFrame
-        As for `compare`.
+        As for `technique_contrasts`.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def seed_spread(frame: pd.DataFrame) -> pd.Series:
     return means.groupby("target", sort=False).agg(lambda own: own.max() - own.min() if len(own) > 2 else np.nan)
 
 
-def answer(compared: pd.DataFrame, spread: pd.Series) -> list[str]:
+def closest_technique(compared: pd.DataFrame, spread: pd.Series) -> list[str]:
     """Say which technique comes closest to distillation, and whether it differs from training plainly.
 
     Closest is the technique with the smallest difference to the distilled network, in either direction.
@@ -62,7 +62,7 @@ def answer(compared: pd.DataFrame, spread: pd.Series) -> list[str]:
     Parameters
     ----------
     compared : DataFrame
-        What `compare` returned.
+        What `technique_contrasts` returned.
     spread : Series
         What `seed_spread` returned.
 

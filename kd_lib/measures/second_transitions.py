@@ -20,7 +20,7 @@ LEVEL = 0.05
 COLUMNS = ["class", "networks", "shown", "share", "low", "high", "p", "p (Holm)", "verdict"]
 
 
-def shown(second: pd.DataFrame) -> pd.DataFrame:
+def second_shown(second: pd.DataFrame) -> pd.DataFrame:
     """Which networks show a second transition for which classes.
 
     Parameters
@@ -39,13 +39,13 @@ def shown(second: pd.DataFrame) -> pd.DataFrame:
     return second.assign(found=found).pivot(index="model", columns="class", values="found").astype(bool)
 
 
-def by_class(second: pd.DataFrame) -> pd.DataFrame:
+def second_by_class(second: pd.DataFrame) -> pd.DataFrame:
     """For each class, how many networks show a second transition, and what that makes it.
 
     Parameters
     ----------
     second : DataFrame
-        See `shown`.
+        See `second_shown`.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def by_class(second: pd.DataFrame) -> pd.DataFrame:
     for this class more than for others. It is 'net' if the interval lies below one half and some network shows it,
     'none' if it lies there and no network does, and 'cannot tell' otherwise, also where curves have too few epochs.
     """
-    table = shown(second)
+    table = second_shown(second)
     networks, rows = len(table), []
     for name in dict.fromkeys(second["class"]):
         if networks == 0:
@@ -82,13 +82,13 @@ def by_class(second: pd.DataFrame) -> pd.DataFrame:
     return found.assign(verdict=np.select(list(verdicts.values()), list(verdicts), CANNOT_TELL))
 
 
-def overall(second: pd.DataFrame, *, seed: int = 0) -> pd.Series:
+def second_overall(second: pd.DataFrame, *, seed: int = 0) -> pd.Series:
     """How far networks agree on the classes for which they show a second transition.
 
     Parameters
     ----------
     second : DataFrame
-        See `shown`.
+        See `second_shown`.
     seed : int
         Of the permutations and the bootstrap.
 
@@ -107,7 +107,7 @@ def overall(second: pd.DataFrame, *, seed: int = 0) -> pd.Series:
     ----------
     Fleiss (1971), "Measuring nominal scale agreement among many raters", Psychological Bulletin 76(5).
     """
-    table = shown(second).to_numpy()
+    table = second_shown(second).to_numpy()
     networks, classes = table.shape
     found = {"networks": networks, "classes": classes, "shown": int(table.sum())}
     unknown = {"kappa": np.nan, "low": np.nan, "high": np.nan, "p": np.nan}
@@ -128,13 +128,13 @@ def overall(second: pd.DataFrame, *, seed: int = 0) -> pd.Series:
     return pd.Series(found | numbers | {"verdict": verdict}, dtype=object)
 
 
-def in_words(second: pd.DataFrame, *, seed: int = 0) -> str:
-    """Say what `overall` and `by_class` found, one sentence a line."""
+def second_in_words(second: pd.DataFrame, *, seed: int = 0) -> str:
+    """Say what `second_overall` and `second_by_class` found, one sentence a line."""
     if second.empty:
         return "Second transitions: cannot tell, no network has maps of three epochs or more."
-    if shown(second).empty:
+    if second_shown(second).empty:
         return "Second transitions: cannot tell, these curves have too few epochs to show one."
-    found, classes = overall(second, seed=seed), by_class(second)
+    found, classes = second_overall(second, seed=seed), second_by_class(second)
     counted = f"{found['shown']} of {found['networks'] * found['classes']} curves show one"
     if found["verdict"] == NONE:
         lines = [f"Second transitions: none, of {found['networks']} networks and {found['classes']} classes."]

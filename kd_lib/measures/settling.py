@@ -11,7 +11,7 @@ CLOSE = 1  # epochs apart that still count as the same time
 COLUMNS = ["quantity", "estimate", "low", "high"]
 
 
-def agreement(settling: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+def maps_and_views(settling: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     """How well the epoch at which a map settles matches the one at which the use of the views does.
 
     Parameters
@@ -77,9 +77,9 @@ def _spearman(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.mean((x * y).sum(0)[varies] / spread[varies])) if varies.any() else float("nan")
 
 
-def in_words(settling: pd.DataFrame, *, seed: int = 0) -> str:
+def maps_and_views_in_words(settling: pd.DataFrame, *, seed: int = 0) -> str:
     """Say whether maps settle when the use of views does, one sentence a line."""
-    found = agreement(settling, seed=seed).set_index("quantity")
+    found = maps_and_views(settling, seed=seed).set_index("quantity")
     if found.empty:
         return "Maps and views: cannot tell, no network has maps of every epoch."
     rho, apart, close = (found.loc[name] for name in found.index[:3])

@@ -1,7 +1,6 @@
 """RQ3: whether the distilled network inherits the ensemble's features."""
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,10 +10,12 @@ from kd_lib._workers import in_threads
 from kd_lib.measures.similarity import check_threshold, compare
 from kd_lib.measures.statistics import holm, interval, sign_flip_test, standardised
 
-COLUMNS = ("kind", "model", "image", "target", "label", "on_target", "pearson", "cosine")  # of `to_ensemble`
-HALVES = ("ensemble", *COLUMNS)  # of `to_halves`
+COMPONENT, LEFT_OUT, DISTILLED = "component", "leave-one-out", "distilled"  # kinds of network
+ON_TARGET, OFF_TARGET = "on target", "off target"  # maps of the image's own class, and of the other classes
+TO_ENSEMBLE = ("kind", "model", "image", "target", "label", "on_target", "pearson", "cosine")  # columns
+TO_HALVES = ("ensemble", *TO_ENSEMBLE)
 TEACHERS, STRANGERS = "its teachers", "strangers"
-SWEEP = tuple(step / 20 for step in range(20))  # thresholds from 0 to 0.95
+THRESHOLDS = tuple(step / 20 for step in range(20))  # from 0 to 0.95
 
 
 def leave_one_out(logits: ArrayLike) -> np.ndarray:
@@ -47,116 +48,81 @@ def leave_one_out(logits: ArrayLike) -> np.ndarray:
 
 
 def to_ensemble(
-    components: ArrayLike,
-    distilled: ArrayLike | None,
+    components: Mapping[str, ArrayLike],
+    ensemble: ArrayLike,
+    rests: Mapping[str, ArrayLike],
     labels: ArrayLike,
     *,
-    maps: Callable[[np.ndarray], ArrayLike],
-    models: Sequence[str],
-    others: Mapping[str, ArrayLike] | None = None,
-    techniques: Mapping[str, ArrayLike] | None = None,
-    index: ArrayLike | None = None,
+    outsiders: Sequence[tuple[str, str, ArrayLike]] = (),
 ) -> pd.DataFrame:
-    """Similarity to the ensemble's maps: of components, with and without themselves in it, and of the distilled net.
+    """Similarity to the ensemble's maps: of components, with and without themselves in it, and of other networks.
 
     Parameters
     ----------
-    components : array_like, shape (M, N, 1 + W, K)
-        Occluded logits of M components; the ensemble is their unweighted mean. Probabilities, for an ensemble of
-        probabilities.
-    distilled : array_like, shape (N, 1 + W, K), or None
-        Occluded logits (or probabilities) of the distilled network, if there is one.
+    components : mapping of str to array_like, shape (N, K, H, W)
+        Maps of each component, by name.
+    ensemble : array_like, shape (N, K, H, W)
+        Maps of the ensemble of all components.
+    rests : mapping of str to array_like, shape (N, K, H, W)
+        For each component the maps of the ensemble of the others, which `leave_one_out` gives the outputs of.
     labels : array_like of int, shape (N,)
         True class of each image.
-    maps : callable
-        From outputs (N, 1 + W, K) to saliency maps (N, K, H, W).
-    models : sequence of M str
-        Names of the components.
-    others : mapping of str to array_like, optional
-        The same of other networks, which are in no ensemble, by name.
-    techniques : mapping of str to array_like, optional
-        The same of networks trained without the ensemble, by technique.
-    index : array_like of int, shape (N,), optional
-        Identifier of each image; its position by default.
+    outsiders : sequence of (str, str, array_like)
+        Kind, name and maps of networks that are in no ensemble: the distilled one, others, techniques.
 
     Returns
     -------
     DataFrame
-        Columns kind, model, image, target, label, on_target, pearson, cosine. kind is 'component' (to the ensemble it
-        is part of), 'leave-one-out' (the same component to the ensemble of the others), 'distilled', 'other' or a
-        technique's name (to the ensemble).
+        Columns `TO_ENSEMBLE`. kind is 'component' (to the ensemble it is part of), 'leave-one-out' (the same component
+        to the ensemble of the others), or that of an outsider (to the ensemble).
 
     Raises
     ------
     ValueError
         If there are fewer than two components, or shapes or names do not match.
     """
-    components = np.asarray(components)
-    outside = [] if distilled is None else [("distilled", "distilled", np.asarray(distilled))]
-    outside += [("other", name, np.asarray(outputs)) for name, outputs in (others or {}).items()]
-    outside += [(name, name, np.asarray(outputs)) for name, outputs in (techniques or {}).items()]
-    for shape in [outputs.shape for _, _, outputs in outside] or [components.shape[1:]]:
-        if components.ndim != 4 or shape != components.shape[1:]:
-            raise ValueError(
-                f"outputs of shapes {components.shape} and {shape}: expected (M, N, 1 + W, K) and (N, 1 + W, K)"
-            )
-    if len(models) != len(components):
-        raise ValueError(f"{len(models)} names for {len(components)} components: expected one each")
-    rests = leave_one_out(components)
-    ensemble = maps(components.mean(0, dtype=np.float64).astype(rests.dtype))
-
-    def of_component(model: str, outputs: np.ndarray, rest: np.ndarray) -> list[pd.DataFrame]:
-        own, beside = maps(outputs), {"component": ensemble, "leave-one-out": maps(rest)}
-        return [compare(own, other, labels, index=index, kind=kind, model=model) for kind, other in beside.items()]
-
-    def of_outsider(one: tuple[str, str, np.ndarray]) -> pd.DataFrame:
-        kind, model, outputs = one
-        return compare(maps(outputs), ensemble, labels, index=index, kind=kind, model=model)
-
-    of_components = in_threads(of_component, models, components, rests)
-    frames = [*chain(*zip(*of_components, strict=True)), *in_threads(of_outsider, outside)]
+    if len(components) < 2:
+        raise ValueError(f"{len(components)} components: an ensemble takes at least two components")
+    if components.keys() != rests.keys():
+        raise ValueError(f"components {', '.join(components)} and ensembles without {', '.join(rests)}: names differ")
+    pairs = [(COMPONENT, name, maps, ensemble) for name, maps in components.items()]
+    pairs += [(LEFT_OUT, name, maps, rests[name]) for name, maps in components.items()]
+    pairs += [(kind, name, maps, ensemble) for kind, name, maps in outsiders]
+    frames = in_threads(lambda pair: compare(*pair[2:], labels, kind=pair[0], model=pair[1]), pairs)
     return pd.concat(frames, ignore_index=True)
 
 
 def to_halves(
-    teachers: Mapping[str, ArrayLike],
-    strangers: Mapping[str, ArrayLike],
-    student: ArrayLike,
+    half_taught: ArrayLike,
+    teachers: tuple[ArrayLike, Mapping[str, ArrayLike]],
+    strangers: tuple[ArrayLike, Mapping[str, ArrayLike]],
     labels: ArrayLike,
-    *,
-    maps: Callable[[np.ndarray], ArrayLike],
 ) -> pd.DataFrame:
     """Similarity of a half-taught network to the ensemble that taught it and to one that did not.
 
     Parameters
     ----------
-    teachers, strangers : mapping of str to array_like, shape (N, 1 + W, K)
-        Occluded outputs of the components that taught it, and of the others, by name.
-    student : array_like, shape (N, 1 + W, K)
-        Of the network that learnt from the ensemble of the teachers.
+    half_taught : array_like, shape (N, K, H, W)
+        Maps of the network that learnt from the ensemble of the teachers.
+    teachers, strangers : (array_like, mapping of str to array_like), shapes (N, K, H, W)
+        Maps of the ensemble of the components that taught it, and of each of these by name; the same of the others.
     labels : array_like of int, shape (N,)
         True class of each image.
-    maps : callable
-        From outputs (N, 1 + W, K) to saliency maps (N, K, H, W).
 
     Returns
     -------
     DataFrame
-        Columns ensemble ('its teachers' or 'strangers'), kind, model, image, target, label, on_target, pearson, cosine.
-        kind is 'half-taught', or 'component': each component beside the ensemble of the half that it is not in, which
-        is one of 'strangers' to it.
+        Columns `TO_HALVES`: ensemble is 'its teachers' or 'strangers', kind 'half-taught' or 'component': each
+        component beside the ensemble of the half that it is not in, which is one of 'strangers' to it.
     """
-    halves = [{name: np.asarray(outputs) for name, outputs in half.items()} for half in (teachers, strangers)]
-    of_teachers, of_strangers = (maps(sum(half.values()) / len(half)) for half in halves)
-    own = maps(np.asarray(student))
-    half_taught = {"kind": "half-taught", "model": "half-taught"}
+    own = {"kind": "half-taught", "model": "half-taught"}
     frames = [
-        compare(own, of_teachers, labels, ensemble=TEACHERS, **half_taught),
-        compare(own, of_strangers, labels, ensemble=STRANGERS, **half_taught),
+        compare(half_taught, ensemble, labels, ensemble=name, **own)
+        for name, (ensemble, _) in ((TEACHERS, teachers), (STRANGERS, strangers))
     ]
-    for half, other in zip(halves, (of_strangers, of_teachers), strict=True):
-        for name, outputs in half.items():
-            frames.append(compare(maps(outputs), other, labels, ensemble=STRANGERS, kind="component", model=name))
+    for (_, components), (other, _) in ((teachers, strangers), (strangers, teachers)):
+        for name, maps in components.items():
+            frames.append(compare(maps, other, labels, ensemble=STRANGERS, kind=COMPONENT, model=name))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -196,7 +162,7 @@ def _centred(maps: np.ndarray) -> np.ndarray:
     return maps - maps.mean((-2, -1), keepdims=True)
 
 
-def shares(
+def shares_above(
     frame: pd.DataFrame, threshold: float, *, by: str | Sequence[str], similarity: str = "pearson"
 ) -> pd.DataFrame:
     """Share of maps whose similarity reaches the threshold, with its uncertainty.
@@ -239,8 +205,8 @@ def shares(
     return pd.DataFrame(rows, columns=[*by, "share", "low", "high", "maps", "images", "undefined"])
 
 
-def sweep(frame: pd.DataFrame, *, by: Sequence[str], similarity: str = "pearson") -> pd.DataFrame:
-    """Share of maps whose similarity reaches the threshold, for every threshold of `SWEEP`.
+def shares_by_threshold(frame: pd.DataFrame, *, by: Sequence[str], similarity: str = "pearson") -> pd.DataFrame:
+    """Share of maps whose similarity reaches the threshold, for every threshold of `THRESHOLDS`.
 
     Parameters
     ----------
@@ -259,8 +225,8 @@ def sweep(frame: pd.DataFrame, *, by: Sequence[str], similarity: str = "pearson"
     by = list(by)
     found = []
     for key, group in frame.groupby(by, sort=False):
-        shares = (group[similarity].to_numpy()[:, None] >= np.array(SWEEP)).mean(0)
-        found.append(pd.DataFrame(dict(zip(by, key, strict=True)) | {"threshold": SWEEP, "share": shares}))
+        shares = (group[similarity].to_numpy()[:, None] >= np.array(THRESHOLDS)).mean(0)
+        found.append(pd.DataFrame(dict(zip(by, key, strict=True)) | {"threshold": THRESHOLDS, "share": shares}))
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=[*by, "threshold", "share"])
 
 
@@ -268,7 +234,7 @@ def gain(
     frame: pd.DataFrame,
     *,
     by: Sequence[str] = ("target",),
-    opponents: Sequence[str] = ("component", "leave-one-out"),
+    opponents: Sequence[str] = (COMPONENT, LEFT_OUT),
     similarity: str = "pearson",
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -295,8 +261,8 @@ def gain(
         (`statistics.standardised`), the p-value of the paired permutation test and that value after Holm's correction
         for the number of rows, and the number of images. No rows without a distilled network.
     """
-    pairs = [("distilled", opponent) for opponent in opponents]
-    found = contrasts(frame, pairs, column="kind", by=by, similarity=similarity, seed=seed)
+    pairs = [(DISTILLED, opponent) for opponent in opponents]
+    found = contrasts(frame, pairs, column="kind", by=by, value=similarity, seed=seed)
     return found.drop(columns="what").rename(columns={"less": "distilled less"})
 
 
@@ -306,7 +272,7 @@ def contrasts(
     *,
     column: str,
     by: Sequence[str] = ("target",),
-    similarity: str = "pearson",
+    value: str = "pearson",
     seed: int = 0,
 ) -> pd.DataFrame:
     """Mean similarity of one group of comparisons less that of another, image by image.
@@ -314,14 +280,14 @@ def contrasts(
     Parameters
     ----------
     frame : DataFrame
-        One row a comparison of two maps, with the columns image, `similarity`, `column` and those of `by`.
+        One row a comparison of two maps, with the columns image, `value`, `column` and those of `by`.
     pairs : sequence of (str, str)
         Values of `column`: what, and what it is compared with.
     column : str
     by : sequence of str
         Columns that tell groups of maps apart.
-    similarity : {'pearson', 'cosine'}
-        Which similarity.
+    value : str
+        The similarity, or another number that rows have.
     seed : int
         Of the bootstrap and the permutations.
 
@@ -333,7 +299,7 @@ def contrasts(
     """
     by = list(by)
     kinds = list(dict.fromkeys(name for pair in pairs for name in pair))
-    means = frame[frame[column].isin(kinds)].pivot_table(index=[*by, "image"], columns=column, values=similarity)
+    means = frame[frame[column].isin(kinds)].pivot_table(index=[*by, "image"], columns=column, values=value)
     means = means.reindex(columns=kinds)
     rows = []
     for what, less in pairs:

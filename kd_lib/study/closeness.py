@@ -12,14 +12,14 @@ from kd_lib._workers import in_threads
 from kd_lib.data import Dataset, Split
 from kd_lib.maps import store
 from kd_lib.measures import outputs
-from kd_lib.measures.beyond import MEASURES, OFF, ON
+from kd_lib.measures.beyond import CLOSENESS, MAPS_OFF, MAPS_ON
 from kd_lib.measures.similarity import pearson
 from kd_lib.measures.transfer import leave_one_out
 from kd_lib.networks import architectures
 from kd_lib.study import reading
 from kd_lib.study.run import Run
 
-COLUMNS = ("kind", "model", "image", *MEASURES)
+COLUMNS = ("kind", "model", "image", *CLOSENESS)
 STATES = ("kind", "model", "epoch", "image", "similarity", "accuracy")
 
 
@@ -123,7 +123,11 @@ def to_ensemble(run: Run, similarity: pd.DataFrame, own_features: Mapping[str, n
     if not frames:
         return pd.DataFrame(columns=list(COLUMNS))
     maps = similarity.pivot_table(index=["kind", "model", "image"], columns="target", values="pearson", observed=True)
-    maps = maps.rename(columns={"on target": ON, "off target": OFF}).reindex(columns=[ON, OFF]).reset_index()
+    maps = (
+        maps.rename(columns={"on target": MAPS_ON, "off target": MAPS_OFF})
+        .reindex(columns=[MAPS_ON, MAPS_OFF])
+        .reset_index()
+    )
     return pd.concat(frames).merge(maps, on=["kind", "model", "image"], how="left")[list(COLUMNS)]
 
 
@@ -155,7 +159,10 @@ def to_the_rest(run: Run) -> pd.DataFrame:
         for kind, name in (("leave-one-out", left_out), ("distilled", student)):
             close = pearson(student_maps if name == student else reading.saliency_maps(run, occluded[name]), rest_maps)
             own = np.arange(close.shape[1]) == true[:, None]
-            means = {c: np.ma.masked_invalid(np.where(at, close, np.nan)).mean(1) for c, at in ((ON, own), (OFF, ~own))}
+            means = {
+                c: np.ma.masked_invalid(np.where(at, close, np.nan)).mean(1)
+                for c, at in ((MAPS_ON, own), (MAPS_OFF, ~own))
+            }
             columns = {c: mean.filled(np.nan) for c, mean in means.items()} | {"kind": kind, "model": name}
             frames.append(outputs.by_image(reference, clean[name], true).assign(**columns, without=left_out))
         return frames

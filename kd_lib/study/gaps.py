@@ -1,24 +1,13 @@
-"""Differences between kinds of network, image by image: in accuracy, in shares of maps, in the views they use.
-
-Each answers one claim with one number. All tables have the same columns (`transfer.contrasts`): what, less, target,
-difference, low, high and the rest.
-"""
-
-from collections.abc import Sequence
+"""Which test images the networks and the ensemble of a run classify correctly."""
 
 import pandas as pd
 import torch
 
 from kd_lib.data import Dataset
-from kd_lib.measures import transfer
-from kd_lib.measures.statistics import interval
+from kd_lib.measures.gaps import ENSEMBLE
 from kd_lib.networks import training
 from kd_lib.study import reading
 from kd_lib.study.run import Run
-
-ENSEMBLE, COMPONENT, DISTILLED = "ensemble", "component", "distilled"
-PAIRS = ((ENSEMBLE, COMPONENT), (DISTILLED, COMPONENT), (DISTILLED, ENSEMBLE))
-OPPONENTS = (COMPONENT, "leave-one-out")
 
 
 def right_answers(run: Run, dataset: Dataset, *, device: str = "auto") -> pd.DataFrame:
@@ -46,117 +35,3 @@ def right_answers(run: Run, dataset: Dataset, *, device: str = "auto") -> pd.Dat
         columns = {"image": dataset.test.index, "right": logits.argmax(1) == dataset.test.labels}
         frames.append(pd.DataFrame(columns).assign(kind=kinds[name], model=name))
     return pd.concat(frames, ignore_index=True)[["kind", "model", "image", "right"]]
-
-
-def accuracies(right: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
-    """Accuracy of every kind of network, the mean over its networks, with an interval over test images.
-
-    Parameters
-    ----------
-    right : DataFrame
-        What `right_answers` returned.
-    seed : int
-        Of the bootstrap.
-
-    Returns
-    -------
-    DataFrame
-        A row a kind: kind, accuracy, low, high (in [0, 1]; 95 % bootstrap that draws whole images), networks, images.
-    """
-    rows = []
-    for kind, group in right.groupby("kind", sort=False):
-        found = interval(group.groupby("image")["right"].mean(), seed=seed)
-        counts = {"networks": group["model"].nunique(), "images": group["image"].nunique()}
-        rows.append({"kind": kind, "accuracy": found.estimate, "low": found.low, "high": found.high} | counts)
-    return pd.DataFrame(rows, columns=["kind", "accuracy", "low", "high", "networks", "images"])
-
-
-def in_accuracy(right: pd.DataFrame) -> pd.DataFrame:
-    """By how much the accuracies of ensemble, distilled network and components differ, on the same test images.
-
-    Parameters
-    ----------
-    right : DataFrame
-        What `right_answers` returned.
-
-    Returns
-    -------
-    DataFrame
-        See `transfer.contrasts`; differences in [-1, 1], no rows for a kind that is not there.
-    """
-    frame = right.assign(target="test images", right=right["right"].astype(float))
-    return transfer.contrasts(frame, PAIRS, column="kind", similarity="right")
-
-
-def in_shares(frame: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """Differences of the shares of maps whose similarity to the ensemble's reaches T_c.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        What `study.to_ensemble` returned: columns kind, target ('on target', 'off target'), image, pearson.
-    threshold : float
-        T_c.
-
-    Returns
-    -------
-    DataFrame
-        See `transfer.contrasts`; differences in [-1, 1]. Three kinds of row: distilled less component or leave-one-out,
-        by target; the same with target 'off less on', by how much that difference is larger off target; and, with what
-        'on target' and less 'off target', by how much the share of each kind (named in target) is larger on target.
-    """
-    frame = frame.assign(share=(frame["pearson"] >= threshold).astype(float))
-    pairs = [(DISTILLED, opponent) for opponent in OPPONENTS]
-    gains = transfer.contrasts(frame, pairs, column="kind", similarity="share")
-    targets = transfer.contrasts(
-        frame, [("on target", "off target")], column="target", by=["kind"], similarity="share"
-    ).rename(columns={"kind": "target"})
-    return pd.concat([gains, _gain_by_target(frame), targets], ignore_index=True)
-
-
-def _gain_by_target(frame: pd.DataFrame) -> pd.DataFrame:
-    """By how much the distilled network's gain is larger off target than on target."""
-    means = frame.pivot_table(index=["image", "target"], columns="kind", values="share")
-    means = means.reindex(columns=[DISTILLED, *OPPONENTS])
-    gains = means[list(OPPONENTS)].rsub(means[DISTILLED], axis=0)
-    gains = gains.melt(ignore_index=False, var_name="less", value_name="gain").reset_index().dropna()
-    found = transfer.contrasts(gains, [("off target", "on target")], column="target", by=["less"], similarity="gain")
-    return (
-        found.set_axis(["what", "on", "less", *found.columns[3:]], axis=1)
-        .drop(columns="on")
-        .assign(what=DISTILLED, target="off less on")
-    )
-
-
-def of_views(use: pd.DataFrame, single: pd.DataFrame, components: Sequence[str], distilled: str | None) -> pd.DataFrame:
-    """Differences in the views that networks use and know, and by how much their maps point better than chance.
-
-    Parameters
-    ----------
-    use : DataFrame
-        What `truth.view_use` returned: columns network, image, used, hit, area.
-    single : DataFrame
-        Columns network, image and single-view accuracy (right or not), a row an answer to a single-view image.
-    components : sequence of str
-        Names of the components.
-    distilled : str or None
-        Name of the distilled network.
-
-    Returns
-    -------
-    DataFrame
-        See `transfer.contrasts`. For the targets 'used' (views of its class that a network uses in an image) and
-        'single-view accuracy', every two of ensemble, distilled network and components; for the target 'networks', hit
-        less area, the mean over the networks.
-    """
-    kinds = dict.fromkeys(components, COMPONENT) | {distilled: DISTILLED, ENSEMBLE: ENSEMBLE}
-    frames = []
-    for frame, value in ((use, "used"), (single, "single-view accuracy")):
-        frame = frame.assign(kind=frame["network"].map(kinds), target=value, value=frame[value].astype(float))
-        frames.append(transfer.contrasts(frame, PAIRS, column="kind", similarity="value"))
-    pointing = use[use["network"].isin([*components, distilled])].melt(
-        id_vars=["network", "image"], value_vars=["hit", "area"], var_name="column"
-    )
-    pointing = pointing.assign(target="networks", value=pointing["value"].astype(float))
-    frames.append(transfer.contrasts(pointing, [("hit", "area")], column="column", similarity="value"))
-    return pd.concat(frames, ignore_index=True)

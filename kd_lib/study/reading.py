@@ -323,17 +323,23 @@ def to_ensemble(run: Run) -> pd.DataFrame:
     """Similarity of every network's maps to the ensemble's, see `transfer.to_ensemble`; no rows without an ensemble."""
     members = components(run)
     if len(members) < 2:
-        return pd.DataFrame(columns=[*transfer.COLUMNS, "class"]).astype({"pearson": float, "cosine": float})
+        return pd.DataFrame(columns=[*transfer.TO_ENSEMBLE, "class"]).astype({"pearson": float, "cosine": float})
     student = distilled(run)
+    outside = [] if student is None else [("distilled", "distilled", student)]
+    outside += [("other", name, name) for name in others(run)] + [(name, name, name) for name in techniques(run)]
     outputs = outputs_of(run, [*networks(run), *techniques(run)])
+    stacked = np.stack([outputs[name] for name in members])
+    rests = transfer.leave_one_out(stacked)
+    together = stacked.mean(0, dtype=np.float64).astype(rests.dtype)
+    every = [together, *rests, *stacked, *(outputs[name] for *_, name in outside)]
+    ensemble, *found = in_threads(lambda own: saliency_maps(run, own), every)
+    count = len(members)
     frame = transfer.to_ensemble(
-        np.stack([outputs[name] for name in members]),
-        None if student is None else outputs[student],
+        dict(zip(members, found[count : 2 * count], strict=True)),
+        ensemble,
+        dict(zip(members, found[:count], strict=True)),
         labels(run),
-        others={name: outputs[name] for name in others(run)},
-        techniques={name: outputs[name] for name in techniques(run)},
-        maps=lambda outputs: saliency_maps(run, outputs),
-        models=members,
+        outsiders=[(kind, model, m) for (kind, model, _), m in zip(outside, found[2 * count :], strict=True)],
     )
     return named(frame, run)
 
@@ -341,15 +347,13 @@ def to_ensemble(run: Run) -> pd.DataFrame:
 def to_half_ensembles(run: Run) -> pd.DataFrame:
     """Similarity of maps to those of half the ensemble, see `transfer.to_halves`; no rows without a half-taught net."""
     if architectures.HALF_TAUGHT not in controls(run):
-        return pd.DataFrame(columns=[*transfer.HALVES, "class"]).astype({"pearson": float, "cosine": float})
-    teachers, strangers = (outputs_of(run, half) for half in halves(run))
-    frame = transfer.to_halves(
-        teachers,
-        strangers,
-        occluded_outputs(run, architectures.HALF_TAUGHT),
-        labels(run),
-        maps=lambda outputs: saliency_maps(run, outputs),
-    )
+        return pd.DataFrame(columns=[*transfer.TO_HALVES, "class"]).astype({"pearson": float, "cosine": float})
+    sides = []
+    for half in halves(run):
+        outputs = outputs_of(run, half)
+        own = {name: saliency_maps(run, of_one) for name, of_one in outputs.items()}
+        sides.append((saliency_maps(run, sum(outputs.values()) / len(outputs)), own))
+    frame = transfer.to_halves(maps(run, architectures.HALF_TAUGHT), *sides, labels(run))
     return named(frame, run)
 
 
@@ -369,7 +373,7 @@ def references_of(run: Run) -> pd.DataFrame:
         final, epochs = maps(run, name), run.epochs(name)
         frames = [bounds.floors(final, true, model=name)]
         if shuffled is not None:
-            frames.append(similarity.compare(final, shuffled, true, kind=bounds.SHUFFLED, model=name))
+            frames.append(similarity.compare(final, shuffled, true, kind=bounds.SHUFFLED_LABELS, model=name))
         if name in at_every_epoch:
             stored = {epoch: maps(run, name, epoch) for epoch in (epochs[0], epochs[-2])} | {epochs[-1]: final}
             frames.append(bounds.over_training(stored, true, model=name))

@@ -4,7 +4,9 @@ import pytest
 from scipy.stats import spearmanr
 
 from kd_lib.measures import beyond
-from kd_lib.measures.beyond import MATCHED, OFF, ON, PAIRED, POOLED, SAME_EPOCH
+from kd_lib.measures.beyond import MAPS_OFF as OFF
+from kd_lib.measures.beyond import MAPS_ON as ON
+from kd_lib.measures.beyond import MATCHED, PAIRED, POOLED, SAME_EPOCH
 from kd_lib.measures.outputs import ACCURACY, AGREEMENT, CKA, KL
 
 
@@ -35,8 +37,8 @@ def test_a_gain_beyond_outputs_is_told_from_one_that_is_theirs():
         found = beyond.beyond(closeness(features=features, images=1000), similarity=ON).set_index("adjustment")
         assert found.loc["none", "gain"] == pytest.approx(features + 0.08 * 0.7, abs=0.02)
         assert found.loc[[MATCHED, POOLED, PAIRED], "gain"].to_numpy() == pytest.approx(features, abs=0.02)
-        assert beyond.verdict(found.reset_index()) == said
-        assert f"Closer beyond outputs: {said}." in beyond.answer(found.reset_index(), ON)
+        assert beyond.beyond_verdict(found.reset_index()) == said
+        assert f"Closer beyond outputs: {said}." in beyond.beyond_in_words(found.reset_index(), ON)
     assert found.loc["none", "part left"] == 1
     assert found.loc["none", "KL ratio"] == pytest.approx(np.exp(-0.7), rel=0.15)
     assert found.loc[MATCHED, "KL ratio"] == pytest.approx(1, abs=0.05)
@@ -75,13 +77,13 @@ def test_pairs_by_hand():
 def test_what_cannot_be_compared_is_said():
     frame = closeness(features=0.1)
     without = frame[frame["kind"] != "distilled"]
-    assert "takes a distilled network" in beyond.answer(beyond.beyond(without, similarity=ON), ON)
+    assert "takes a distilled network" in beyond.beyond_in_words(beyond.beyond(without, similarity=ON), ON)
     lost = frame.assign(**{KL: frame[KL].where(frame["kind"] != "distilled")})
     assert beyond.beyond(lost, similarity=ON).empty
     few = beyond.beyond(frame[frame["image"] < 1], similarity=ON)
-    assert "cannot tell" in beyond.answer(few, ON)
+    assert "cannot tell" in beyond.beyond_in_words(few, ON)
     worse = frame.assign(**{ON: frame[ON] - 0.5 * (frame["kind"] == "distilled")})
-    assert "no gain to explain" in beyond.answer(beyond.beyond(worse, similarity=ON), ON)
+    assert "no gain to explain" in beyond.beyond_in_words(beyond.beyond(worse, similarity=ON), ON)
     agreed = beyond.beyond(frame.assign(**{AGREEMENT: 1.0}), similarity=ON)
     assert agreed["gain"].notna().all()
 
@@ -112,18 +114,18 @@ def test_rank_correlations_of_what_does_not_vary():
 def test_summary_has_networks_and_their_mean():
     frame = closeness(features=0.1, pairs=False)
     frame.loc[frame["model"] == "a", CKA] = np.nan
-    found = beyond.summary(frame).set_index(["kind", "network", "measure"])
+    found = beyond.closeness_summary(frame).set_index(["kind", "network", "measure"])
     assert found.loc[("leave-one-out", "b", AGREEMENT), "estimate"] == frame[frame["model"] == "b"][AGREEMENT].mean()
     assert np.isnan(found.loc[("leave-one-out", "a", CKA), "estimate"])
     assert found.loc[("leave-one-out", "all", CKA)].to_list() == [0.5, 0.5, 0.5, 150]
 
 
 def test_bins_of_kl_hold_every_row():
-    found = beyond.by_kl(closeness(features=0.1), bins=4)
+    found = beyond.similarity_by_kl(closeness(features=0.1), bins=4)
     assert set(found["target"]) == {"on target", "off target"}
     on = found[(found["target"] == "on target") & (found["kind"] == "leave-one-out")].sort_values(KL)
     assert on["similarity"].is_monotonic_decreasing
-    assert beyond.by_kl(closeness(features=0.1)[:0]).empty
+    assert beyond.similarity_by_kl(closeness(features=0.1)[:0]).empty
 
 
 def states(effect, *, networks=5, seed=0):

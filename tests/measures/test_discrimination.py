@@ -17,14 +17,16 @@ def frame(similarity, same, **more):
 
 
 def test_area_is_the_share_of_pairs_in_the_right_order():
-    found = discrimination.table(frame([0.1, 0.4, 0.35, 0.8], [False, False, True, True]), measures=["pearson"])
+    found = discrimination.areas_under_curve(
+        frame([0.1, 0.4, 0.35, 0.8], [False, False, True, True]), measures=["pearson"]
+    )
     assert found["AUC"].item() == pytest.approx(3 / 4)  # of four pairs of one of each kind, one is the wrong way round
 
 
 @given(st.lists(st.tuples(st.integers(-5, 5), st.booleans()), min_size=4, max_size=30))
 def test_area_equals_the_mann_whitney_statistic(pairs):
     values, same = np.array([v for v, _ in pairs]) / 5, np.array([s for _, s in pairs])
-    found = discrimination.table(frame(values, same), measures=["pearson"], resamples=2)
+    found = discrimination.areas_under_curve(frame(values, same), measures=["pearson"], resamples=2)
     if same.all() or not same.any():
         assert np.isnan(found["AUC"].item())
     else:
@@ -45,7 +47,7 @@ def test_a_measure_that_knows_more_is_told_from_one_that_knows_less():
     same = rng.random(400) < 0.4
     good, poor = same + rng.normal(scale=0.5, size=400), same + rng.normal(scale=3.0, size=400)
     labelled = frame(poor, same, ssim=good, cosine=poor).assign(image=np.arange(400) // 4)
-    found = discrimination.table(labelled, measures=["pearson", "ssim", "cosine"]).set_index("measure")
+    found = discrimination.areas_under_curve(labelled, measures=["pearson", "ssim", "cosine"]).set_index("measure")
     assert found.loc["ssim", "less low"] > 0
     assert found.loc["cosine", ["less pearson", "less low", "less high"]].tolist() == [0, 0, 0]
     assert np.isnan(found.loc["pearson", "less pearson"])
@@ -56,13 +58,13 @@ def test_a_measure_that_knows_more_is_told_from_one_that_knows_less():
 def test_curves_run_from_corner_to_corner_and_there_is_none_for_equal_labels():
     rng = np.random.default_rng(0)
     labelled = frame(rng.random(500), rng.random(500) < 0.5)
-    found = discrimination.curves(labelled, measures=["pearson"])
+    found = discrimination.roc_curves(labelled, measures=["pearson"])
     assert len(found) <= discrimination.POINTS
     rates = found[["false positive rate", "true positive rate"]].to_numpy()
     assert rates[0].tolist() == [0, 0]
     assert rates[-1].tolist() == [1, 1]
     assert (np.diff(rates, axis=0) >= 0).all()
-    assert discrimination.curves(labelled.assign(same=True)).empty
+    assert discrimination.roc_curves(labelled.assign(same=True)).empty
 
 
 def test_pairs_are_measured_and_a_sample_where_there_are_many(monkeypatch):

@@ -8,14 +8,14 @@ from statsmodels.duration.survfunc import SurvfuncRight
 from statsmodels.stats.weightstats import DescrStatsW
 
 from kd_lib.measures.learning import (
+    arrival_curves,
     arrivals,
     crossing_times,
-    curves,
+    crossing_times_by_threshold,
     first_crossing,
     lasting_crossing,
     onsets,
     over_networks,
-    sweep,
     transitions,
 )
 from kd_lib.measures.statistics import interval
@@ -120,13 +120,13 @@ def test_arrivals_refuse(shape, labels, threshold, message):
 
 def test_curves_by_hand():
     frame = arrivals({"a": SIMILARITY}, [0, 1], 0.5)
-    first = curves(frame, by=["model", "on_target"])
+    first = arrival_curves(frame, by=["model", "on_target"])
     assert list(first) == ["model", "on_target", "crossing", "epoch", "share", "low", "high", "maps"]
     assert first[first.on_target].share.tolist() == [0, 0.5, 0.5]
     assert first[~first.on_target].share.tolist() == [0.5, 0.5, 1]
-    lasting = curves(frame, by=["model", "on_target"], crossing="lasting")
+    lasting = arrival_curves(frame, by=["model", "on_target"], crossing="lasting")
     assert lasting[~lasting.on_target].share.tolist() == [0, 0, 1]
-    each = curves(frame, by=["model", "target", "on_target"])
+    each = arrival_curves(frame, by=["model", "target", "on_target"])
     assert each[(each.target == 0) & each.on_target].share.tolist() == [0, 1, 1]
     assert (each.maps == 1).all()
     assert each["low"].isna().all()  # one image says nothing of the spread
@@ -143,7 +143,7 @@ def random():
 
 def test_curves_are_cumulative_with_an_interval_by_image(random):
     similarity, labels, frame = random
-    found = curves(frame, by=["model", "on_target"])
+    found = arrival_curves(frame, by=["model", "on_target"])
     off = found[~found.on_target & (found.model == "b")]
     first = first_crossing(similarity["b"], 0.3)[labels[:, None] != np.arange(4)]
     np.testing.assert_allclose(off.share, [(first <= epoch).mean() for epoch in range(6)])
@@ -155,13 +155,13 @@ def test_curves_are_cumulative_with_an_interval_by_image(random):
 
 def test_a_class_without_images_has_no_curve_on_target():
     frame = arrivals({"a": np.ones((2, 3, 3))}, [0, 0, 1], 0.5)
-    each = curves(frame, by=["model", "target", "on_target"])
+    each = arrival_curves(frame, by=["model", "target", "on_target"])
     assert set(each[each.on_target].target) == {0, 1}
     assert set(each[~each.on_target].target) == {0, 1, 2}
 
 
 def test_over_networks_is_a_t_interval(random):
-    found = curves(random[2], by=["model", "on_target"])
+    found = arrival_curves(random[2], by=["model", "on_target"])
     bands = over_networks(found, by=["on_target", "crossing"])
     row = bands[bands.on_target & (bands.epoch == 2)].iloc[0]
     shares = found[found.on_target & (found.epoch == 2)].share
@@ -218,7 +218,7 @@ def test_the_interval_of_a_median_covers_it():
 
 def test_a_higher_threshold_lets_less_arrive(random):
     similarity, labels, _ = random
-    frame = sweep(similarity, labels, [0.0, 0.3, 0.6, 0.9], resamples=20)
+    frame = crossing_times_by_threshold(similarity, labels, [0.0, 0.3, 0.6, 0.9], resamples=20)
     for _, group in frame.groupby(["on_target", "crossing"]):
         assert group["share"].is_monotonic_decreasing
         assert group["median"].is_monotonic_increasing
@@ -228,10 +228,10 @@ def test_a_higher_threshold_lets_less_arrive(random):
 
 def test_without_networks_every_frame_is_empty_and_has_its_columns():
     frame = arrivals({}, [], 0.5)
-    assert list(curves(frame, by=["model"]))[:3] == ["model", "crossing", "epoch"]
-    assert over_networks(curves(frame, by=["model"]), by=["crossing"]).empty
+    assert list(arrival_curves(frame, by=["model"]))[:3] == ["model", "crossing", "epoch"]
+    assert over_networks(arrival_curves(frame, by=["model"]), by=["crossing"]).empty
     assert "median" in crossing_times(frame, by=["model"])
-    assert "censored" in sweep({}, [], [0.5])
+    assert "censored" in crossing_times_by_threshold({}, [], [0.5])
     found, second = onsets(frame, by=["model"])
     assert "onset_low" in found
     assert "able" in second

@@ -23,7 +23,7 @@ EVERY = {"leave_one_out": {"a": 0.50, "b": 0.54, "c": 0.52}, "distilled": 0.8, "
 
 
 def test_each_technique_is_compared_with_the_distilled_and_the_plain_network():
-    compared = rivals.compare(frame(**EVERY), ["plain", "mixup", "ricap"])
+    compared = rivals.technique_contrasts(frame(**EVERY), ["plain", "mixup", "ricap"])
     assert list(zip(compared["what"], compared["less"], strict=True)) == [
         ("distilled", "plain"),
         ("distilled", "mixup"),
@@ -49,7 +49,7 @@ def said(*rows, spread=0.04):
     """What is said of rows (what, less, difference, adjusted p), whose intervals reach 0.01 to each side."""
     compared = pd.DataFrame(rows, columns=["what", "less", "difference", "p (Holm)"]).assign(target="on target")
     compared = compared.assign(low=compared["difference"] - 0.01, high=compared["difference"] + 0.01)
-    (sentence,) = rivals.answer(compared, pd.Series({"on target": spread}))
+    (sentence,) = rivals.closest_technique(compared, pd.Series({"on target": spread}))
     return sentence
 
 
@@ -82,11 +82,17 @@ def test_plain_may_be_the_closest():
 def test_without_a_plain_network_or_without_techniques_it_says_so():
     assert "cannot be told: no plain network was trained" in said(("distilled", "mixup", 0.1, 0.01))
     numbers = frame(**EVERY)
-    nothing = rivals.compare(numbers, [])
+    nothing = rivals.technique_contrasts(numbers, [])
     assert nothing.empty
-    assert "the profile full trains them" in rivals.answer(nothing, rivals.seed_spread(numbers))[0]
+    assert "the profile full trains them" in rivals.closest_technique(nothing, rivals.seed_spread(numbers))[0]
     empty = numbers.iloc[:0]
-    assert "the profile full trains them" in rivals.answer(rivals.compare(empty, []), rivals.seed_spread(empty))[0]
+    assert (
+        "the profile full trains them"
+        in rivals.closest_technique(rivals.technique_contrasts(empty, []), rivals.seed_spread(empty))[0]
+    )
     undistilled = numbers[numbers["kind"] != "distilled"]
-    compared = rivals.compare(undistilled, ["plain", "mixup"])
-    assert "takes an ensemble, its distilled network" in rivals.answer(compared, rivals.seed_spread(undistilled))[0]
+    compared = rivals.technique_contrasts(undistilled, ["plain", "mixup"])
+    assert (
+        "takes an ensemble, its distilled network"
+        in rivals.closest_technique(compared, rivals.seed_spread(undistilled))[0]
+    )

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from kd_lib.measures.settling import agreement, in_words, rank_correlation
+from kd_lib.measures.settling import maps_and_views, maps_and_views_in_words, rank_correlation
 
 
 def frame(late, use):
@@ -34,7 +34,7 @@ def test_the_interval_covers_no_correlation():
 
 
 def test_agreement_by_hand():
-    found = agreement(frame([[1, 2, 3, 5]], [[1, 2, 3, 2]])).set_index("quantity")["estimate"]
+    found = maps_and_views(frame([[1, 2, 3, 5]], [[1, 2, 3, 2]])).set_index("quantity")["estimate"]
     assert found["map less use (epochs)"] == 0.75
     assert found["at most one epoch apart"] == 0.75
     # Of 16 pairs of a map and a use: 1 is near 1 2 2, 2 near all, 3 near 2 3 2, 5 near none.
@@ -43,18 +43,18 @@ def test_agreement_by_hand():
 
 def test_words_follow_the_numbers():
     epochs = np.tile(np.arange(8), 10)
-    words = in_words(frame(np.minimum(epochs + 2, 8), epochs))
+    words = maps_and_views_in_words(frame(np.minimum(epochs + 2, 8), epochs))
     assert "images whose views settle late have maps that settle late (" in words
     assert "epochs later than the use of views" in words
-    assert "maps that settle early" in in_words(frame(8 - epochs, epochs))
+    assert "maps that settle early" in maps_and_views_in_words(frame(8 - epochs, epochs))
     rng = np.random.default_rng(0)
-    assert "cannot tell whether images" in in_words(frame(rng.integers(0, 8, 80), epochs))
+    assert "cannot tell whether images" in maps_and_views_in_words(frame(rng.integers(0, 8, 80), epochs))
 
 
 @pytest.mark.filterwarnings("error")
 def test_where_there_is_nothing_to_compare():
-    assert in_words(frame([[]], [[]])).startswith("Maps and views: cannot tell, no network")
-    assert in_words(frame([[np.nan, np.nan]], [[1.0, 2.0]])).startswith("Maps and views: cannot tell")
-    same = in_words(frame(np.full(5, 3.0), np.full(5, 3.0)))
+    assert maps_and_views_in_words(frame([[]], [[]])).startswith("Maps and views: cannot tell, no network")
+    assert maps_and_views_in_words(frame([[np.nan, np.nan]], [[1.0, 2.0]])).startswith("Maps and views: cannot tell")
+    same = maps_and_views_in_words(frame(np.full(5, 3.0), np.full(5, 3.0)))
     assert "unknown, all settle at one epoch" in same
-    assert "cannot tell" in in_words(frame([[2.0]], [[3.0]]))
+    assert "cannot tell" in maps_and_views_in_words(frame([[2.0]], [[3.0]]))

@@ -13,8 +13,8 @@ from kd_lib.measures.transfer import (
     gain,
     leave_one_out,
     own_part,
-    shares,
-    sweep,
+    shares_above,
+    shares_by_threshold,
     to_ensemble,
     to_halves,
 )
@@ -45,13 +45,23 @@ def as_maps(outputs):
     return np.moveaxis(outputs[:, :1] - outputs[:, 1:], 1, -1).reshape(len(outputs), -1, 2, 3)
 
 
+def compared(components, labels, *outsiders):
+    """Compare components by name, a, b and so on, and kinds and outputs of outsiders, with the ensemble."""
+    outside = [(kind, name, as_maps(outputs)) for kind, name, outputs in outsiders]
+    own, rests = (
+        dict(zip("abcd", map(as_maps, each), strict=False)) for each in (components, leave_one_out(components))
+    )
+    return to_ensemble(own, as_maps(components.mean(0)), rests, labels, outsiders=outside)
+
+
 def test_to_ensemble():
     rng = np.random.default_rng(0)
     components, distilled = rng.normal(size=(3, 2, 7, 4)), rng.normal(size=(2, 7, 4))
-    frame = to_ensemble(components, distilled, [3, 0], maps=as_maps, models="abc", index=[8, 6])
+    outsiders = [(kind, kind, distilled) for kind in ("distilled", "ricap")]
+    frame = compared(components, [3, 0], *outsiders, ("other", "x", distilled))
     assert list(frame) == ["kind", "model", "image", "target", "label", "on_target", "pearson", "cosine"]
     counts = frame.groupby("kind").size()
-    assert counts.to_dict() == {"component": 24, "leave-one-out": 24, "distilled": 8}
+    assert counts.to_dict() == {"component": 24, "leave-one-out": 24, "distilled": 8, "ricap": 8, "other": 8}
     ensemble = as_maps(components.mean(0))
 
     def score(kind, model):
@@ -61,17 +71,15 @@ def test_to_ensemble():
     rest = as_maps(components[[0, 2]].mean(0))
     np.testing.assert_allclose(score("leave-one-out", "b"), pearson(as_maps(components[1]), rest))
     np.testing.assert_allclose(score("distilled", "distilled"), pearson(as_maps(distilled), ensemble))
-    assert frame.groupby("kind").on_target.mean().tolist() == [0.25] * 3
-    outside = {"others": {"x": distilled}, "techniques": {"ricap": distilled}}
-    more = to_ensemble(components, distilled, [3, 0], maps=as_maps, models="abc", **outside)
-    assert more.groupby(["kind", "model"]).size()[[("other", "x"), ("ricap", "ricap")]].tolist() == [8, 8]
-    assert more[more.kind == "ricap"].pearson.tolist() == frame[frame.kind == "distilled"].pearson.tolist()
+    assert frame.groupby("kind").on_target.mean().tolist() == [0.25] * 5
+    for kind, model in (("ricap", "ricap"), ("other", "x")):
+        np.testing.assert_array_equal(score(kind, model), score("distilled", "distilled"))
 
 
 def test_independent_components_look_alike_only_through_themselves():
     rng = np.random.default_rng(1)
     components = rng.normal(size=(4, 50, 7, 4))
-    frame = to_ensemble(components, components.mean(0), rng.integers(0, 4, 50), maps=as_maps, models="abcd")
+    frame = compared(components, rng.integers(0, 4, 50), ("distilled", "distilled", components.mean(0)))
     means = frame.groupby("kind").pearson.mean()
     assert means["component"] > 0.4
     assert abs(means["leave-one-out"]) < 0.1
@@ -79,17 +87,18 @@ def test_independent_components_look_alike_only_through_themselves():
 
 
 @pytest.mark.parametrize(
-    ("components", "distilled", "models", "message"),
+    ("names", "rests", "ensemble", "message"),
     [
-        ((3, 2, 7, 4), (2, 7, 5), "abc", "expected .M, N, 1 . W, K."),
-        ((2, 7, 4), (7, 4), "ab", "expected .M, N, 1 . W, K."),
-        ((3, 2, 7, 4), (2, 7, 4), "ab", "2 names for 3 components"),
-        ((1, 2, 7, 4), (2, 7, 4), "a", "at least two components"),
+        ("ab", "ab", (2, 4, 2, 2), "expected the same .N, K, H, W. twice"),
+        ("ab", "ab", (2, 3, 2), "expected the same .N, K, H, W. twice"),
+        ("ab", "abc", (2, 3, 2, 2), "components a, b and ensembles without a, b, c: names differ"),
+        ("a", "a", (2, 3, 2, 2), "at least two components"),
     ],
 )
-def test_to_ensemble_refuses(components, distilled, models, message):
+def test_to_ensemble_refuses(names, rests, ensemble, message):
+    maps = np.zeros((2, 3, 2, 2))
     with pytest.raises(ValueError, match=message):
-        to_ensemble(np.zeros(components), np.zeros(distilled), [0, 1], maps=as_maps, models=models)
+        to_ensemble(dict.fromkeys(names, maps), np.zeros(ensemble), dict.fromkeys(rests, maps), [0, 1])
 
 
 @pytest.fixture
@@ -106,23 +115,23 @@ def frame():
 
 
 def test_shares_by_hand(frame):
-    found = shares(frame, 0.53, by=["kind", "on_target"])
+    found = shares_above(frame, 0.53, by=["kind", "on_target"])
     assert list(found) == ["kind", "on_target", "share", "low", "high", "maps", "images", "undefined"]
     assert found.kind.tolist() == ["x", "x", "b"]
     assert found.share.tolist() == [1, 0, 1]
     assert found.undefined.tolist() == [0, 1, 0]
     assert found.maps.tolist() == found.images.tolist() == [2, 2, 2]
     assert found.low.tolist() == [1, 0, 1]
-    assert shares(frame, 0.65, by="kind").share.tolist() == [0.25, 0.5]
-    assert shares(frame, 0.05, by="kind", similarity="cosine").share.tolist() == [1, 1]
+    assert shares_above(frame, 0.65, by="kind").share.tolist() == [0.25, 0.5]
+    assert shares_above(frame, 0.05, by="kind", similarity="cosine").share.tolist() == [1, 1]
 
 
 def test_shares_draw_whole_images():
     rng = np.random.default_rng(2)
     high = np.repeat(rng.random(100) < 0.5, 9)  # the nine maps of an image agree
     rows = pd.DataFrame({"kind": "x", "image": np.repeat(np.arange(100), 9), "pearson": high.astype(float)})
-    by_image = shares(rows, 0.5, by="kind").iloc[0]
-    by_row = shares(rows.assign(image=np.arange(900)), 0.5, by="kind").iloc[0]
+    by_image = shares_above(rows, 0.5, by="kind").iloc[0]
+    by_row = shares_above(rows.assign(image=np.arange(900)), 0.5, by="kind").iloc[0]
     assert by_image.high - by_image.low > 2.5 * (by_row.high - by_row.low)
 
 
@@ -130,7 +139,7 @@ def test_shares_draw_whole_images():
 def test_a_higher_threshold_never_gives_a_higher_share(one, other):
     low, high = sorted((one, other))
     rows = pd.DataFrame({"kind": "x", "image": range(20), "pearson": np.linspace(-1, 1, 20)})
-    assert shares(rows, low, by="kind").share[0] >= shares(rows, high, by="kind").share[0]
+    assert shares_above(rows, low, by="kind").share[0] >= shares_above(rows, high, by="kind").share[0]
 
 
 @pytest.mark.parametrize(
@@ -144,25 +153,17 @@ def test_a_higher_threshold_never_gives_a_higher_share(one, other):
 )
 def test_shares_refuse(frame, threshold, by, message):
     with pytest.raises(ValueError, match=message):
-        shares(frame, threshold, by=by)
+        shares_above(frame, threshold, by=by)
 
 
 def test_shares_of_nothing(frame):
-    none = shares(frame[:0], 0.5, by="kind")
+    none = shares_above(frame[:0], 0.5, by="kind")
     assert len(none) == 0
-    assert list(none) == list(shares(frame, 0.5, by="kind"))
+    assert list(none) == list(shares_above(frame, 0.5, by="kind"))
 
 
-def test_networks_outside_the_ensemble_are_compared_with_it():
-    rng = np.random.default_rng(0)
-    components, other = rng.normal(size=(2, 3, 5, 4)), rng.normal(size=(3, 5, 4))
-    settings = {"maps": lambda outputs: outputs[:, 1:].reshape(3, 2, 2, 4).transpose(0, 3, 1, 2), "models": ["a", "b"]}
-    labels = np.zeros(3, int)
-    whole = to_ensemble(components, other, labels, others={"x": other}, **settings)
-    outside = {kind: group for kind, group in whole.groupby("kind") if kind in ("distilled", "other")}
-    assert set(outside["other"].model) == {"x"}
-    np.testing.assert_array_equal(outside["other"].pearson, outside["distilled"].pearson)
-    without = to_ensemble(components, None, labels, **settings)
+def test_without_a_distilled_network_there_is_no_gain():
+    without = compared(np.random.default_rng(0).normal(size=(2, 3, 7, 4)), np.zeros(3, int))
     assert set(without.kind) == {"component", "leave-one-out"}
     assert gain(without.assign(target="all")).empty
 
@@ -186,12 +187,12 @@ def test_gain_by_hand():
 
 def test_a_sweep_counts_at_every_threshold():
     frame = pd.DataFrame({"kind": "x", "target": "y", "pearson": [0.0, 0.5, 0.5, 0.96, np.nan]})
-    found = sweep(frame, by=["kind", "target"]).set_index("threshold")["share"]
+    found = shares_by_threshold(frame, by=["kind", "target"]).set_index("threshold")["share"]
     assert found[[0.0, 0.05, 0.5, 0.55, 0.95]].tolist() == [0.8, 0.6, 0.6, 0.2, 0.2]
     assert len(found) == 20
-    at = shares(frame.assign(image=range(5)), 0.5, by=["kind"])
+    at = shares_above(frame.assign(image=range(5)), 0.5, by=["kind"])
     assert found[0.5] == at["share"].item()
-    assert list(sweep(frame[:0], by=["kind", "target"])) == ["kind", "target", "threshold", "share"]
+    assert list(shares_by_threshold(frame[:0], by=["kind", "target"])) == ["kind", "target", "threshold", "share"]
 
 
 def test_contrasts_pair_by_image_and_leave_out_what_one_side_lacks():
@@ -206,12 +207,13 @@ def test_contrasts_pair_by_image_and_leave_out_what_one_side_lacks():
 def test_a_half_taught_network_is_beside_its_teachers_and_strangers():
     rng = np.random.default_rng(2)
     a, b, c, d, student = rng.normal(size=(5, 2, 7, 4))
-    frame = to_halves({"a": a, "b": b}, {"c": c, "d": d}, student, [3, 0], maps=as_maps)
+    taught, strange = as_maps((a + b) / 2), as_maps((c + d) / 2)
+    teachers, strangers = ({"a": as_maps(a), "b": as_maps(b)}, {"c": as_maps(c), "d": as_maps(d)})
+    frame = to_halves(as_maps(student), (taught, teachers), (strange, strangers), [3, 0])
 
     def score(ensemble, model):
         return frame[(frame.ensemble == ensemble) & (frame.model == model)].pearson.to_numpy().reshape(2, 4)
 
-    taught, strange = as_maps((a + b) / 2), as_maps((c + d) / 2)
     np.testing.assert_allclose(score(TEACHERS, "half-taught"), pearson(as_maps(student), taught))
     np.testing.assert_allclose(score(STRANGERS, "half-taught"), pearson(as_maps(student), strange))
     np.testing.assert_allclose(score(STRANGERS, "a"), pearson(as_maps(a), strange))

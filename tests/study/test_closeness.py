@@ -78,8 +78,8 @@ def test_every_network_is_beside_the_ensemble(run, monkeypatch):
     assert of("leave-one-out", "b")[outputs.AGREEMENT].mean() == same
     assert found[outputs.CKA].mean() == pytest.approx(1)  # all are given the pixels
     rows = similarity[(similarity["kind"] == "component") & (similarity["model"] == "b")]
-    assert of("component", "b")[beyond.ON].mean() == pytest.approx(rows[rows["on_target"]]["pearson"].mean())
-    assert of("component", "b")[beyond.OFF].mean() == pytest.approx(rows[~rows["on_target"]]["pearson"].mean())
+    assert of("component", "b")[beyond.MAPS_ON].mean() == pytest.approx(rows[rows["on_target"]]["pearson"].mean())
+    assert of("component", "b")[beyond.MAPS_OFF].mean() == pytest.approx(rows[~rows["on_target"]]["pearson"].mean())
 
 
 def test_networks_without_features_have_no_cka_and_nothing_else_is_lost(run):
@@ -123,16 +123,16 @@ def test_a_component_and_the_distilled_network_are_held_against_the_same_ensembl
     clean = {name: store.MapStore(run.occlusion).logits(name)[:, 0] for name in NAMES}
     similarity = pearson(reading.maps(run, "distilled"), reading.maps(run, "a"))
     own = found[(found["kind"] == "distilled") & (found["without"] == "b")]
-    np.testing.assert_allclose(own[beyond.ON], similarity[np.arange(20), true], atol=1e-5)
+    np.testing.assert_allclose(own[beyond.MAPS_ON], similarity[np.arange(20), true], atol=1e-5)
     off = (similarity.sum(1) - similarity[np.arange(20), true]) / 9
-    np.testing.assert_allclose(own[beyond.OFF], off, atol=1e-5)
+    np.testing.assert_allclose(own[beyond.MAPS_OFF], off, atol=1e-5)
     np.testing.assert_allclose(own[outputs.KL], outputs.kl_divergence(clean["a"], clean["distilled"]))
     other = found[(found["kind"] == "leave-one-out") & (found["without"] == "b")]
     assert set(other["model"]) == {"b"}
     expected = pearson(reading.maps(run, "b"), reading.maps(run, "a"))[np.arange(20), true]
-    np.testing.assert_allclose(other[beyond.ON], expected, atol=1e-5)
+    np.testing.assert_allclose(other[beyond.MAPS_ON], expected, atol=1e-5)
     # Nobody taught this run's "distilled" network. Held against an ensemble of more networks it would look closer.
-    assert beyond.verdict(beyond.beyond(found, similarity=beyond.ON)) == "no gain"
+    assert beyond.beyond_verdict(beyond.beyond(found, similarity=beyond.MAPS_ON)) == "no gain"
 
 
 def test_without_an_ensemble_there_is_nothing_and_the_analyses_say_so(run, monkeypatch):
@@ -140,11 +140,13 @@ def test_without_an_ensemble_there_is_nothing_and_the_analyses_say_so(run, monke
     assert closeness.to_consensus(run).empty
     close = closeness.to_ensemble(run, reading.to_ensemble(run), {})
     assert close.empty
-    assert beyond.summary(close).empty
+    assert beyond.closeness_summary(close).empty
     assert "Cannot tell" in beyond.same_story(beyond.rank_correlations(close))
     rest = closeness.to_the_rest(run)
-    assert "cannot be compared" in beyond.answer(beyond.beyond(rest, similarity=beyond.ON), beyond.ON)
-    assert beyond.by_kl(rest).empty
+    assert "cannot be compared" in beyond.beyond_in_words(
+        beyond.beyond(rest, similarity=beyond.MAPS_ON), beyond.MAPS_ON
+    )
+    assert beyond.similarity_by_kl(rest).empty
     assert beyond.tracking(beyond.track(closeness.to_consensus(run))).count("cannot tell") == 2
 
 
@@ -157,10 +159,12 @@ def test_a_diverged_network_is_left_out_and_the_analyses_go_on(run, monkeypatch)
 
     monkeypatch.setattr(store.MapStore, "logits", diverged)
     close = closeness.to_ensemble(run, reading.to_ensemble(run), {})
-    assert close[close["kind"] == "distilled"][[outputs.KL, beyond.ON, outputs.ACCURACY]].isna().all().all()
+    assert close[close["kind"] == "distilled"][[outputs.KL, beyond.MAPS_ON, outputs.ACCURACY]].isna().all().all()
     assert set(beyond.rank_correlations(close)["kind"]) == {"component", "leave-one-out"}
     rest = closeness.to_the_rest(run)
-    assert "finite outputs" in beyond.answer(beyond.beyond(rest, similarity=beyond.ON), beyond.ON)
-    assert set(beyond.by_kl(rest)["kind"]) == {"leave-one-out"}
-    assert beyond.summary(close).set_index(["network", "measure"]).loc[("distilled", outputs.KL), "images"] == 0
+    assert "finite outputs" in beyond.beyond_in_words(beyond.beyond(rest, similarity=beyond.MAPS_ON), beyond.MAPS_ON)
+    assert set(beyond.similarity_by_kl(rest)["kind"]) == {"leave-one-out"}
+    assert (
+        beyond.closeness_summary(close).set_index(["network", "measure"]).loc[("distilled", outputs.KL), "images"] == 0
+    )
     assert not beyond.track(closeness.to_consensus(run))["states"].isna().any()

@@ -51,7 +51,7 @@ def test_a_view_is_known_if_more_than_half_of_its_images_are_right():
 def test_what_maps_say_is_what_the_notebooks_say(run, of_maps):
     assert of_maps.loc["T_c", ["value", "low", "high"]].tolist() == list(T_C)
     frame = reading.to_ensemble(run)
-    for row in transfer.shares(frame, T_C.estimate, by=["kind", "target"]).itertuples():
+    for row in transfer.shares_above(frame, T_C.estimate, by=["kind", "target"]).itertuples():
         if row.kind in ("leave-one-out", "distilled"):
             found = of_maps.loc[f"{row.kind} like the ensemble, {row.target}", ["value", "low", "high"]]
             assert found.tolist() == pytest.approx([row.share, row.low, row.high])
@@ -60,10 +60,10 @@ def test_what_maps_say_is_what_the_notebooks_say(run, of_maps):
         assert found.tolist() == [row.difference, row.low, row.high]
     names, labels = reading.compared(run), reading.labels(run)
     pairs = pairs_of_components([reading.maps(run, n) for n in names], labels, models=names)
-    for row in transfer.shares(reading.named(pairs, run), T_C.estimate, by="target").itertuples():
+    for row in transfer.shares_above(reading.named(pairs, run), T_C.estimate, by="target").itertuples():
         assert of_maps.loc[f"two components alike, {row.target}", "value"] == pytest.approx(row.share)
     arrivals = learning.arrivals({"a": reading.similarity_to_final(run, "a")}, labels, T_C.estimate)
-    curves = learning.curves(arrivals, by=["on_target"])
+    curves = learning.arrival_curves(arrivals, by=["on_target"])
     for row in curves[curves["epoch"] == 0].itertuples():  # half of one epoch
         target = headlines.ON if row.on_target else headlines.OFF
         assert of_maps.loc[f"arrived half-way, {target}", ["value", "low", "high"]].tolist() == pytest.approx(

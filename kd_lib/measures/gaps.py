@@ -1,0 +1,123 @@
+"""Differences between kinds of network, image by image: in accuracy, in shares of maps, in the views they use.
+
+Each answers one claim with one number. All tables have the same columns (`transfer.contrasts`): what, less, target,
+difference, low, high and the rest.
+"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from kd_lib.measures.statistics import interval
+from kd_lib.measures.transfer import COMPONENT, DISTILLED, LEFT_OUT, OFF_TARGET, ON_TARGET, contrasts
+
+ENSEMBLE = "ensemble"
+PAIRS = ((ENSEMBLE, COMPONENT), (DISTILLED, COMPONENT), (DISTILLED, ENSEMBLE))
+OPPONENTS = (COMPONENT, LEFT_OUT)
+
+
+def accuracy_by_kind(right: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+    """Accuracy of every kind of network, the mean over its networks, with an interval over test images.
+
+    Parameters
+    ----------
+    right : DataFrame
+        A row a network and test image: kind, model, image, right (bool).
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        A row a kind: kind, accuracy, low, high (in [0, 1]; 95 % bootstrap that draws whole images), networks, images.
+    """
+    rows = []
+    for kind, group in right.groupby("kind", sort=False):
+        found = interval(group.groupby("image")["right"].mean(), seed=seed)
+        rows.append((kind, *found, group["model"].nunique(), group["image"].nunique()))
+    return pd.DataFrame(rows, columns=["kind", "accuracy", "low", "high", "networks", "images"])
+
+
+def in_accuracy(right: pd.DataFrame) -> pd.DataFrame:
+    """By how much the accuracies of ensemble, distilled network and components differ, on the same test images.
+
+    Parameters
+    ----------
+    right : DataFrame
+        As of `accuracy_by_kind`.
+
+    Returns
+    -------
+    DataFrame
+        See `transfer.contrasts`; differences in [-1, 1], no rows for a kind that is not there.
+    """
+    frame = right.assign(target="test images", right=right["right"].astype(float))
+    return contrasts(frame, PAIRS, column="kind", value="right")
+
+
+def in_shares(frame: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """Differences of the shares of maps whose similarity to the ensemble's reaches T_c.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        What `transfer.to_ensemble` returned, with target 'on target' or 'off target'.
+    threshold : float
+        T_c.
+
+    Returns
+    -------
+    DataFrame
+        See `transfer.contrasts`; differences in [-1, 1]. Three kinds of row: distilled less component or leave-one-out,
+        by target; the same with target 'off less on', by how much that difference is larger off target; and, with what
+        'on target' and less 'off target', by how much the share of each kind (named in target) is larger on target.
+    """
+    frame = frame.assign(share=(frame["pearson"] >= threshold).astype(float))
+    gains = contrasts(frame, [(DISTILLED, opponent) for opponent in OPPONENTS], column="kind", value="share")
+    targets = contrasts(frame, [(ON_TARGET, OFF_TARGET)], column="target", by=["kind"], value="share")
+    return pd.concat([gains, _gain_by_target(frame), targets.rename(columns={"kind": "target"})], ignore_index=True)
+
+
+def _gain_by_target(frame: pd.DataFrame) -> pd.DataFrame:
+    """By how much the distilled network's gain is larger off target than on target."""
+    means = frame.pivot_table(index=["image", "target"], columns="kind", values="share")
+    means = means.reindex(columns=[DISTILLED, *OPPONENTS])
+    gains = means[list(OPPONENTS)].rsub(means[DISTILLED], axis=0)
+    gains = gains.melt(ignore_index=False, var_name="less", value_name="gain").reset_index().dropna()
+    found = contrasts(gains, [(OFF_TARGET, ON_TARGET)], column="target", by=["less"], value="gain")
+    found = found.set_axis(["what", "on", "less", *found.columns[3:]], axis=1).drop(columns="on")
+    return found.assign(what=DISTILLED, target="off less on")
+
+
+def of_views(use: pd.DataFrame, single: pd.DataFrame, components: Sequence[str], distilled: str | None) -> pd.DataFrame:
+    """Differences in the views that networks use and know, and by how much their maps point better than chance.
+
+    Parameters
+    ----------
+    use : DataFrame
+        A row a network and image: network, image, used (number of views), and hit and area of `views.pointing`.
+    single : DataFrame
+        Columns network, image and single-view accuracy (right or not), a row an answer to a single-view image.
+    components : sequence of str
+        Names of the components.
+    distilled : str or None
+        Name of the distilled network.
+
+    Returns
+    -------
+    DataFrame
+        See `transfer.contrasts`. For the targets 'used' (views of its class that a network uses in an image) and
+        'single-view accuracy', every two of ensemble, distilled network and components; for the target 'networks', hit
+        less area, the mean over the networks.
+    """
+    kinds = dict.fromkeys(components, COMPONENT) | {distilled: DISTILLED, ENSEMBLE: ENSEMBLE}
+    frames = []
+    for frame, value in ((use, "used"), (single, "single-view accuracy")):
+        frame = frame.assign(kind=frame["network"].map(kinds), target=value, value=frame[value].astype(float))
+        frames.append(contrasts(frame, PAIRS, column="kind", value="value"))
+    pointing = use[use["network"].isin([*components, distilled])].melt(
+        id_vars=["network", "image"], value_vars=["hit", "area"], var_name="column"
+    )
+    pointing = pointing.assign(target="networks", value=pointing["value"].astype(float))
+    frames.append(contrasts(pointing, [("hit", "area")], column="column", value="value"))
+    return pd.concat(frames, ignore_index=True)
