@@ -1,8 +1,12 @@
-# make report [PROFILE=quick|full|controlled|cifar10|photographs|paper|smoke] [ROOT=folder of images]
-#             [MODELS=file.yaml] [THRESHOLD=t] [EXECUTOR=local:N] [RUN=folder] [SET="parameter=value …"]
-# make annotate [RUN=folder]
-# make edition [EDITION=name] [what `make report` takes], make verify EDITION=name [ROOT=folder of images]
-# README.md tells the rest.
+## Variables, with what they are unless you say otherwise; README.md tells the rest:
+##   PROFILE=quick          quick|full|controlled|cifar10|photographs|paper|smoke: a file of profiles/
+##   RUN=runs/PROFILE       the folder of the run
+##   ROOT=                  a folder of images, instead of the data set's own
+##   MODELS=                a YAML file that names networks of your own
+##   THRESHOLD=             T_c, instead of the one that is found
+##   EXECUTOR=              local:N, or the address of a Dask scheduler
+##   SET=                   "parameter=value …" of the notebooks
+##   EDITION=               name of an edition
 
 PROFILE   ?= quick
 RUN       ?= runs/$(PROFILE)
@@ -29,12 +33,19 @@ OVERRIDES = run=$(RUN) $(if $(ROOT),data_set=imagefolder 'root=$(abspath $(ROOT)
             $(if $(MODELS),models=$(abspath $(MODELS))) \
             $(if $(EXECUTOR),executor=$(EXECUTOR)) $(SET)
 
-.PHONY: report incomplete parameters annotate test site pdf bench edition verify notebooks lock clean
+.DEFAULT_GOAL = help
+.PHONY: help report incomplete parameters annotate test site pdf bench edition verify notebooks lock clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
+# What is written behind two number signs in this file: of a target on its line, of variables on lines of their own.
+help:  ## say what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST))
+
 # A study that fails gets a report as well, which says what failed and with which error.
-report:
+report:  ## set up, train, explain, answer, render: RUN/report/index.html, in ten minutes
 	@$(MAKE) --no-print-directory $(RUN)/report/index.html || { $(MAKE) --no-print-directory incomplete; exit 1; }
 	@echo "report: $(RUN)/report/index.html"
 
@@ -47,7 +58,7 @@ MAKEFLAGS += $(if $(filter 0,$(MAKELEVEL)),--jobs=2)
 # ---- the study: a notebook is executed again when its source, its parameters or what it reads has changed ------------
 
 # Executing again is cheap: networks and occluded logits that are there already are kept.
-PAGES = $(wildcard kd_lib/book/*)
+PAGES = $(filter-out %/__pycache__ %.pyc,$(wildcard kd_lib/book/* kd_lib/book/*/*))
 CODE  = $(filter-out $(PAGES),$(wildcard kd_lib/*.py kd_lib/*/*.py kd_lib/*/*/*.py))
 
 # Answers by people; their files have blanks in their names, which Make's own wildcard takes for two names.
@@ -73,44 +84,43 @@ BOOK = _config.yml _toc.yml $(filter-out book/editions,$(wildcard book/* book/*/
 $(RUN)/report/index.html: $(STUDY:%=$(DONE)/%.ipynb) $(BOOK) $(PAGES) | .venv/ready
 	$(REPORT) book $(DONE) $(@D) $(RUN)
 
-# For annotators who do not use Jupyter: the two tasks as a page of their own, on this machine only.
-annotate: .venv/ready
+# For annotators who do not use Jupyter, on this machine only.
+annotate: .venv/ready  ## ask people about maps of RUN, on a page of its own
 	KD_RUN="$(abspath $(RUN))" .venv/bin/voila annotation/annotate.ipynb --Voila.ip=127.0.0.1
 
 # ---- everything else -------------------------------------------------------------------------------------------------
 
 # Once the tests have passed, the quick study is run by the notebooks as they are committed, and must say what they say.
-test: .venv/ready
+test: .venv/ready  ## set up, and every check there is
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests
 	$(PY) -m pytest --nbval-lax $(filter-out notebooks/rq%,$(STUDY:%=notebooks/%.ipynb))
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile --nbval-lax $(wildcard notebooks/rq*.ipynb)
 
-# The published book: what is kept of its editions, outputs of the notebooks included; nothing is trained.
-site: .venv/ready
+# What is kept of the book's editions, outputs of the notebooks included; nothing is trained.
+site: .venv/ready  ## render the published book, in a minute: _build/site/index.html
 	$(REPORT) site _build/site
 	@echo "site: _build/site/index.html"
 
-# The same in one file, printed by Chromium.
-pdf: .venv/ready
+pdf: .venv/ready  ## the published book in one file, printed by Chromium: _build/book.pdf
 	$(REPORT) pdf _build/book.pdf
 	@echo "pdf: _build/book.pdf"
 
-bench: .venv/ready
+bench: .venv/ready  ## measure the engine and the trainer beside their peers; DEVICE=cuda: what a GPU does
 	$(PY) -m bench $(DEVICE)
 
 # Keep what the published book needs of a run, as the edition on its kind of images (or of another name), and renew the
 # README's table and picture.
-edition: report
+edition: report  ## make RUN the published edition on its kind of images, or of the name EDITION
 	$(REPORT) edition $(RUN) $(EDITION)
 
 # Make a slice of an edition again, one network's first epochs and maps, and compare.
-verify: .venv/ready
+verify: .venv/ready  ## make a slice of EDITION again, and compare
 	$(REPORT) verify $(or $(EDITION),controlled) $(ROOT)
 
 # Renew what is committed of the quick study: outputs of notebooks/NAME.ipynb, and the annotation guide's picture.
-notebooks: report
+notebooks: report  ## renew the committed outputs of the quick study
 	for name in $(STUDY); do $(REPORT) keep $(DONE)/$$name.ipynb notebooks/$$name.py || exit 1; done
 	$(REPORT) picture $(DONE)/threshold_determination.ipynb
 
@@ -124,10 +134,10 @@ notebooks: report
 	VIRTUAL_ENV=$(CURDIR)/.venv .venv/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# Pin the newest versions that pyproject.toml admits, for every platform; the file names packages and hashes, no host.
-lock: .venv/ready
+# For every platform; the file names packages and hashes, no host.
+lock: .venv/ready  ## pin the newest packages that pyproject.toml admits
 	.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	  --no-emit-index-url --extra test pyproject.toml --output-file constraints.txt
 
-clean:
-	rm -rf _build .pytest_cache .ruff_cache .hypothesis $(RUN)/report
+clean:  ## remove what was rendered, and what the checks remember
+	rm -rf _build .pytest_cache .ruff_cache .mypy_cache .hypothesis $(RUN)/report

@@ -1,6 +1,8 @@
-"""The files that say what must be installed agree with each other and name no host."""
+"""The files that say what must be installed agree with each other and name no host; Make says what there is."""
 
+import os
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -37,3 +39,13 @@ def test_constraints_pin_every_dependency_with_hashes_and_name_no_host():
     assert not [r for r in requirements() if re.match(r"[\w-]+", r)[0].lower() not in pinned]
     for block in re.split(r"\n(?=[\w.-]+==)", text):
         assert "--hash=sha256:" in block, block.splitlines()[0]
+
+
+def test_make_alone_says_what_there_is_and_does_nothing():
+    makefile = (PROJECT / "Makefile").read_text()
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, flags=re.M)[1].split()
+    own = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    said = subprocess.run(["make"], cwd=PROJECT, env=own, capture_output=True, text=True, check=True).stdout
+    assert set(re.findall(r"^  make (\w+) +\S", said, flags=re.M)) == set(phony) - {"incomplete", "parameters"}
+    variables = re.findall(r"^([A-Z]+) +\?=", makefile, flags=re.M)
+    assert not [name for name in variables if name != "PYTHON" and f"  {name}=" not in said]
