@@ -94,6 +94,7 @@ annotate: .venv/ready  ## ask people about maps of RUN, on a page of its own
 test: .venv/ready  ## set up, and every check there is
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/lint-imports --no-cache
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests
 	$(PY) -m pytest --nbval-lax $(filter-out notebooks/rq%,$(STUDY:%=notebooks/%.ipynb))
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile --nbval-lax $(wildcard notebooks/rq*.ipynb)
