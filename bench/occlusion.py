@@ -21,13 +21,12 @@ from kd_lib import _workers
 from kd_lib.data import Dataset
 from kd_lib.maps import fill as explaining
 from kd_lib.maps import occlusion, store
-from kd_lib.networks import architectures, checkpoints, training
+from kd_lib.networks import architectures, training
+from kd_lib.networks.checkpoints import Checkpoints
 from kd_lib.networks.fast import fusion
 from kd_lib.networks.regime import Regime
-from kd_lib.study.run import Run
 
 ARCH, PATCH, STRIDE = "resnet18", 4, 1
-WEIGHTS = "weights.safetensors"
 IMAGES, FEW = {"cpu": 48, "cuda": 1000}, 4  # FEW for those that take too long otherwise
 BLOCK = {"cpu": 12, "cuda": 1000}  # images
 MEMORY = [(100, 1), (100_000, 1), (100, 650)]  # images and states, explained with a patch of half the side
@@ -37,10 +36,10 @@ def trained(dataset: Dataset, device: torch.device) -> nn.Module:
     """Train a network for two epochs on the data set."""
     regime = Regime(arch=ARCH, epochs=2, batch_size=64, max_lr=0.05)
     with tempfile.TemporaryDirectory() as folder:
-        run = Run(folder)
-        training.train("a", dataset, regime, run=run, seed=0, device=device.type, verbose=False)
+        checkpoints = Checkpoints(Path(folder))
+        training.train("a", dataset, regime, checkpoints=checkpoints, seed=0, device=device.type, verbose=False)
         model = architectures.build(ARCH, len(dataset.class_names)).to(device)  # as whoever loads a checkpoint has it
-        return checkpoints.load_checkpoint(run.checkpoint_path("a", 2), model).eval()
+        return checkpoints.load("a", 2, model).eval()
 
 
 def engine(model: nn.Module, images: Tensor, *, precision: str = "float32", stride: int = STRIDE) -> Tensor:
@@ -89,7 +88,7 @@ def beside_others(model: nn.Module, images: Tensor) -> pd.DataFrame:
 
 def rate_others(folder: Path, device: torch.device) -> pd.DataFrame:
     """Do the work of `beside_others`."""
-    model = _restore(folder / WEIGHTS, device, "a", 0)
+    model = _restore(Checkpoints(folder), device, "a", 0)
     images = torch.load(folder / "images.pt", weights_only=True).to(device)
     ways = {
         f"this engine, {precision}": (partial(engine, model, images, precision=precision), 10 * len(images))
@@ -175,15 +174,22 @@ def workers(model: nn.Module, images: Tensor) -> float:
     return taken["1"] / taken["2"]
 
 
-def write_weights(folder: str, model: nn.Module) -> Path:
-    """Write a checkpoint of a network of 10 classes, from which `fill` restores it."""
-    path = Path(folder) / WEIGHTS
-    checkpoints.save_checkpoint(path, model)
-    return path
+def write_weights(folder: str, model: nn.Module) -> Checkpoints:
+    """Write a checkpoint of a network of 10 classes, from which `fill` restores it whatever the state."""
+    weights = Checkpoints(Path(folder))
+    weights.save("a", 0, model)
+    return weights
 
 
 def fill(
-    weights: Path, images: Tensor, states: int, *, patch: int = PATCH, stride: int = 2, block: int = 0, client=None
+    weights: Checkpoints,
+    images: Tensor,
+    states: int,
+    *,
+    patch: int = PATCH,
+    stride: int = 2,
+    block: int = 0,
+    client=None,
 ) -> None:
     """Make a store of a network, explained as often as there are `states`, and fill it."""
     numbers = np.arange(len(images))
@@ -204,9 +210,9 @@ def fill(
         explaining.fill(explained, load, images, normalise=Tensor.float, progress=False, client=client)
 
 
-def _restore(weights: Path, device: torch.device, name: str, epoch: int) -> nn.Module:
+def _restore(weights: Checkpoints, device: torch.device, name: str, epoch: int) -> nn.Module:
     model = architectures.build(ARCH, 10).to(device)
-    return checkpoints.load_checkpoint(weights, model).eval()
+    return weights.load("a", 0, model).eval()
 
 
 def memory() -> pd.DataFrame:

@@ -13,8 +13,8 @@ from torchvision.transforms import v2
 from bench.timing import medians
 from kd_lib.data import Dataset
 from kd_lib.networks import architectures, training
+from kd_lib.networks.checkpoints import Checkpoints
 from kd_lib.networks.regime import PRECISIONS, Regime
-from kd_lib.study.run import Run
 
 BATCH, WORKERS = {"cpu": 128, "cuda": 1024}, 2
 EPOCHS = {"cpu": 1, "cuda": 5}  # of the trainer: on a GPU one is over before its steps are recorded
@@ -73,8 +73,8 @@ def beside_a_loader(dataset: Dataset, device: torch.device, archs: tuple[str, ..
             precision=precision,
         )
         with tempfile.TemporaryDirectory() as folder:
-            run = Run(Path(folder))
-            training.train("a", dataset, regime, run=run, seed=0, device=device.type, verbose=False)
+            checkpoints = Checkpoints(Path(folder))
+            training.train("a", dataset, regime, checkpoints=checkpoints, seed=0, device=device.type, verbose=False)
 
     rows = []
     for arch in archs:

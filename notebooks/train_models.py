@@ -129,7 +129,7 @@ place.record("class_names", list(dataset.class_names))
 place.record("root", root or None)
 place.record("data_title", data_title or None)
 if brought:
-    given.take(brought, place)
+    place.record("networks", given.take(brought, place.checkpoints))
 else:
     chosen = CONTROLS if controls and components > 1 else ()
     recipes = study.recipes(names, arch, len(dataset.class_names), controls=chosen, techniques=techniques)
@@ -155,7 +155,7 @@ options |= {"seed": seed, "device": device, "recompute": recompute}
 if brought:
     history = study.accuracies(place, dataset, device=device)
 else:
-    lacking = recompute or any(epochs not in place.epochs(name) for name in recipes)
+    lacking = recompute or any(epochs not in place.checkpoints.epochs(name) for name in recipes)
     with _workers.connect(executor) as client:
         history = trainings.train_all(place, dataset, regime, client=client, **options)
     if lacking:

@@ -4,7 +4,7 @@ import torch
 
 from kd_lib.data import Dataset, Split
 from kd_lib.networks import architectures, techniques, training
-from kd_lib.study.run import Run
+from kd_lib.networks.checkpoints import Checkpoints
 
 SMALL = "shufflenet_v2_x0_5"  # 0.3 million weights, batch normalisation
 DROPOUT = "mobilenet_v3_small"  # draws random numbers in its forward pass
@@ -43,13 +43,12 @@ def net(seed=0, arch=SMALL):
 
 def train(folder, name="a", data=None, *, seed=0, verbose=False, **options):
     changes = {key: options.pop(key) for key in training.Regime.__dataclass_fields__ if key in options}
-    run = Run(folder)
-    data = coloured() if data is None else data
-    return training.train(name, data, regime(**changes), run=run, seed=seed, verbose=verbose, device="cpu", **options)
+    options |= {"checkpoints": Checkpoints(folder), "seed": seed, "verbose": verbose, "device": "cpu"}
+    return training.train(name, coloured() if data is None else data, regime(**changes), **options)
 
 
-def checkpoints(folder, name="a"):
-    return {file.name: file.read_bytes() for file in sorted((folder / "checkpoints" / name).glob("*.safetensors"))}
+def weights(folder, name="a"):
+    return {file.name: file.read_bytes() for file in sorted((folder / name).glob("*.safetensors"))}
 
 
 def files_in(folder):

@@ -222,7 +222,7 @@ def _make_again(folder: Path, entries: dict, dataset: "Dataset", client, *, root
     probe = dataset.probe.select(rows)
     explained = store.MapStore.create(
         run.occlusion,
-        states=[(name, epoch) for epoch in run.epochs(name)],
+        states=[(name, epoch) for epoch in run.checkpoints.epochs(name)],
         labels=probe.labels,
         index=probe.index,
         class_names=dataset.class_names,

@@ -27,8 +27,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from kd_lib.data import Dataset
-from kd_lib.networks import checkpoints, training
-from kd_lib.study.run import Run
+from kd_lib.networks import training
+from kd_lib.networks.checkpoints import Checkpoints
 
 ROLES = ("component", "distilled", "other")
 KEYS = {"factory": True, "arguments": False, "weights": True, "role": True}  # and whether they must be there
@@ -160,13 +160,13 @@ def check(networks: Sequence[Network], dataset: Dataset) -> None:
         training.check_fit(model, dataset, f"network {network.name!r}")
 
 
-def take(networks: Sequence[Network], run: Run) -> None:
-    """Copy the weights into the run as checkpoints, and record there how to build the networks."""
+def take(networks: Sequence[Network], checkpoints: Checkpoints) -> dict[str, dict]:
+    """Copy the weights into a run's checkpoints, and return by name what `build` makes the networks from."""
     for network in networks:
         for epoch, file in enumerate(network.weights):
-            path = run.checkpoint_path(network.name, epoch)
-            checkpoints.save_checkpoint(path, _fill(build(network.name, network.recipe), network.name, file))
-    run.record("networks", {network.name: network.recipe for network in networks})
+            model = _fill(build(network.name, network.recipe), network.name, file)
+            checkpoints.save(network.name, epoch, model)
+    return {network.name: network.recipe for network in networks}
 
 
 def table(networks: Sequence[Network]) -> pd.DataFrame:

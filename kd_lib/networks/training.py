@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from kd_lib import _workers
 from kd_lib.data import Dataset, Split
-from kd_lib.networks import architectures, checkpoints
+from kd_lib.networks import architectures
+from kd_lib.networks.checkpoints import Checkpoints
 from kd_lib.networks.fast import fusion, replay, rewrite
 from kd_lib.networks.regime import Regime, check_number, count_steps, optimiser_and_schedule
-from kd_lib.study.run import Run
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -150,7 +150,7 @@ def train(
     dataset: Dataset,
     regime: Regime,
     *,
-    run: Run,
+    checkpoints: Checkpoints,
     seed: int,
     device: str = "auto",
     teacher: nn.Module | None = None,
@@ -173,8 +173,8 @@ def train(
     dataset : Dataset
         ``train`` is learnt, ``test`` measures the accuracy.
     regime : Regime
-    run : Run
-        Receives the checkpoints, and beside them ``history.csv`` and ``resume.pt``.
+    checkpoints : Checkpoints
+        Receives an epoch at a time, the history and the state of the training.
     seed : int
         The run's seed.
     device : {'auto', 'cpu', 'cuda'}
@@ -215,7 +215,7 @@ def train(
         setting |= {"teacher": _digest(teacher), "temperature": temperature, "hard_weight": hard_weight}
     if mix is not None:
         setting["mix"] = mix.__name__
-    stored = None if recompute else checkpoints.load(run, name, setting, where, regime.epochs)
+    stored = None if recompute else checkpoints.load_state(name, setting, where, regime.epochs)
     history = stored["history"] if stored else []
     if len(history) > regime.epochs:
         if verbose:
@@ -273,17 +273,17 @@ def train(
             state = {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
             state |= {"rng": [generator.get_state() for generator in generators]}
             state |= {"device": where.type, "setting": setting, "history": history}
-            checkpoints.save(run, model, state)
+            checkpoints.save_state(model, state)
 
-        checkpoints.clear_partial(run, name)
+        checkpoints.clear_partial(name)
         if stored:
-            checkpoints.load_checkpoint(run.checkpoint_path(name, history[-1]["epoch"]), model)
+            checkpoints.load(name, history[-1]["epoch"], model)
             optimiser.load_state_dict(stored["optimiser"])
             schedule.load_state_dict(stored["schedule"])
             for generator, state in zip(generators, stored["rng"], strict=True):
                 generator.set_state(state)
         else:
-            checkpoints.clear(run, name)
+            checkpoints.clear(name)
             commit()
 
         begun, first = time.perf_counter(), len(history)

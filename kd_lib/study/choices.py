@@ -187,7 +187,7 @@ def _train(other: Run, run: Run, choice: Choice, settings: dict, dataset: data.D
     other.record("networks", reading.recipes(names, settings["arch"], len(class_names)))
     if _leaves_components(choice):
         for name in names:
-            _copy(run.checkpoints / name, other.checkpoints / name)
+            _copy(run.checkpoints.folder / name, other.checkpoints.folder / name)
     options = {name: settings[name] for name in ("seed", "temperature", "hard_weight")}
     trainings.train_all(other, dataset, _regime(settings), client=client, device=device, **options)
 
@@ -203,8 +203,9 @@ def _explain(chosen: Run, run: Run, choice: Choice, dataset: data.Dataset, *, de
     """Fill the store of a choice, as `generate_saliency_maps` does, for the networks that the answers are about."""
     kept, probe = store.MapStore(run.occlusion), dataset.probe
     at_every_epoch = reading.explained_at_every_epoch(run)
-    finals = [(name, chosen.last_epoch(name)) for name in [*reading.networks(chosen), *reading.techniques(chosen)]]
-    states = [(name, e) for name, last in finals for e in (chosen.epochs(name) if name in at_every_epoch else [last])]
+    stored = chosen.checkpoints
+    finals = [(name, stored.last_epoch(name)) for name in [*reading.networks(chosen), *reading.techniques(chosen)]]
+    states = [(name, e) for name, last in finals for e in (stored.epochs(name) if name in at_every_epoch else [last])]
     explained = store.MapStore.create(
         chosen.occlusion,
         states=states,

@@ -84,7 +84,7 @@ def of_maps(run: Run, t_c: Interval) -> pd.DataFrame:
     rows: list[Row] = [("threshold", T_C, t_c)]
     labels, names = reading.labels(run), reading.compared(run)
     if models := reading.explained_at_every_epoch(run):
-        first_half = {name: (every := run.epochs(name))[: (len(every) - 1) // 2 + 1] for name in models}
+        first_half = {name: (every := run.checkpoints.epochs(name))[: (len(every) - 1) // 2 + 1] for name in models}
         similarities = reading.similarities_to_final(run, first_half).values()
         arrived = pd.concat([_arrived(similarity, labels, t_c.estimate) for similarity in similarities])
         rows += shares("RQ1", "arrived half-way", arrived)

@@ -12,7 +12,7 @@ from kd_lib._workers import in_threads
 from kd_lib.data import Dataset
 from kd_lib.maps import store
 from kd_lib.measures import bounds, similarity, transfer
-from kd_lib.networks import architectures, checkpoints, given, training
+from kd_lib.networks import architectures, given, training
 from kd_lib.people.annotations import Annotations
 from kd_lib.study.run import Run
 
@@ -124,8 +124,8 @@ def network(run: Run, name: str, epoch: int | None = None, *, device: str = "aut
     """Restore a network of the run in evaluation mode, after `epoch` epochs (all of them by default)."""
     model = given.build(name, run.entry("networks")[name])
     model.to(training.pick_device(device), memory_format=torch.channels_last)
-    path = run.checkpoint_path(name, run.last_epoch(name) if epoch is None else epoch)
-    return checkpoints.load_checkpoint(path, model).eval()
+    epoch = run.checkpoints.last_epoch(name) if epoch is None else epoch
+    return run.checkpoints.load(name, epoch, model).eval()
 
 
 def ensemble(run: Run, *, device: str = "auto") -> architectures.Ensemble | None:
@@ -153,9 +153,9 @@ def states(run: Run, every_epoch: int | None) -> list[tuple[str, int]]:
     every_epoch = len(names) if every_epoch is None else every_epoch
     if not 0 <= every_epoch <= len(names):
         raise ValueError(f"every_epoch={every_epoch}: expected 0 to {len(names)}, the number of components")
-    whole = [(name, epoch) for name in names[:every_epoch] for epoch in run.epochs(name)]
+    whole = [(name, epoch) for name in names[:every_epoch] for epoch in run.checkpoints.epochs(name)]
     rest = [name for name in [*networks(run), *techniques(run), *controls(run)] if name not in names[:every_epoch]]
-    return whole + [(name, run.last_epoch(name)) for name in rest]
+    return whole + [(name, run.checkpoints.last_epoch(name)) for name in rest]
 
 
 def occluded_outputs(run: Run, model: str, epoch: int | None = None) -> np.ndarray:
@@ -221,7 +221,8 @@ def explained_at_every_epoch(run: Run) -> list[str]:
     return [
         name
         for name in networks(run)
-        if len(run.epochs(name)) > 1 and store.MapStore(run.occlusion).epochs(name) == run.epochs(name)
+        if len(run.checkpoints.epochs(name)) > 1
+        and store.MapStore(run.occlusion).epochs(name) == run.checkpoints.epochs(name)
     ]
 
 
@@ -242,7 +243,7 @@ def accuracies(run: Run, dataset: Dataset, *, device: str = "auto") -> pd.DataFr
     """Test accuracy of every network after every epoch stored: columns model, epoch, test_accuracy (in [0, 1])."""
     rows = []
     for name in [*networks(run), *controls(run)]:
-        for epoch in run.epochs(name):
+        for epoch in run.checkpoints.epochs(name):
             logits = training.predict(network(run, name, epoch, device=device), dataset, dataset.test)
             rows.append((name, epoch, training.accuracy(logits, dataset.test.labels)))
     return pd.DataFrame(rows, columns=["model", "epoch", "test_accuracy"])
@@ -370,7 +371,7 @@ def references_of(run: Run) -> pd.DataFrame:
     shuffled = maps(run, architectures.SHUFFLED) if architectures.SHUFFLED in controls(run) else None
 
     def of(name: str) -> list[pd.DataFrame]:
-        final, epochs = maps(run, name), run.epochs(name)
+        final, epochs = maps(run, name), run.checkpoints.epochs(name)
         frames = [bounds.floors(final, true, model=name)]
         if shuffled is not None:
             frames.append(similarity.compare(final, shuffled, true, kind=bounds.SHUFFLED_LABELS, model=name))

@@ -8,7 +8,6 @@ import io
 import json
 import os
 import platform
-import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import torch
 from upath import UPath
 
 from kd_lib import _files
+from kd_lib.networks.checkpoints import Checkpoints
 
 PACKAGES = ("torch", "torchvision", "numpy", "zarr", "kd_lib")
 
@@ -57,9 +57,9 @@ class Run:
             raise ValueError(f"run folder {self.folder} is a file: give a folder, or a new name")
 
     @property
-    def checkpoints(self) -> Path | UPath:
-        """Folder of the checkpoints, one folder a model."""
-        return self.folder / "checkpoints"
+    def checkpoints(self) -> Checkpoints:
+        """The networks after every epoch."""
+        return Checkpoints(self.folder / "checkpoints")
 
     @property
     def occlusion(self) -> Path | UPath:
@@ -128,23 +128,6 @@ class Run:
     def record(self, key: str, value) -> None:
         """Add one JSON-able entry, such as seconds per step, to `run.json`."""
         _files.write_json(self._json, self._entries() | {key: value})
-
-    def checkpoint_path(self, model: str, epoch: int) -> Path | UPath:
-        """Where the weights of `model` after `epoch` epochs are kept (0: as initialised)."""
-        return self.checkpoints / model / f"epoch-{epoch:03d}.safetensors"
-
-    def epochs(self, model: str) -> list[int]:
-        """Epochs of `model` that are stored, in order; empty if there are none."""
-        matches = [
-            re.fullmatch(r"epoch-(\d+)\.safetensors", name) for name in _files.names_in(self.checkpoints / model)
-        ]
-        return sorted(int(match[1]) for match in matches if match)
-
-    def last_epoch(self, model: str) -> int:
-        """Last stored epoch of `model`; FileNotFoundError if there is none."""
-        if epochs := self.epochs(model):
-            return epochs[-1]
-        raise FileNotFoundError(f"no checkpoint of model {model!r} in {self.checkpoints}: run train_models first")
 
     def write_csv(self, frame: pd.DataFrame, name: str) -> None:
         """Write `frame` (without its index) to `results/NAME.csv`."""

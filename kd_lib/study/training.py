@@ -88,7 +88,7 @@ def train(
     DataFrame
         History of the training.
     """
-    options |= {"run": run, "seed": seed, "device": device}
+    options |= {"checkpoints": run.checkpoints, "seed": seed, "device": device}
     softened = {"temperature": temperature, "hard_weight": hard_weight}
     if name in reading.techniques(run):
         first = reading.network(run, reading.components(run)[0], device=device) if name == SELF_DISTILLATION else None

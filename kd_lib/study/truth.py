@@ -104,7 +104,7 @@ class Importances:
         """
         if name == ENSEMBLE:
             return np.mean([self.of(member, epoch) for member in reading.components(self._run)], axis=0)
-        epoch = self._run.last_epoch(name) if epoch is None else epoch
+        epoch = self._run.checkpoints.last_epoch(name) if epoch is None else epoch
         clean = store.MapStore(self._run.occlusion).logits(name, epoch)[:, 0]
         count = len(multiview.view_names(0)) * clean.shape[1]
         without = np.repeat(clean[..., None], count, axis=-1)
@@ -269,7 +269,7 @@ def settling(run: Run, threshold: float, *, view_share: float) -> pd.DataFrame:
     true, importances, frames = reading.labels(run), Importances(run), []
     at = np.arange(len(true)), true
     for name in reading.explained_at_every_epoch(run):
-        epochs, final = run.epochs(name), reading.maps(run, name)[at]
+        epochs, final = run.checkpoints.epochs(name), reading.maps(run, name)[at]
         similarity = np.stack([pearson(reading.maps(run, name, epoch)[at], final) for epoch in epochs])
         used = np.stack([_used_of(importances.of(name, epoch)[at], view_share) for epoch in epochs])
         columns = {"image": at[0], "map": lasting_crossing(similarity, threshold), "use": views.settled(used)}

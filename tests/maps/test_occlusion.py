@@ -14,9 +14,9 @@ from kd_lib import data
 from kd_lib.maps import occlusion
 from kd_lib.maps.occlusion import occluded_logits, pick_precision, saliency_maps, windows
 from kd_lib.measures.similarity import pearson
-from kd_lib.networks import architectures, checkpoints, training
+from kd_lib.networks import architectures, training
+from kd_lib.networks.checkpoints import Checkpoints
 from kd_lib.networks.fast import rewrite
-from kd_lib.study.run import Run
 from tests.example_networks import NETWORKS, network
 
 
@@ -272,8 +272,8 @@ def test_auto_is_the_precision_of_the_hardware(monkeypatch):
 
 def test_maps_in_bfloat16_are_those_in_float32(tmp_path):
     dataset = data.load("multiview", train_size=1000, test_size=200, probe_per_class=3)
-    training.train("a", dataset, training.Regime(epochs=3), run=Run(tmp_path), seed=0, verbose=False)
-    model = checkpoints.load_checkpoint(Run(tmp_path).checkpoint_path("a", 3), architectures.build("resnet10", 10))
+    training.train("a", dataset, training.Regime(epochs=3), checkpoints=Checkpoints(tmp_path), seed=0, verbose=False)
+    model = Checkpoints(tmp_path).load("a", 3, architectures.build("resnet10", 10))
     images = dataset.normalise(dataset.probe.images)
     exact, near = (
         saliency_maps(occluded_logits(model, images, stride=2, precision=precision), image_size=(32, 32), stride=2)

@@ -7,11 +7,44 @@ import time
 
 import pandas as pd
 import pytest
+import torch
+from torch import nn
 
 from kd_lib import _files
 from kd_lib.networks import architectures
-from kd_lib.study.run import Run
-from tests.trainings import DROPOUT, EPOCHS, KILLED, checkpoints, coloured, files_in, net, train, train_in_child
+from kd_lib.networks.checkpoints import Checkpoints
+from tests.trainings import DROPOUT, EPOCHS, KILLED, coloured, files_in, net, train, train_in_child, weights
+
+
+def test_checkpoints_come_back_bit_by_bit(tmp_path):
+    stored = Checkpoints(tmp_path)
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).to(memory_format=torch.channels_last)
+    module(torch.randn(2, 3, 8, 8))  # moves the running statistics
+    assert stored.epochs("a") == []
+    for epoch in (10, 0, 2):
+        stored.save("a", epoch, module)
+    assert stored.epochs("a") == [0, 2, 10]
+    assert stored.last_epoch("a") == 10
+    with pytest.raises(FileNotFoundError, match="no checkpoint of model 'b'"):
+        stored.last_epoch("b")
+    fresh = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    assert stored.load("a", 0, fresh) is fresh
+    assert all(torch.equal(value, fresh.state_dict()[name]) for name, value in module.state_dict().items())
+
+
+def test_bad_checkpoints_are_named(tmp_path):
+    stored = Checkpoints(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"epoch-001.safetensors is missing: run train_models first"):
+        stored.load("a", 1, nn.Linear(2, 2))
+    stored.save("a", 1, nn.Linear(2, 2))
+    with pytest.raises(ValueError, match=r"epoch-001.safetensors holds another network .* recompute=True") as error:
+        stored.load("a", 1, nn.Linear(3, 2))
+    assert "\n" not in str(error.value)
+    whole = stored.path("a", 1).read_bytes()
+    for damaged in (whole[:-3], whole[:10], b"", b"not a checkpoint at all"):
+        stored.path("a", 1).write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"epoch-001.safetensors is damaged .* recompute=True"):
+            stored.load("a", 1, nn.Linear(2, 2))
 
 
 def test_a_trained_network_is_only_read(tmp_path, capsys):
@@ -41,10 +74,10 @@ def test_stopped_between_two_writes_ends_in_the_same_bits(tmp_path, monkeypatch,
         patch.setattr(_files, "write_bytes", stop_in_epoch_2)
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path / "stopped", data=data, **options)
-    leftover = tmp_path / "stopped" / "checkpoints" / "a" / ".epoch-002.safetensors.1.partial"
+    leftover = tmp_path / "stopped" / "a" / ".epoch-002.safetensors.1.partial"
     leftover.write_bytes(b"half")
     resumed = train(tmp_path / "stopped", data=data, **options)
-    assert checkpoints(tmp_path / "stopped") == checkpoints(tmp_path / "whole")
+    assert weights(tmp_path / "stopped") == weights(tmp_path / "whole")
     pd.testing.assert_frame_equal(resumed.drop(columns="images_per_second"), whole.drop(columns="images_per_second"))
     assert not leftover.exists()
 
@@ -69,27 +102,27 @@ def test_killed_training_ends_in_the_same_bits(tmp_path, start_child, case):
     child = start_child(whole, case)
     child.join()
     assert child.exitcode == 0
-    history = pd.read_csv(whole / "checkpoints" / name / "history.csv")
+    history = pd.read_csv(whole / name / "history.csv")
     epoch_seconds = (64 / history["images_per_second"]).median()
 
-    run, moments = Run(killed), random.Random()  # other moments every time
-    for stored in (0, 1, 3, 4):
+    stored, moments = Checkpoints(killed), random.Random()  # other moments every time
+    for epoch in (0, 1, 3, 4):
         child = start_child(killed, case)
-        while not run.checkpoint_path(name, stored).exists():
+        while not stored.path(name, epoch).exists():
             assert child.is_alive()
             time.sleep(0.001)
         time.sleep(moments.random() * epoch_seconds)
         child.kill()
         child.join()
         assert child.exitcode == -signal.SIGKILL
-        assert run.epochs(name)[-1] < EPOCHS
+        assert stored.epochs(name)[-1] < EPOCHS
     child = start_child(killed, case)
     child.join()
     assert child.exitcode == 0
 
-    assert len(checkpoints(whole, name)) == EPOCHS + 1
-    assert checkpoints(killed, name) == checkpoints(whole, name)
-    resumed = pd.read_csv(killed / "checkpoints" / name / "history.csv")
+    assert len(weights(whole, name)) == EPOCHS + 1
+    assert weights(killed, name) == weights(whole, name)
+    resumed = pd.read_csv(killed / name / "history.csv")
     pd.testing.assert_frame_equal(resumed.drop(columns="images_per_second"), history.drop(columns="images_per_second"))
 
 
@@ -97,8 +130,8 @@ def test_killed_training_ends_in_the_same_bits(tmp_path, start_child, case):
 @pytest.mark.parametrize("damage", ["truncated", "missing"])
 def test_a_damaged_file_is_named_and_recomputed_on_request(tmp_path, name, damage):
     train(tmp_path)
-    before = checkpoints(tmp_path)
-    file = tmp_path / "checkpoints" / "a" / name
+    before = weights(tmp_path)
+    file = tmp_path / "a" / name
     if damage == "truncated":
         file.write_bytes(file.read_bytes()[:-100])
     else:
@@ -107,14 +140,14 @@ def test_a_damaged_file_is_named_and_recomputed_on_request(tmp_path, name, damag
         train(tmp_path)
     assert "\n" not in str(error.value)
     train(tmp_path, recompute=True)
-    assert checkpoints(tmp_path) == before
+    assert weights(tmp_path) == before
 
 
 def test_recompute_deletes_the_epochs_of_a_longer_training(tmp_path):
     train(tmp_path, epochs=2)
     history = train(tmp_path, epochs=1, recompute=True)
     assert len(history) == 2
-    assert Run(tmp_path).epochs("a") == [0, 1]
+    assert Checkpoints(tmp_path).epochs("a") == [0, 1]
 
 
 @pytest.mark.parametrize(

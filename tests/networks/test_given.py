@@ -111,7 +111,7 @@ def test_an_ensemble_its_student_and_another_network_go_through_the_whole_study(
     place = Run(run)
     networks = place.entry("networks")
     assert {name: own["role"] for name, own in networks.items()} == {n: e["role"] for n, e in entries.items()}
-    assert place.epochs("a") == [0, 1]
+    assert place.checkpoints.epochs("a") == [0, 1]
     assert set(place.read_csv("rq3_shares")["kind"]) == {"component", "leave-one-out", "distilled", "other"}
     assert set(place.read_csv("rq2_shares_by_pair")["pair"]) == {"a – b", "a – resnet", "b – resnet"}
     assert set(place.read_csv("rq1_curves")["model"]) == {"a"}

@@ -4,9 +4,8 @@ import torch.nn.functional as F
 from torchvision.transforms import v2
 
 from kd_lib.networks import architectures, techniques, training
-from kd_lib.networks.checkpoints import load_checkpoint
-from kd_lib.study.run import Run
-from tests.trainings import checkpoints, coloured, files_in, net, regime, train
+from kd_lib.networks.checkpoints import Checkpoints
+from tests.trainings import coloured, files_in, net, regime, train, weights
 
 CLASSES = 3
 
@@ -89,8 +88,8 @@ def test_the_state_of_both_generators_is_kept_on_a_gpu(monkeypatch):
 
 
 def learn(folder, technique, *, epochs=7, **options):
-    run = {"run": Run(folder), "seed": 0, "verbose": False, "device": "cpu"}
-    return techniques.train_technique(technique, coloured(n=96), regime(epochs=epochs), **run | options)
+    options |= {"checkpoints": Checkpoints(folder), "seed": 0, "verbose": False, "device": "cpu"}
+    return techniques.train_technique(technique, coloured(n=96), regime(epochs=epochs), **options)
 
 
 @pytest.mark.parametrize("technique", ["ricap", architectures.SELF_DISTILLATION])
@@ -98,11 +97,11 @@ def test_a_technique_learns(tmp_path, technique):
     component = None
     if technique == architectures.SELF_DISTILLATION:
         train(tmp_path, "a", coloured(n=96), epochs=7)
-        component = load_checkpoint(Run(tmp_path).checkpoint_path("a", 7), net())
+        component = Checkpoints(tmp_path).load("a", 7, net())
     history = learn(tmp_path, technique, component=component)
     assert history["test_accuracy"].iloc[-1] > 0.8
     assert set(history["model"]) == {technique}
-    assert len(checkpoints(tmp_path, technique)) == 8
+    assert len(weights(tmp_path, technique)) == 8
     assert history["train_accuracy"][1:].between(0, 1).all()
 
 
@@ -111,7 +110,7 @@ def test_some_are_trained_as_a_component_is_but_from_their_own_seed(tmp_path, mo
     learn(tmp_path, technique, epochs=1)
     monkeypatch.setattr(architectures, "seed_of", lambda name, seed, of=architectures.seed_of: of(technique, seed))
     train(tmp_path, "a", coloured(n=96), epochs=1, optimiser=optimiser)
-    assert checkpoints(tmp_path, "a") == checkpoints(tmp_path, technique)
+    assert weights(tmp_path, "a") == weights(tmp_path, technique)
 
 
 def test_a_network_trained_with_another_technique_is_refused(tmp_path):

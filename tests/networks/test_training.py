@@ -8,9 +8,8 @@ from torch import nn
 from torchvision.transforms.v2 import functional as transforms
 
 from kd_lib.networks import architectures, training
-from kd_lib.networks.checkpoints import load_checkpoint
-from kd_lib.study.run import Run
-from tests.trainings import DROPOUT, SMALL, checkpoints, coloured, files_in, net, train
+from kd_lib.networks.checkpoints import Checkpoints
+from tests.trainings import DROPOUT, SMALL, coloured, files_in, net, train, weights
 
 # Augmentation
 
@@ -117,16 +116,16 @@ def test_history_and_checkpoints(tmp_path, capsys):
     assert history.loc[1:].notna().all(axis=None)
     assert history["loss"].iloc[-1] < history["loss"].iloc[1] / 2
     assert history["test_accuracy"].iloc[-1] > 0.9
-    written = pd.read_csv(tmp_path / "checkpoints" / "a" / "history.csv")
+    written = pd.read_csv(tmp_path / "a" / "history.csv")
     pd.testing.assert_frame_equal(written, history)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 10
     for word in ("a  epoch 10/10", "loss 0.", "accuracy", "%", "images/s", "ETA 0:00:00"):
         assert word in lines[-1]
 
-    run, data = Run(tmp_path), coloured()
+    data = coloured()
     for epoch in (0, 10):
-        model = load_checkpoint(run.checkpoint_path("a", epoch), net(seed=9))
+        model = Checkpoints(tmp_path).load("a", epoch, net(seed=9))
         assert training.accuracy(training.predict(model, data, data.test), data.test.labels) == pytest.approx(
             history["test_accuracy"][epoch]
         )
@@ -134,7 +133,7 @@ def test_history_and_checkpoints(tmp_path, capsys):
 
 def test_epoch_0_is_the_initialisation(tmp_path):
     train(tmp_path, epochs=1, seed=5)
-    stored = load_checkpoint(Run(tmp_path).checkpoint_path("a", 0), net(seed=9))
+    stored = Checkpoints(tmp_path).load("a", 0, net(seed=9))
     fresh = net(seed=architectures.seed_of("a", 5))
     assert all(torch.equal(value, fresh.state_dict()[key]) for key, value in stored.state_dict().items())
 
@@ -171,7 +170,7 @@ def test_training_equals_a_plain_loop(tmp_path, distilled, optimiser, max_lr):
             loss.backward()
             stepper.step()
             schedule.step()
-    stored = load_checkpoint(Run(tmp_path).checkpoint_path(name, 2), net(arch=arch)).state_dict()
+    stored = Checkpoints(tmp_path).load(name, 2, net(arch=arch)).state_dict()
     assert max((value - initial[key]).abs().max() for key, value in stored.items()) > 1e-3
     for key, value in stored.items():
         torch.testing.assert_close(value, model.state_dict()[key], atol=1e-5, rtol=1e-4, msg=key)
@@ -197,17 +196,16 @@ def test_teacher_sees_the_same_augmented_batch_and_is_left_as_found(tmp_path, mo
 def test_distilled_net_approaches_its_teacher(tmp_path):
     data, options = coloured(n=96), {"epochs": 10}
     train(tmp_path, "a", data, **options)
-    run = Run(tmp_path)
-    teacher = architectures.Ensemble([load_checkpoint(run.checkpoint_path("a", 10), net())])
+    teacher = architectures.Ensemble([Checkpoints(tmp_path).load("a", 10, net())])
     history = train(tmp_path, "distilled", data, teacher=teacher, **options)
     assert history["test_accuracy"].iloc[-1] > 0.9
-    assert checkpoints(tmp_path, "distilled")["epoch-000.safetensors"] != checkpoints(tmp_path)["epoch-000.safetensors"]
+    assert weights(tmp_path, "distilled")["epoch-000.safetensors"] != weights(tmp_path)["epoch-000.safetensors"]
 
 
 def test_bfloat16_trains_and_keeps_float32_weights(tmp_path):
     history = train(tmp_path, data=coloured(n=96), precision="bfloat16", epochs=10)
     assert history["test_accuracy"].iloc[-1] > 0.8
-    model = load_checkpoint(Run(tmp_path).checkpoint_path("a", 10), net())
+    model = Checkpoints(tmp_path).load("a", 10, net())
     assert model.conv1[0].weight.dtype == torch.float32
 
 
@@ -218,7 +216,7 @@ def test_global_random_state_is_left_alone_and_without_effect(tmp_path):
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
     train(tmp_path / "two", arch=DROPOUT, epochs=1)
-    assert checkpoints(tmp_path / "one") == checkpoints(tmp_path / "two")
+    assert weights(tmp_path / "one") == weights(tmp_path / "two")
 
 
 # Bad input
@@ -245,7 +243,7 @@ def test_bad_input_writes_nothing(tmp_path, options, message):
 def test_a_diverging_training_stops_before_it_stores_the_epoch(tmp_path):
     with pytest.raises(ValueError, match="loss of 'a' is .* in epoch 1: lower max_lr"):
         train(tmp_path, max_lr=1e30, epochs=3)
-    assert Run(tmp_path).epochs("a") == [0]
+    assert Checkpoints(tmp_path).epochs("a") == [0]
 
 
 def test_pick_device(monkeypatch):

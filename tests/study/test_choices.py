@@ -153,7 +153,7 @@ def test_an_interrupted_training_goes_on_and_is_a_run_of_its_own(run, monkeypatc
     kept = (run.folder / "choices/single_view=0.5/checkpoints/a/epoch-001.safetensors").stat().st_mtime_ns
     chosen = carry_out("single_view=0.5", run)
     assert content(run) == before
-    assert chosen.checkpoint_path("a", 1).stat().st_mtime_ns == kept
+    assert chosen.checkpoints.path("a", 1).stat().st_mtime_ns == kept
     assert chosen.parameters == run.parameters | {"single_view": 0.5, "controls": False}
     assert reading.networks(chosen) == NAMES
     assert reading.controls(chosen) == []

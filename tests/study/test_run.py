@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from kd_lib.networks import checkpoints
 from kd_lib.study.run import Run
 
 
@@ -80,37 +79,6 @@ def test_record_adds_an_entry(tmp_path):
         _ = run.parameters
 
 
-def test_checkpoints_come_back_bit_by_bit(tmp_path):
-    run = Run(tmp_path)
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).to(memory_format=torch.channels_last)
-    net(torch.randn(2, 3, 8, 8))  # moves the running statistics
-    assert run.epochs("a") == []
-    for epoch in (10, 0, 2):
-        checkpoints.save_checkpoint(run.checkpoint_path("a", epoch), net)
-    assert run.epochs("a") == [0, 2, 10]
-    assert run.last_epoch("a") == 10
-    with pytest.raises(FileNotFoundError, match="no checkpoint of model 'b'"):
-        run.last_epoch("b")
-    fresh = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
-    assert checkpoints.load_checkpoint(run.checkpoint_path("a", 0), fresh) is fresh
-    assert all(torch.equal(value, fresh.state_dict()[name]) for name, value in net.state_dict().items())
-
-
-def test_bad_checkpoints_are_named(tmp_path):
-    path = tmp_path / "epoch-001.safetensors"
-    with pytest.raises(FileNotFoundError, match=r"epoch-001.safetensors is missing: run train_models first"):
-        checkpoints.load_checkpoint(path, nn.Linear(2, 2))
-    checkpoints.save_checkpoint(path, nn.Linear(2, 2))
-    with pytest.raises(ValueError, match=r"epoch-001.safetensors holds another network .* recompute=True") as error:
-        checkpoints.load_checkpoint(path, nn.Linear(3, 2))
-    assert "\n" not in str(error.value)
-    whole = path.read_bytes()
-    for damaged in (whole[:-3], whole[:10], b"", b"not a checkpoint at all"):
-        path.write_bytes(damaged)
-        with pytest.raises(ValueError, match=r"epoch-001.safetensors is damaged .* recompute=True"):
-            checkpoints.load_checkpoint(path, nn.Linear(2, 2))
-
-
 def test_tables_come_back(tmp_path):
     run = Run(tmp_path)
     frame = pd.DataFrame({"model": ["a", "b"], "accuracy": [0.1, 1 / 3]})
@@ -129,8 +97,8 @@ def test_a_full_device_leaves_what_was_there(tmp_path, monkeypatch, step):
         run.write_csv(pd.DataFrame({"x": range(100_000)}), "table")
     assert error.value.errno == errno.ENOSPC
     with pytest.raises(OSError, match=r"no space left to write .*epoch-000.safetensors"):
-        checkpoints.save_checkpoint(run.checkpoint_path("a", 0), nn.Linear(2, 2))
+        run.checkpoints.save("a", 0, nn.Linear(2, 2))
     monkeypatch.undo()
     assert files(tmp_path) == ["results/table.csv"]
     assert run.read_csv("table")["x"].tolist() == [1]
-    assert run.epochs("a") == []
+    assert run.checkpoints.epochs("a") == []

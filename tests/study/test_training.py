@@ -34,7 +34,7 @@ def whole(tmp_path_factory):
 
 
 def weights(run, name):
-    return load_file(run.checkpoint_path(name, REGIME.epochs))
+    return load_file(run.checkpoints.path(name, REGIME.epochs))
 
 
 def assert_same(run, other, name):
@@ -52,7 +52,7 @@ def test_histories_come_in_the_order_of_the_record(whole):
 def test_every_role_has_its_labels_and_its_teacher(whole, tmp_path):
     run, dataset, _ = whole
     other = Run(tmp_path)
-    options = {"run": other, "seed": 0, "verbose": False}
+    options = {"checkpoints": other.checkpoints, "seed": 0, "verbose": False}
     training.train("b", dataset, REGIME, **options)
     training.train("distilled", dataset, REGIME, teacher=reading.ensemble(run), **options)
     training.train(architectures.SHUFFLED, data.with_shuffled_labels(dataset, seed=0), REGIME, **options)
@@ -80,7 +80,7 @@ def test_a_student_of_one_component_learns_from_it(whole, tmp_path):
     other.record("networks", reading.recipes("a", "resnet10", 10))
     trainings.train_all(other, dataset, REGIME, seed=0, verbose=False)
     alone = Run(tmp_path / "alone")
-    training.train("distilled", dataset, REGIME, run=alone, seed=0, verbose=False)
+    training.train("distilled", dataset, REGIME, checkpoints=alone.checkpoints, seed=0, verbose=False)
     assert any(
         not torch.equal(value, weights(alone, "distilled")[key]) for key, value in weights(other, "distilled").items()
     )

@@ -16,7 +16,7 @@ import torch
 from kd_lib import _workers, data
 from kd_lib.maps import fill, store
 from kd_lib.networks import training
-from kd_lib.study.run import Run
+from kd_lib.networks.checkpoints import Checkpoints
 from tests.example_networks import of_state, refuse
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -145,7 +145,7 @@ def test_workers_with_several_threads_are_refused(scheduler, processes):
 
 def test_networks_trained_by_workers_are_those_trained_here(tmp_path, one_thread, capfd, workers):
     def setting(folder):
-        return {"run": Run(tmp_path / folder), "seed": 0, "device": "cpu"}
+        return {"checkpoints": Checkpoints(tmp_path / folder), "seed": 0, "device": "cpu"}
 
     draw = partial(data.load, "multiview", train_size=40, test_size=30, probe_per_class=1)
     regime = training.Regime(epochs=1, batch_size=20)
@@ -161,7 +161,7 @@ def test_networks_trained_by_workers_are_those_trained_here(tmp_path, one_thread
     for mine, theirs in zip(here, there, strict=True):
         assert mine.drop(columns="images_per_second").equals(theirs.drop(columns="images_per_second"))
     for name in "ab":
-        path = [Run(tmp_path / folder).checkpoint_path(name, 1).read_bytes() for folder in ("here", "there")]
+        path = [Checkpoints(tmp_path / folder).path(name, 1).read_bytes() for folder in ("here", "there")]
         assert path[0] == path[1]
 
 

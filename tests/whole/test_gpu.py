@@ -8,10 +8,10 @@ from bench import peers
 from kd_lib import data
 from kd_lib.maps import occlusion
 from kd_lib.measures import similarity
-from kd_lib.networks import architectures, checkpoints, training
+from kd_lib.networks import architectures, training
+from kd_lib.networks.checkpoints import Checkpoints
 from kd_lib.networks.fast import replay
 from kd_lib.networks.regime import Regime
-from kd_lib.study.run import Run
 from tests.example_networks import NETWORKS, network
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
@@ -25,9 +25,9 @@ def dataset():
 
 @pytest.fixture(scope="module")
 def trained(dataset, tmp_path_factory):
-    run = Run(tmp_path_factory.mktemp("run"))
-    training.train("a", dataset, Regime(**REGIME), run=run, seed=0, device="cuda", verbose=False)
-    return checkpoints.load_checkpoint(run.checkpoint_path("a", 2), architectures.build("resnet10", 10).cuda()).eval()
+    stored = Checkpoints(tmp_path_factory.mktemp("checkpoints"))
+    training.train("a", dataset, Regime(**REGIME), checkpoints=stored, seed=0, device="cuda", verbose=False)
+    return stored.load("a", 2, architectures.build("resnet10", 10).cuda()).eval()
 
 
 @pytest.mark.parametrize("arch", NETWORKS)
@@ -62,9 +62,9 @@ def test_a_replayed_training_goes_as_a_launched_one(dataset, trained, precision,
     options = {"seed": 0, "device": "cuda", "verbose": False}
     options |= {"teacher": architectures.Ensemble([trained, trained])} if taught else {}
     regime = Regime(**REGIME | {"precision": precision})
-    replayed = training.train("b", dataset, regime, run=Run(tmp_path / "replayed"), **options)
+    replayed = training.train("b", dataset, regime, checkpoints=Checkpoints(tmp_path / "replayed"), **options)
     monkeypatch.setattr(replay, "WARM_UP", 10**9)
-    launched = training.train("b", dataset, regime, run=Run(tmp_path / "launched"), **options)
+    launched = training.train("b", dataset, regime, checkpoints=Checkpoints(tmp_path / "launched"), **options)
     near = 0.02 if precision == "float32" else 0.05  # of atomic sums and TensorFloat-32, step after step
     assert (replayed["loss"] - launched["loss"]).abs().max() <= near * launched["loss"].max()
 

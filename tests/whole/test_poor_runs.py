@@ -79,7 +79,7 @@ def test_no_distilled_network(run, capsys):
 
 
 def test_no_epochs(run, capsys):
-    for path in run.checkpoints.glob("*/epoch-000.safetensors"):
+    for path in run.checkpoints.folder.glob("*/epoch-000.safetensors"):
         path.unlink()
     printed = answer(run, capsys)
     assert "every epoch" in printed["rq1"]

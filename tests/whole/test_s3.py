@@ -15,7 +15,7 @@ from torch import nn
 
 from kd_lib import _files, data
 from kd_lib.maps.store import MapStore, open_logits
-from kd_lib.networks import checkpoints, training
+from kd_lib.networks import training
 from kd_lib.study import truth
 from kd_lib.study.run import Run
 from tests import stores
@@ -74,7 +74,8 @@ def test_training_goes_on_and_ends_in_the_bits_of_a_local_one(run, tmp_path, mon
     dataset = data.load("multiview", train_size=40, test_size=30, probe_per_class=1)
     regime = training.Regime(arch="shufflenet_v2_x0_5", epochs=2, batch_size=20)
     options = {"seed": 0, "device": "cpu", "verbose": False}
-    training.train("a", dataset, regime, run=Run(tmp_path), **options)
+    local, remote = Run(tmp_path).checkpoints, run.checkpoints
+    training.train("a", dataset, regime, checkpoints=local, **options)
     write_bytes = _files.write_bytes
 
     def stop_in_epoch_2(path, content):
@@ -85,23 +86,21 @@ def test_training_goes_on_and_ends_in_the_bits_of_a_local_one(run, tmp_path, mon
     with monkeypatch.context() as patch:
         patch.setattr(_files, "write_bytes", stop_in_epoch_2)
         with pytest.raises(KeyboardInterrupt):
-            training.train("a", dataset, regime, run=run, **options)
-    assert run.epochs("a") == [0, 1]
-    history = training.train("a", dataset, regime, run=run, **options)
-    assert run.last_epoch("a") == 2
+            training.train("a", dataset, regime, checkpoints=remote, **options)
+    assert remote.epochs("a") == [0, 1]
+    history = training.train("a", dataset, regime, checkpoints=remote, **options)
+    assert remote.last_epoch("a") == 2
     for epoch in (0, 1, 2):
-        assert (
-            _files.read_bytes(run.checkpoint_path("a", epoch)) == Run(tmp_path).checkpoint_path("a", epoch).read_bytes()
-        )
-    pd.testing.assert_frame_equal(training.train("a", dataset, regime, run=run, **options), history)
+        assert _files.read_bytes(remote.path("a", epoch)) == local.path("a", epoch).read_bytes()
+    pd.testing.assert_frame_equal(training.train("a", dataset, regime, checkpoints=remote, **options), history)
 
     with pytest.raises(ValueError, match="max_lr: 0.1 there, 0.2 given"):
-        training.train("a", dataset, training.Regime(**vars(regime) | {"max_lr": 0.2}), run=run, **options)
-    _files.delete(run.checkpoint_path("a", 1))
+        training.train("a", dataset, training.Regime(**vars(regime) | {"max_lr": 0.2}), checkpoints=remote, **options)
+    _files.delete(remote.path("a", 1))
     with pytest.raises(ValueError, match=r"checkpoint s3://study/.*epoch-001.safetensors is missing"):
-        training.train("a", dataset, regime, run=run, **options)
+        training.train("a", dataset, regime, checkpoints=remote, **options)
     with pytest.raises(FileNotFoundError, match=r"s3://study/.*epoch-001.safetensors is missing: run train_models"):
-        checkpoints.load_checkpoint(run.checkpoint_path("a", 1), nn.Linear(2, 2))
+        remote.load("a", 1, nn.Linear(2, 2))
 
 
 def test_occluded_logits_go_on_and_end_in_the_bytes_of_a_local_store(run, tmp_path, monkeypatch):
@@ -169,11 +168,11 @@ def test_a_store_that_cannot_be_reached_is_not_taken_for_an_empty_one(run, monke
         patch.setattr(s3fs.S3FileSystem, "_call_s3", unreachable)
         for attempt in (
             lambda: run.claim({"epochs": 9}, dataset_fingerprint="abc"),
-            lambda: run.epochs("a"),
+            lambda: run.checkpoints.epochs("a"),
             lambda: run.read_csv("accuracy"),
             lambda: stores.create(run.occlusion),
             lambda: stores.fill(run.occlusion),
-            lambda: training.train("a", dataset, training.Regime(), run=run, seed=0, device="cpu"),
+            lambda: training.train("a", dataset, training.Regime(), checkpoints=run.checkpoints, seed=0, device="cpu"),
         ):
             with pytest.raises(ConnectionError, match="no answer"):
                 attempt()
@@ -188,7 +187,7 @@ def test_a_bucket_that_is_not_there_is_named(bucket):
         stores.create(run.occlusion)
     with pytest.raises(FileNotFoundError, match=r"s3://nowhere/run/run.json is missing: run train_models first"):
         _ = run.parameters
-    assert run.epochs("a") == []
+    assert run.checkpoints.epochs("a") == []
 
 
 def test_a_missing_package_and_an_unknown_scheme_are_named(monkeypatch):
