@@ -12,17 +12,9 @@ FEWEST = 2  # common units without which no coefficient means anything
 
 
 def majority(answers: pd.DataFrame) -> pd.DataFrame:
-    """Give each unit the answer of most annotators.
+    """Give each unit of `answers` (as of `alpha`) the answer of most annotators.
 
-    Parameters
-    ----------
-    answers : DataFrame
-        Columns annotator, unit, answer; at most one answer an annotator and unit.
-
-    Returns
-    -------
-    DataFrame
-        Index unit, in order of appearance; columns answer (None where two answers have the most votes), annotators.
+    The index is unit, in order of appearance; columns are answer (None where two have the most votes) and annotators.
     """
     votes = answers.groupby(["unit", "answer"], sort=False).size().rename("votes").reset_index()
     most = votes[votes["votes"] == votes.groupby("unit")["votes"].transform("max")]
@@ -33,12 +25,7 @@ def majority(answers: pd.DataFrame) -> pd.DataFrame:
 
 
 def kappas(answers: pd.DataFrame) -> pd.DataFrame:
-    """Cohen's kappa of every two annotators.
-
-    Parameters
-    ----------
-    answers : DataFrame
-        Columns annotator, unit, answer; at most one answer an annotator and unit.
+    """Cohen's kappa of every two annotators, by `answers` as of `alpha`.
 
     Returns
     -------
@@ -93,18 +80,10 @@ def alpha(answers: pd.DataFrame) -> float:
 
 
 def with_oneself(first: pd.DataFrame, again: pd.DataFrame) -> pd.DataFrame:
-    """Self-agreement: how often somebody who was asked twice said the same.
+    """Self-agreement: how often somebody who was asked twice said the same, by answers of the first and second time.
 
-    Parameters
-    ----------
-    first, again : DataFrame
-        Columns annotator, unit, answer: the answers of the first and of the second time.
-
-    Returns
-    -------
-    DataFrame
-        Index annotator (those of `first`); columns repeated (units answered twice), self_agreement (share of them with
-        the same answer; NaN where there are none).
+    The index is annotator (those of `first`); columns are repeated (units answered twice) and self_agreement (share of
+    them with the same answer; NaN where there are none).
     """
     both = first.merge(again, on=["annotator", "unit"], suffixes=("", "_again"))
     equal = (both["answer"] == both["answer_again"]).groupby(both["annotator"]).agg(["size", "mean"])

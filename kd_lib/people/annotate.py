@@ -13,18 +13,15 @@ import ipywidgets
 import numpy as np
 from IPython.display import HTML
 
-from kd_lib import _files
 from kd_lib.data import multiview
-from kd_lib.figures import pictures
 from kd_lib.measures.similarity import pairs_of_components
 from kd_lib.people import tasks
 from kd_lib.people.annotations import Annotations
-from kd_lib.people.features import default_features, table_of, visible_path, write_tables
+from kd_lib.people.features import default_features, features_to_ask, write_tables
 from kd_lib.people.log import Session, check_name
-from kd_lib.people.widget import Annotator, Task
+from kd_lib.people.widget import Annotator, Task, as_picture, pictures_of
 
-TEXTS = ("Same features", "Different", "Can't tell")
-NOBODY = "This is a picture. To answer, open the notebook in JupyterLab and set annotator to your name."
+ASKED = ": do the two maps mark the same features of the image?"
 
 
 def annotate_pairs(
@@ -58,10 +55,6 @@ def annotate_pairs(
     repeats : float
         Share of the pairs that are asked twice, to measure self-agreement.
 
-    Returns
-    -------
-    Annotator or HTML
-
     Raises
     ------
     ValueError
@@ -77,22 +70,18 @@ def annotate_pairs(
         shown = [maps[name][pair.image, pair.target] for name in sides]
         return {
             "task": "pairs",
-            "question": [
-                "Explaining ",
-                annotations.class_names[pair.target],
-                ": do the two maps mark the same features of the image?",
-            ],
-            "pictures": _pictures(images[pair.image], shown, ["Map 1", "Map 2"]),
+            "question": ["Explaining ", annotations.class_names[pair.target], ASKED],
+            "pictures": pictures_of(images[pair.image], {f"Map {n}": own for n, own in enumerate(shown, 1)}),
             "answers": list(tasks.ANSWERS),
-            "texts": list(TEXTS),
+            "texts": ["Same features", "Different", "Can't tell"],
         }
 
     if not annotator:
-        return _picture(show(str(tasks.Pair(0, int(annotations.labels[0]), *names[:2]))))
+        return as_picture(show(str(tasks.Pair(0, int(annotations.labels[0]), *names[:2]))))
     compared = pairs_of_components([maps[name] for name in names], annotations.labels, models=names)
     items = tasks.draw_pairs(compared, number=number, seed=seed, repeats=repeats)
     session = Session(items, annotations.pair_log(annotator))
-    return Annotator(Task("Pairs of maps", session, show, _picture))
+    return Annotator(Task("Pairs of maps", session, show))
 
 
 def annotate_features(
@@ -127,31 +116,27 @@ def annotate_features(
     seed : int
         Of the order.
 
-    Returns
-    -------
-    Annotator or HTML
-
     Raises
     ------
     ValueError
         If the class or the features are unknown or not those of the class's tables, the name cannot be a file's, or
         the annotator's file has a mistake.
     """
-    listed = _features(annotations, class_name, features)
+    listed = features_to_ask(annotations, class_name, features)
     k, names = annotations.class_number(class_name), list(annotations.models)
     items = tasks.draw_features(annotations.images_of(class_name), names, number=number, seed=seed)
-    samples, sessions = _samples(annotations, k, listed), []
+    samples = _samples(annotations, k, listed)
+    sessions: list[Session] = []  # none while nobody is asked
 
     def show(item: str) -> dict:
         image, model = tasks.feature_of(item)
-        seen = sessions[0].answers.get(tasks.visible_item(image)) if model and sessions else None
-        start, end = ("Explaining ", ": which features does the map mark?")
-        if not model:
-            start, end = ("An image of ", ": which features can be seen in it?")
+        seen = sessions[0].answers.get(tasks.feature_item(image)) if model and sessions else None
+        of_map = ["Explaining ", class_name, ": which features does the map mark?"]
+        of_image = ["An image of ", class_name, ": which features can be seen in it?"]
         return {
             "task": "features",
-            "question": [start, class_name, end],
-            "pictures": _pictures(images[image], [maps[model][image, k]] if model else [], ["Map"]),
+            "question": of_map if model else of_image,
+            "pictures": pictures_of(images[image], {"Map": maps[model][image, k]} if model else {}),
             "features": list(listed),
             "features_off": [name for name in listed if seen is not None and name not in tasks.ticked(seen)],
             "samples": samples,
@@ -160,7 +145,7 @@ def annotate_features(
         }
 
     if not annotator:
-        return _picture(show(next(item for item in items if tasks.feature_of(item)[1])))
+        return as_picture(show(tasks.feature_item(tasks.feature_of(items[0])[0], names[0])))
     sessions.append(Session(items, annotations.feature_log(class_name, annotator, listed)))
 
     def tables() -> None:
@@ -169,21 +154,13 @@ def annotate_features(
     def after(item: str | None, action: str) -> Callable[[], None] | None:
         if action == "answer" and item:  # due once all that is asked about an image is answered
             image = tasks.feature_of(item)[0]
-            asked = [tasks.visible_item(image), *(tasks.shown_item(image, name) for name in names)]
+            asked = [tasks.feature_item(image, model) for model in (None, *names)]
             return tables if all(name in sessions[0].answers for name in asked) else None
         return tables if action in ("undo", "reload") else None
 
     tables()
-    task = Task(
-        f"Features: {class_name}",
-        sessions[0],
-        show,
-        _picture,
-        after=after,
-        text_of=tasks.ticks,
-        value_of=lambda text: list(tasks.ticked(text)),
-    )
-    return Annotator(task)
+    texts = {"text_of": tasks.ticks, "value_of": lambda text: list(tasks.ticked(text))}
+    return Annotator(Task(f"Features: {class_name}", sessions[0], show, after=after, **texts))
 
 
 def desk(annotations: Annotations, images: np.ndarray, maps: Mapping[str, np.ndarray]) -> ipywidgets.Widget:
@@ -193,10 +170,6 @@ def desk(annotations: Annotations, images: np.ndarray, maps: Mapping[str, np.nda
     ----------
     annotations, images, maps
         As of `annotate_pairs`.
-
-    Returns
-    -------
-    Widget
     """
     known = [name for name in annotations.class_names if default_features(annotations, name)]
     options = [("Pairs: same or different?", ""), *((f"Features of {name}", name) for name in known)]
@@ -219,49 +192,9 @@ def desk(annotations: Annotations, images: np.ndarray, maps: Mapping[str, np.nda
     return ipywidgets.VBox([ipywidgets.HBox([name, task, start]), wrong, place])
 
 
-def _features(annotations: Annotations, class_name: str, given: Sequence[str] | None) -> tuple[str, ...]:
-    """Features to ask for; ValueError if the class or its list is none, or not that of its tables."""
-    annotations.class_number(class_name)
-    known = default_features(annotations, class_name)
-    if given is None and known is None:
-        raise ValueError(f"no list of features for class {class_name!r}: give one, such as features=['eyes', 'tail']")
-    names = tasks.check_features(known if given is None else given)
-    path = visible_path(annotations.folder, table_of(class_name))
-    if _files.is_there(path) and set(names) != set(known):
-        raise ValueError(f"features {', '.join(names)}: {path} has {', '.join(known)}; give those, or move it away")
-    return names
-
-
 def _samples(annotations: Annotations, k: int, names: Sequence[str]) -> list[dict]:
     """Pictures of what the features of a class look like: nobody can know the views of the drawn images."""
     if not annotations.drawn or list(names) != multiview.view_names(k):
         return []
     grey = (255 * (multiview.GREY + multiview.textures()[k])).clamp(0, 255).byte().numpy()
-    return [
-        _pictures(view, [], [])[0] | {"text": f"what {name} looks like"} for name, view in zip(names, grey, strict=True)
-    ]
-
-
-def _pictures(image: np.ndarray, maps: list[np.ndarray], names: list[str]) -> list[dict]:
-    opaque = np.full((*image.shape[1:], 4), 255, dtype=np.uint8)
-    opaque[..., :3] = image.transpose(1, 2, 0)
-    coloured = pictures.colour_maps(maps) if maps else []
-    return [
-        {"name": name, "text": text, "pixels": pixels.tobytes(), "height": pixels.shape[0], "width": pixels.shape[1]}
-        for name, text, pixels in zip(
-            ["Image", *names],
-            ["The image, enlarged", *(f"{name}: red speaks for the class, blue against it" for name in names)],
-            [opaque, *coloured],
-            strict=False,
-        )
-    ]
-
-
-def _picture(page: dict) -> HTML:
-    """Draw a page as a plain picture with a sentence, for where nobody can answer."""
-    image, *maps = page["pictures"]
-    shape = (image["height"], image["width"], 4)
-    pixels = [np.frombuffer(part["pixels"], dtype=np.uint8).reshape(shape) for part in (image, *maps)]
-    question = "".join(page["question"])
-    drawn = pictures.side_by_side(pixels, [part["name"] for part in (image, *maps)], description=f"{question} {NOBODY}")
-    return HTML(f"{drawn.data}<p>{html.escape(question)} {NOBODY}</p>")
+    return [pictures_of(v, {})[0] | {"text": f"what {n} looks like"} for n, v in zip(names, grey, strict=True)]

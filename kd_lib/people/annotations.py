@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from numpy.typing import ArrayLike
+import numpy as np
 from upath import UPath
 
 from kd_lib import _files
@@ -22,7 +22,7 @@ class Annotations:
         The run's `annotations/`; made with the first answer.
     models : sequence of str
         Names of the networks whose maps are shown.
-    labels : array_like of int, shape (N,)
+    labels : ndarray of int, shape (N,)
         True class of each probe image.
     class_names : sequence of str
         Names of the classes.
@@ -32,7 +32,7 @@ class Annotations:
 
     folder: Path | UPath
     models: Sequence[str]
-    labels: ArrayLike
+    labels: np.ndarray
     class_names: Sequence[str]
     drawn: bool
 
@@ -49,13 +49,11 @@ class Annotations:
 
     def pair_log(self, annotator: str) -> Log:
         """Open one annotator's file of answers about pairs."""
-        annotator = check_name(annotator)
-        return Log(self.folder / f"pairs - {annotator}.csv", annotator, self._pair_check())
+        return Log(self.folder / f"pairs - {check_name(annotator)}.csv", annotator, self._pair_check())
 
     def feature_log(self, class_name: str, annotator: str, names: Sequence[str]) -> Log:
         """Open one annotator's file of answers about the features `names` of a class."""
-        annotator = check_name(annotator)
-        path = self.folder / f"features - {class_name} - {annotator}.csv"
+        path = self.folder / f"features - {class_name} - {check_name(annotator)}.csv"
         return Log(path, annotator, self._feature_check(class_name, names))
 
     def pair_sessions(self) -> list[Session]:

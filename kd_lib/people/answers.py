@@ -51,8 +51,7 @@ class Labels:
         left = [f"{self.ties} ties"] if self.ties else []
         left += [f"{self.cannot_tell} answers 'cannot tell'"] if self.cannot_tell else []
         out = f"; left out: {' and '.join(left)}" if left else ""
-        people = self.answers["annotator"].nunique()
-        return f"{people} people, {len(self.pairs)} pairs ({' and '.join(where)}){out}"
+        return f"{self.answers['annotator'].nunique()} people, {len(self.pairs)} pairs ({' and '.join(where)}){out}"
 
 
 def labels(annotations: Annotations) -> Labels:
@@ -61,10 +60,6 @@ def labels(annotations: Annotations) -> Labels:
     Each pair gets the answer of the majority of the annotators who could tell. Ties and answers 'cannot tell' are
     dropped and counted; what was asked a second time counts only for self-agreement. The sources are the files that
     `annotate_pairs` writes, and `pairs.csv`, a table made by hand.
-
-    Parameters
-    ----------
-    annotations : Annotations
 
     Returns
     -------
@@ -76,22 +71,20 @@ def labels(annotations: Annotations) -> Labels:
     ValueError
         If a file has a mistake, or one annotator said something about a pair in two files. Names file, line and value.
     """
-    columns, rows = ["annotator", *PAIR, "again", "answer", "file"], []
-    for session in annotations.pair_sessions():
-        for item, answer in session.answers.items():
-            pair = tasks.pair_of(item)
-            about = (pair.image, pair.target, pair.model_a, pair.model_b, pair.again)
-            rows.append((session.log.annotator, *about, answer, session.log.path.name))
+    given = [
+        (session.log.annotator, tasks.pair_of(item), answer, session.log.path.name)
+        for session in annotations.pair_sessions()
+        for item, answer in session.answers.items()
+    ]
     by_hand = annotations.folder / "pairs.csv"
-    if _files.is_there(by_hand):
-        table = read_pairs(by_hand)
-        table = table.assign(again=False, answer=table["same"].map({True: SAME, False: DIFFERENT}), file=by_hand.name)
-        rows += table[columns].itertuples(index=False, name=None)
-    answers = pd.DataFrame(rows, columns=columns)
-    sources = tuple(answers["file"].unique())
-    ordered = [sorted(pair) for pair in zip(answers["model_a"], answers["model_b"], strict=True)]
-    answers[["model_a", "model_b"]] = pd.DataFrame(ordered, columns=["model_a", "model_b"], index=answers.index)
-    answers["again"] = answers["again"].astype(bool)
+    for row in read_pairs(by_hand).itertuples() if _files.is_there(by_hand) else ():
+        pair = tasks.Pair(row.image, row.target, row.model_a, row.model_b)
+        given.append((row.annotator, pair, SAME if row.same else DIFFERENT, by_hand.name))
+    rows = [
+        (who, pair.image, pair.target, *sorted([pair.model_a, pair.model_b]), pair.again, answer, file)
+        for who, pair, answer, file in given
+    ]
+    answers = pd.DataFrame(rows, columns=["annotator", *PAIR, "again", "answer", "file"]).astype({"again": bool})
     answers["unit"] = [str(tasks.Pair(*key)) for key in answers[PAIR].itertuples(index=False)]
     double = answers[answers.duplicated(["annotator", "unit", "again"], keep=False)]
     if len(double):
@@ -100,7 +93,7 @@ def labels(annotations: Annotations) -> Labels:
             f"{row['annotator']!r} said something about the pair {row['unit']} in {where} of {annotations.folder}: "
             "remove one of the two lines"
         )
-    return _merged(answers.drop(columns="file"), sources)
+    return _merged(answers.drop(columns="file"), tuple(answers["file"].unique()))
 
 
 def _merged(answers: pd.DataFrame, sources: tuple[str, ...]) -> Labels:
@@ -119,24 +112,14 @@ def _merged(answers: pd.DataFrame, sources: tuple[str, ...]) -> Labels:
 def read_pairs(path: Path | UPath) -> pd.DataFrame:
     """Read pairs of maps that people labelled as showing the same features or different ones.
 
-    Parameters
-    ----------
-    path : Path or UPath
-        CSV with the columns image (number of the probe image), target (number of the class), model_a, model_b (names
-        of two models), same (1 or 0, true or false) and annotator (who labelled it).
-
-    Returns
-    -------
-    DataFrame
-        Those columns; image and target int64, same bool, the others str.
+    Columns are image (number of the probe image) and target (number of the class), int64; model_a, model_b (names of
+    two models) and annotator (who labelled it), str; same, bool, of 1 or 0, true or false in the file.
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If a column is missing or unknown, a cell is empty or has a bad value, a model is paired with itself, or an
-        annotator labelled a pair twice (in either order); names file and line.
+    FileNotFoundError, ValueError
+        As of `tables.read_table`; also if a cell has a bad value, a model is paired with itself, or an annotator
+        labelled a pair twice (in either order).
     """
     table = tables.read_table(path, COLUMNS)
     table["image"] = tables.whole_numbers(table, "image", path)

@@ -20,33 +20,38 @@ FEATURES = {
     "dog": ("body", "nose", "ears", "spots", "eyes", "front-leg", "back-leg", "tail"),
     "frog": ("eyes", "back-legs", "back", "feet", "grass", "cheeks", "front-legs", "throat"),
 }
-TICKS = {"1": True, "0": False}
-OURS = ".tables.json"  # which bytes of the tables this program wrote: others are somebody's
+OURS = ".tables.json"  # digests of the tables that this program wrote last, by file: others are somebody's
 WRITING = Lock()  # two pages of one kernel may have the same tables due
 
 
 def default_features(annotations: Annotations, class_name: str) -> tuple[str, ...] | None:
     """List what to look for in a class: what its tables have, else the thesis's list, else the drawn views."""
-    table = table_of(class_name)
-    if _files.is_there(visible_path(annotations.folder, table)):
-        return feature_names(annotations.folder, table)
+    _, visible = table_paths(annotations.folder, table_of(class_name))
+    if _files.is_there(visible):
+        return feature_names(visible)
     if annotations.drawn:
         return tuple(multiview.view_names(annotations.class_number(class_name)))
     return FEATURES.get(class_name)
 
 
+def features_to_ask(annotations: Annotations, class_name: str, given: Sequence[str] | None) -> tuple[str, ...]:
+    """Take the features given, else the default ones; ValueError if there are none, or not those of the tables."""
+    annotations.class_number(class_name)
+    known = default_features(annotations, class_name)
+    if given is None and known is None:
+        raise ValueError(f"no list of features for class {class_name!r}: give one, such as features=['eyes', 'tail']")
+    names = tasks.check_features(known if given is None else given)
+    _, path = table_paths(annotations.folder, table_of(class_name))
+    if _files.is_there(path) and set(names) != set(known):
+        raise ValueError(f"features {', '.join(names)}: {path} has {', '.join(known)}; give those, or move it away")
+    return names
+
+
 def feature_answers(annotations: Annotations, class_name: str, names: Sequence[str]) -> pd.DataFrame:
     """Read what people ticked for a class: a row an annotator, image, network (None: the image itself) and feature.
 
-    Returns
-    -------
-    DataFrame
-        Columns annotator, image, model, feature, unit (name of item and feature), answer (bool).
-
-    Raises
-    ------
-    ValueError
-        If a file has a mistake; names file, line and value.
+    Columns are annotator, image, model, feature, unit (name of item and feature), answer (bool). Errors are those of
+    `Annotations.feature_sessions`.
     """
     rows = [
         (session.log.annotator, *tasks.feature_of(item), name, f"{item}/{name}", name in tasks.ticked(answer))
@@ -60,10 +65,6 @@ def feature_answers(annotations: Annotations, class_name: str, names: Sequence[s
 def feature_agreement(annotations: Annotations) -> dict[str, dict]:
     """How far annotators agree on features, for every class that at least one has looked at.
 
-    Parameters
-    ----------
-    annotations : Annotations
-
     Returns
     -------
     dict of str to dict
@@ -72,10 +73,10 @@ def feature_agreement(annotations: Annotations) -> dict[str, dict]:
     """
     found = {}
     for class_name in annotations.class_names:
-        table = table_of(class_name)
-        if not _files.is_there(visible_path(annotations.folder, table)):
+        _, visible = table_paths(annotations.folder, table_of(class_name))
+        if not _files.is_there(visible):
             continue
-        said = feature_answers(annotations, class_name, feature_names(annotations.folder, table))
+        said = feature_answers(annotations, class_name, feature_names(visible))
         if len(said):
             numbers = {"annotators": said["annotator"].nunique(), "alpha": agreement.alpha(said)}
             found[class_name] = numbers | {"kappas": agreement.kappas(said)}
@@ -103,6 +104,8 @@ def write_tables(annotations: Annotations, class_name: str, names: Sequence[str]
     with WRITING:
         sessions = annotations.feature_sessions(class_name, names)
         about = {tasks.feature_of(item) for session in sessions for item in session.mentioned}
+        if not about:
+            return
         said: dict[tuple, list[tuple[str, ...]]] = {}
         for session in sessions:
             for item, answer in session.answers.items():
@@ -117,21 +120,24 @@ def write_tables(annotations: Annotations, class_name: str, names: Sequence[str]
             for key, row in ticked.items()
             if key[1] is not None and key[:1] in visible
         }
-        table = table_of(class_name)
-        of_images, of_maps = {key[:1] for key in about if key[1] is None}, {key for key in about if key[1] is not None}
-        _write_table(visible_path(annotations.folder, table), ("image",), names, visible, of_images)
-        _write_table(shown_path(annotations.folder, table), ("image", "model"), names, shown, of_maps)
+        of_maps, of_images = table_paths(annotations.folder, table_of(class_name))
+        _write_table(of_images, ("image",), names, visible, {key[:1] for key in about if key[1] is None})
+        _write_table(of_maps, ("image", "model"), names, shown, {key for key in about if key[1] is not None})
 
 
 def _write_table(path: Path | UPath, ids: tuple[str, ...], names: Sequence[str], rows: dict, about: set) -> None:
     """Write rows of ticks, by what they are `about`, and keep those of the file that are about something else."""
-    old, digests = _files.read_bytes(path), _digests(path.parent)
-    if old is not None:
-        ours, table = _digest(old) in digests.get(path.name, []), read_ticks(path, ids, tuple(names))
+    try:
+        digests = json.loads(_files.read_bytes(path.parent / OURS) or b"{}")
+    except ValueError:
+        digests = {}
+    rows = dict(rows)
+    if (old := _files.read_bytes(path)) is not None:
+        ours, table = hashlib.sha256(old).hexdigest() in digests.get(path.name, []), read_ticks(path, ids, tuple(names))
         for line, values in zip(table.index, table.itertuples(index=False), strict=True):
             key, ticks = tuple(values[: len(ids)]), [int(v) for v in values[len(ids) :]]
             if key not in about:
-                rows = rows | {key: ticks}
+                rows[key] = ticks
             elif not ours and rows.get(key, ticks) != ticks:
                 name = next(n for n, a, b in zip(names, ticks, rows[key], strict=True) if a != b)
                 raise ValueError(
@@ -142,20 +148,8 @@ def _write_table(path: Path | UPath, ids: tuple[str, ...], names: Sequence[str],
     data = table.to_csv(index=False, lineterminator="\n").encode()
     if rows and data != old:
         last = digests.get(path.name, [])[-1:]  # a crash may come between the two files
-        _files.write_json(path.parent / OURS, digests | {path.name: [*last, _digest(data)]})
+        _files.write_json(path.parent / OURS, digests | {path.name: [*last, hashlib.sha256(data).hexdigest()]})
         _files.write_bytes(path, data)
-
-
-def _digests(folder: Path | UPath) -> dict[str, list[str]]:
-    """Digests of the tables that this program wrote last, by name of the file."""
-    try:
-        return json.loads(_files.read_bytes(folder / OURS) or b"{}")
-    except ValueError:
-        return {}
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 # ---- the tables ------------------------------------------------------------------------------------------------------
@@ -166,27 +160,13 @@ def table_of(class_name: str) -> str:
     return f"{class_name}s" if class_name in FEATURES else class_name
 
 
-def shown_path(folder: Path | UPath, table: str) -> Path | UPath:
-    """Return where it is said which features the maps of a class show."""
-    return folder / f"rq2 - {table}.csv"
+def table_paths(folder: Path | UPath, table: str) -> tuple[Path | UPath, Path | UPath]:
+    """Return where it is said which features the maps of a class show, and where which of them its images show."""
+    return folder / f"rq2 - {table}.csv", folder / f"rq2 - {table} - visible.csv"
 
 
-def visible_path(folder: Path | UPath, table: str) -> Path | UPath:
-    """Return where it is said which features the images of a class show."""
-    return folder / f"rq2 - {table} - visible.csv"
-
-
-def feature_names(folder: Path | UPath, table: str) -> tuple[str, ...]:
-    """Features that a class was looked at for: the columns of its table of what is visible.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such table.
-    ValueError
-        If it is no table of features.
-    """
-    path = visible_path(folder, table)
+def feature_names(path: Path | UPath) -> tuple[str, ...]:
+    """Features that a class was looked at for: the columns of its table of what is visible."""
     names = tuple(name for name in tables.read_header(path) if name != "image")
     if not names:
         raise ValueError(f"{path}, line 1: no feature; expected the column image and one for each feature")
@@ -194,32 +174,19 @@ def feature_names(folder: Path | UPath, table: str) -> tuple[str, ...]:
 
 
 def read_utilisation(folder: Path | UPath, table: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read which features people saw in the maps, and in the images.
+    """Read which features people saw in the maps of a class, and in its images: image int64, model str, features bool.
 
-    Parameters
-    ----------
-    folder : Path or UPath
-        Folder with ``rq2 - TABLE.csv`` (columns image, model and one a feature: 1 where the map shows it, else 0) and
-        ``rq2 - TABLE - visible.csv`` (columns image and one a feature: 1 where the image shows it, else 0).
-    table : str
-        'dogs', 'frogs', or the name of another class.
-
-    Returns
-    -------
-    shown, visible : DataFrame
-        The two tables; image int64, model str, features bool.
+    The files are ``rq2 - TABLE.csv`` (columns image, model and one a feature: 1 where the map shows it, else 0) and
+    ``rq2 - TABLE - visible.csv`` (columns image and one a feature: 1 where the image shows it, else 0).
 
     Raises
     ------
-    FileNotFoundError
-        If a file is missing.
-    ValueError
-        If a column is missing or unknown (the features are the columns of the second file), a row double, a cell empty
-        or other than 0 or 1; or a map is of an image, or shows a feature, that the other file lacks. Names file and
-        line.
+    FileNotFoundError, ValueError
+        As of `tables.read_table` (the features are the columns of the second file); also if a row is double, a cell
+        other than 0 or 1, or a map is of an image, or shows a feature, that the second file lacks.
     """
-    shown_file, visible_file = shown_path(folder, table), visible_path(folder, table)
-    names = feature_names(folder, table)
+    shown_file, visible_file = table_paths(folder, table)
+    names = feature_names(visible_file)
     shown = read_ticks(shown_file, ("image", "model"), names)
     visible = read_ticks(visible_file, ("image",), names)
     unseen = shown.image[~shown.image.isin(visible.image)]
@@ -245,16 +212,10 @@ def read_tables(folder: Path | UPath) -> dict[str, tuple[pd.DataFrame, pd.DataFr
 
 
 def read_ticks(path: Path | UPath, ids: tuple[str, ...], names: tuple[str, ...]) -> pd.DataFrame:
-    """Read a table with the columns `ids` (image, or image and model) and a 1 or 0 for each of the features `names`.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        See `read_utilisation`.
-    """
+    """Read a table with the columns `ids` (image, or image and model) and a 1 or 0 for each of the features `names`."""
     table = tables.read_table(path, (*ids, *names))
     table["image"] = tables.whole_numbers(table, "image", path)
     for name in names:
-        table[name] = tables.coded(table, name, TICKS, path)
+        table[name] = tables.coded(table, name, {"1": True, "0": False}, path)
     tables.check_unique(table[list(ids)], path)
     return table

@@ -15,12 +15,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from upath import UPath
 
 from kd_lib._files import is_remote, read_bytes
-
-if TYPE_CHECKING:
-    from upath import UPath
 
 COLUMNS = ("time", "annotator", "item", "action", "answer", "note")
 ACTIONS = ("answer", "undo", "skip", "note")
@@ -50,36 +48,22 @@ class Conflict(ValueError):
 
 
 def check_name(annotator: str) -> str:
-    """Refuse a name that cannot be part of a file's name on every system; give it in one spelling of its accents.
-
-    Raises
-    ------
-    ValueError
-        Names the name, and what it may consist of.
-    """
+    """Refuse a name that cannot be part of a file's name on every system; give it in one spelling of its accents."""
     annotator = unicodedata.normalize("NFC", annotator)
     if not re.fullmatch(r"\w(?:[\w .'-]{0,38}[\w.])?", annotator) or " - " in annotator:
-        raise ValueError(
-            f"annotator {annotator!r}: expected 1 to 40 letters, digits, blanks or . ' - _, the first a letter "
-            "or digit, and no ' - ' within"
-        )
+        expected = "1 to 40 letters, digits, blanks or . ' - _, the first a letter or digit, and no ' - ' within"
+        raise ValueError(f"annotator {annotator!r}: expected {expected}")
     return annotator
 
 
 class Log:
     """The file of one annotator.
 
-    Parameters
-    ----------
-    path : Path or UPath
-        It, and its folder, are made with the first row. In an object store it can only be read.
-    annotator : str
-        Whose it is; a row of somebody else is refused.
-    check : callable
-        ``check(item, action, answer)`` raises ValueError where a row's item or answer cannot be.
+    It, and its folder, are made with the first row; in an object store it can only be read. A row is refused if it is
+    somebody else's, or if ``check(item, action, answer)`` raises ValueError, since its item or answer cannot be.
     """
 
-    def __init__(self, path: "Path | UPath", annotator: str, check: Check = lambda item, action, answer: None):
+    def __init__(self, path: Path | UPath, annotator: str, check: Check = lambda item, action, answer: None):
         self.path, self.annotator, self._check = path, check_name(annotator), check
         self.torn = 0  # lines that a crash tore
         self._size = 0  # bytes that this object knows of
@@ -87,20 +71,10 @@ class Log:
         self._separator = SEPARATORS[0]
 
     def read(self) -> list[Row]:
-        """Read all rows.
+        """Read all rows; none where there is no file.
 
         Windows line ends, a byte-order mark, semicolons or tabs between the cells, and blank lines are taken as they
-        are meant.
-
-        Returns
-        -------
-        list of Row
-            Empty where there is no file.
-
-        Raises
-        ------
-        ValueError
-            If a row is broken, by somebody else, or fails the check. Names file, line and value; the file is untouched.
+        are meant. ValueError names file, line and value of a row that is broken, somebody else's, or fails the check.
         """
         data = read_bytes(self.path) or b""
         body, end, tail = data.rpartition(b"\n")
@@ -115,20 +89,10 @@ class Log:
         return rows
 
     def append(self, item: str, action: str, answer: str = "", note: str = "") -> Row:
-        """Write one row and force it to the disk.
+        """Write one row and force it to the disk; after an error it does not count.
 
-        Returns
-        -------
-        Row
-
-        Raises
-        ------
-        Conflict
-            If the file has grown or shrunk since it was read: nothing is written.
-        OSError
-            If the folder is read-only or the disk full: the row does not count.
-        ValueError
-            If the row fails the check, or the file lies in an object store.
+        Raises Conflict if the file has grown or shrunk since it was read, OSError if the folder is read-only or the
+        disk full, and ValueError if the row fails the check or the file lies in an object store.
         """
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
         if is_remote(self.path):
@@ -184,67 +148,50 @@ class Log:
     def _rows(self, lines: list[str]) -> list[Row]:
         if not lines:
             return []
-        for separator in SEPARATORS:
-            if tuple(_cells(lines[0], separator)) == COLUMNS:
-                self._separator = separator
-                break
-        else:
-            raise ValueError(
-                f"{self.path}, line 1: expected the columns {','.join(COLUMNS)}; found {lines[0]!r}. Put that line back"
-            )
+        found = [separator for separator in SEPARATORS if tuple(_cells(lines[0], separator)) == COLUMNS]
+        if not found:
+            what = f"expected the columns {','.join(COLUMNS)}; found {lines[0]!r}. Put that line back"
+            raise ValueError(f"{self.path}, line 1: {what}")
+        self._separator = found[0]
         return [self._row(number, line) for number, line in enumerate(lines[1:], 2) if line.strip(SEPARATORS + " ")]
 
     def _row(self, number: int, line: str) -> Row:
-        where = f"{self.path}, line {number}"
-        cells = _cells(line, self._separator)
-        if len(cells) != len(COLUMNS):
-            raise ValueError(
-                f"{where}: {len(cells)} cells, expected {len(COLUMNS)} ({', '.join(COLUMNS)}) in {line!r}; "
-                "mend or remove the line"
-            )
-        row = Row(*cells, line=number)
-        if row.annotator != self.annotator:
-            raise ValueError(
-                f"{where}: annotator is {row.annotator!r} in the file of {self.annotator!r}; each person has a file of "
-                "their own, move the line there"
-            )
-        if row.action not in ACTIONS:
-            raise ValueError(f"{where}: action is {row.action!r}; expected {', '.join(ACTIONS)}")
+        """Read a row; the ValueError of a mistake says where it stands."""
         try:
-            datetime.fromisoformat(row.time)
-        except ValueError:
-            raise ValueError(f"{where}: time is {row.time!r}; expected one like 2026-01-31T12:00:00+00:00") from None
-        try:
+            cells = _cells(line, self._separator)
+            if len(cells) != len(COLUMNS):
+                expected = f"expected {len(COLUMNS)} ({', '.join(COLUMNS)}) in {line!r}"
+                raise ValueError(f"{len(cells)} cells, {expected}; mend or remove the line")
+            row = Row(*cells, line=number)
+            if row.annotator != self.annotator:
+                where = f"{row.annotator!r} in the file of {self.annotator!r}"
+                raise ValueError(f"annotator is {where}; each person has a file of their own, move the line there")
+            if row.action not in ACTIONS:
+                raise ValueError(f"action is {row.action!r}; expected {', '.join(ACTIONS)}")
+            try:
+                datetime.fromisoformat(row.time)
+            except ValueError:
+                raise ValueError(f"time is {row.time!r}; expected one like 2026-01-31T12:00:00+00:00") from None
             self._check(row.item, row.action, row.answer)
         except ValueError as error:
-            raise ValueError(f"{where}: {error}") from None
+            raise ValueError(f"{self.path}, line {number}: {error}") from None
         return row
 
 
 class Session:
-    """Where an annotator is in a list of items: answers given, steps to undo, what comes next.
+    """Where an annotator is in a list of items, in the order in which they are asked: what is answered, what is next.
 
-    Every action takes the same time, however long the list.
-
-    Parameters
-    ----------
-    items : iterable of str
-        In the order in which they are asked.
-    log : Log
-        Read and replayed; every action is appended to it before it counts.
+    The log is read and replayed; every action is appended to it before it counts. An action takes the same time,
+    however long the list.
 
     Attributes
     ----------
-    answers : dict of str to str
-        In the order in which they were given; also of items that are not in the list.
-    notes : dict of str to str
+    answers, notes : dict of str to str
+        By item, in the order in which they were given; also of items that are not in the list.
     mentioned : set of str
         Items that any action was about.
-
-    Raises
-    ------
-    ValueError
-        What `Log.read` raises; or if an item is answered twice, or a step undone that was not the last.
+    done : int
+        How many of the items are answered.
     """
 
     def __init__(self, items: Iterable[str], log: Log):
@@ -252,11 +199,10 @@ class Session:
         self.reload()
 
     def reload(self) -> None:
-        """Read the file again, and start from what it says."""
-        self._queue = OrderedDict.fromkeys(self.items)
-        self.answers, self.notes, self._steps, self._times = {}, {}, [], []
-        self.mentioned = set()
-        self._listed, self._done, self._broken = frozenset(self.items), 0, True
+        """Read the file again; ValueError also if an item is answered twice, or a step undone that was not the last."""
+        self._queue, self._listed, self.done = OrderedDict.fromkeys(self.items), frozenset(self.items), 0
+        self.answers, self.notes, self.mentioned, self._steps, self._times = {}, {}, set(), [], []
+        self._broken = True
         for row in self.log.read():
             self._apply(row)
         self._broken = False
@@ -277,11 +223,6 @@ class Session:
         return self.answers.get(self._steps[-1][0]) if self._steps else None
 
     @property
-    def done(self) -> int:
-        """How many of the items are answered."""
-        return self._done
-
-    @property
     def seconds_left(self) -> float | None:
         """Seconds that the rest will take at the pace of the last 30 answers; None after fewer than three."""
         paces = [b - a for a, b in zip(self._times[:-1], self._times[1:], strict=True) if 0 <= b - a < PAUSE]
@@ -298,22 +239,17 @@ class Session:
     def undo(self) -> bool:
         """Take the last answer or skip back and make its item the current one; False where there is none."""
         self._mend()
-        if not self._steps:
-            return False
-        return self._append(self._steps[-1][0], "undo")
+        return bool(self._steps) and self._append(self._steps[-1][0], "undo")
 
     def note(self, item: str, note: str) -> bool:
         """Keep a note about an item; False where it is the one that is kept already."""
         self._mend()
-        if tidy(note) == self.notes.get(item, ""):
-            return False
-        return self._append(item, "note", note=note)
+        return tidy(note) != self.notes.get(item, "") and self._append(item, "note", note=note)
 
     def _act(self, item: str, action: str, answer: str, note: str) -> bool:
         self._mend()
-        if item != self.current:
-            return False
-        return self._append(item, action, answer, "" if tidy(note) == self.notes.get(item, "") else note)
+        note = "" if tidy(note) == self.notes.get(item, "") else note
+        return item == self.current and self._append(item, action, answer, note)
 
     def _mend(self) -> None:
         if self._broken:  # a row may have reached the disk although the disk said no
@@ -332,32 +268,30 @@ class Session:
         self.mentioned.add(row.item)
         if row.note or row.action == "note":
             self.notes[row.item] = row.note
+        where = f"{self.log.path}, line {row.line}"
         if row.action == "answer":
             if row.item in self.answers:
-                raise ValueError(f"{self._where(row)}: {row.item!r} is answered already; remove one of the two lines")
+                raise ValueError(f"{where}: {row.item!r} is answered already; remove one of the two lines")
             self._queue.pop(row.item, None)
             self.answers[row.item] = row.answer
+            self.done += row.item in self._listed
             self._steps.append((row.item, "answer"))
             self._times = [*self._times[-30:], datetime.fromisoformat(row.time).timestamp()]
         elif row.action == "skip":
             if row.item in self.answers:
-                raise ValueError(f"{self._where(row)}: {row.item!r} is skipped but answered already; remove the line")
+                raise ValueError(f"{where}: {row.item!r} is skipped but answered already; remove the line")
             self._queue[row.item] = None
             self._queue.move_to_end(row.item)
             self._steps.append((row.item, "skip"))
         elif row.action == "undo":
             if not self._steps or self._steps[-1][0] != row.item:
                 last = f"the last step was about {self._steps[-1][0]!r}" if self._steps else "there is no step before"
-                raise ValueError(f"{self._where(row)}: undo of {row.item!r}, but {last}; remove the line")
+                raise ValueError(f"{where}: undo of {row.item!r}, but {last}; remove the line")
             if self._steps.pop()[1] == "answer":
                 del self.answers[row.item]
-                self._done -= row.item in self._listed
+                self.done -= row.item in self._listed
             self._queue[row.item] = None
             self._queue.move_to_end(row.item, last=False)
-        self._done += row.action == "answer" and row.item in self._listed
-
-    def _where(self, row: Row) -> str:
-        return f"{self.log.path}, line {row.line}"
 
 
 def tidy(note: str) -> str:
@@ -373,9 +307,8 @@ def _refused(error: OSError, path: Path) -> OSError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OSError(error.errno, f"no space left to write {path}: free some, then answer again")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return OSError(
-            error.errno, f"no permission to write {path}: make it and its folder writable, then answer again"
-        )
+        mend = "make it and its folder writable, then answer again"
+        return OSError(error.errno, f"no permission to write {path}: {mend}")
     return error
 
 

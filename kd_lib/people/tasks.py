@@ -51,14 +51,9 @@ def pair_of(item: str) -> Pair:
     return Pair(int(found[1]), int(found[2]), unquote(found[3]), unquote(found[4]), bool(found[5]))
 
 
-def visible_item(image: int) -> str:
-    """Name the question which features an image shows."""
-    return f"visible/{image}"
-
-
-def shown_item(image: int, model: str) -> str:
-    """Name the question which features a network's map of an image shows."""
-    return f"shown/{image}/{quote(model, safe=' ')}"
+def feature_item(image: int, model: str | None = None) -> str:
+    """Name the question which features an image shows, or a network's map of it."""
+    return f"visible/{image}" if model is None else f"shown/{image}/{quote(model, safe=' ')}"
 
 
 def feature_of(item: str) -> tuple[int, str | None]:
@@ -80,13 +75,7 @@ def ticks(features: Sequence[str]) -> str:
 
 
 def check_features(features: Sequence[str]) -> tuple[str, ...]:
-    """Refuse a list of features that cannot be asked or written as a table.
-
-    Raises
-    ------
-    ValueError
-        If it is empty or too long, a feature is named twice, or a name is blank or has a meaning in the tables.
-    """
+    """Refuse a list of features that cannot be asked or written as a table; ValueError says what one may be."""
     features = (features,) if isinstance(features, str) else tuple(features)
     if not 1 <= len(features) <= MOST or len(set(features)) < len(features):
         raise ValueError(f"features {', '.join(features)!r}: expected 1 to {MOST}, each once")
@@ -101,10 +90,11 @@ def pair_check(images: int, classes: int, models: Collection[str]) -> Check:
 
     def check(item: str, action: str, answer: str) -> None:
         pair = pair_of(item)
-        _inside("image", pair.image, images)
-        _inside("class", pair.target, classes)
-        for model in (pair.model_a, pair.model_b):
-            _known(model, models)
+        for what, value, size in (("image", pair.image, images), ("class", pair.target, classes)):
+            if value >= size:
+                raise ValueError(f"{what} {value} is not in this run (0 to {size - 1}); remove the line")
+        _check_model(pair.model_a, models)
+        _check_model(pair.model_b, models)
         if pair.model_a == pair.model_b:
             raise ValueError(f"item is {item!r}: a pair needs two networks")
         if action == "answer" and answer not in ANSWERS:
@@ -121,7 +111,7 @@ def feature_check(images: Collection[int], models: Collection[str], features: Co
         if image not in images:
             raise ValueError(f"image {image} is no image of this class in this run; remove the line")
         if model is not None:
-            _known(model, models)
+            _check_model(model, models)
         for name in ticked(answer) if action == "answer" else ():
             if name not in features:
                 raise ValueError(f"feature is {name!r}; expected {', '.join(features)}, or {NONE} for none of them")
@@ -133,28 +123,9 @@ def draw_pairs(pairs: pd.DataFrame, *, number: int, seed: int = 0, repeats: floa
     """Draw pairs of maps to be labelled, in the order in which they are asked.
 
     Half of them are on target, half off; within each, every interval of similarity (0.2 wide) has its turn, and within
-    that every class. A larger number holds the same pairs and more. Some are asked again, far from the first time and
-    with their sides swapped.
-
-    Parameters
-    ----------
-    pairs : DataFrame
-        What `similarity.pairs_of_components` returns.
-    number : int
-        Of different pairs; all there are where there are fewer.
-    seed : int
-    repeats : float
-        Share of the pairs that are asked twice, in [0, 1].
-
-    Returns
-    -------
-    list of str
-        Names of the items.
-
-    Raises
-    ------
-    ValueError
-        If a number is out of range, or no pair has a similarity (constant maps).
+    that every class. A larger `number` (of different pairs) holds the same ones and more. A share of them, `repeats`,
+    is asked again, far from the first time and with their sides swapped. `pairs` is what
+    `similarity.pairs_of_components` returns.
     """
     if number < 1 or not 0 <= repeats <= 1:
         raise ValueError(f"number {number} and repeats {repeats}: expected at least 1, and a share from 0 to 1")
@@ -162,19 +133,10 @@ def draw_pairs(pairs: pd.DataFrame, *, number: int, seed: int = 0, repeats: floa
     if pairs.empty:
         raise ValueError("no pair of maps has a similarity (all maps are constant): nothing to label")
     rng = np.random.default_rng(seed)
-    pairs = pairs.iloc[rng.permutation(len(pairs))]
-    layers = pd.DataFrame(
-        {
-            "on_target": pairs["on_target"].to_numpy(),
-            "bin": np.digitize(pairs["pearson"], BINS[1:-1]),
-            "target": pairs["target"].to_numpy(),
-        }
-    )
-    order = _in_turns(layers)[:number]
-    drawn = [
-        Pair(int(row.image), int(row.target), row.model_a, row.model_b)
-        for row in pairs[["image", "target", "model_a", "model_b"]].iloc[order].itertuples()
-    ]
+    pairs = pairs.iloc[rng.permutation(len(pairs))].reset_index(drop=True)
+    pairs["bin"] = np.digitize(pairs["pearson"], BINS[1:-1])
+    order = _in_turns(pairs[["on_target", "bin", "target"]])[:number]
+    drawn = [Pair(int(p.image), int(p.target), p.model_a, p.model_b) for p in pairs.iloc[order].itertuples()]
     drawn.sort(key=lambda pair: _drawn(seed, pair))  # else on and off target would alternate
     return [str(pair) for pair in _with_repeats(drawn, round(repeats * len(drawn)), seed)]
 
@@ -184,20 +146,7 @@ def draw_features(
 ) -> list[str]:
     """Put the questions about features in order: image by image, first the image, then its maps in a drawn order.
 
-    Parameters
-    ----------
-    images : sequence of int
-        Those of the class.
-    models : sequence of str
-        Networks whose maps are looked at.
-    number : int, optional
-        Of images; all by default.
-    seed : int
-
-    Raises
-    ------
-    ValueError
-        If the number is not at least 1.
+    The images, those of a class, are drawn too: the first `number` of them (all by default).
     """
     if number is not None and number < 1:
         raise ValueError(f"number {number}: expected at least 1 image")
@@ -205,7 +154,7 @@ def draw_features(
     items = []
     for image in rng.permutation(list(images)).tolist()[:number]:
         order = np.random.default_rng([seed, image]).permutation(len(models))
-        items += [visible_item(image), *(shown_item(image, models[k]) for k in order)]
+        items += [feature_item(image), *(feature_item(image, models[k]) for k in order)]
     return items
 
 
@@ -232,11 +181,6 @@ def _drawn(seed: int, pair: Pair) -> int:
     return int(np.random.default_rng([seed, crc32(str(pair).encode())]).integers(2**62))
 
 
-def _inside(what: str, value: int, size: int) -> None:
-    if value >= size:
-        raise ValueError(f"{what} {value} is not in this run (0 to {size - 1}); remove the line")
-
-
-def _known(model: str, models: Collection[str]) -> None:
+def _check_model(model: str, models: Collection[str]) -> None:
     if model not in models:
         raise ValueError(f"network {model!r} is not in this run ({', '.join(models)}); remove the line")

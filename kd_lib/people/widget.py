@@ -4,17 +4,21 @@ It runs in JupyterLab, Notebook 7, VS Code and voila. What it looks like is in `
 """
 
 import asyncio
-from collections.abc import Callable
+import html
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import anywidget
+import numpy as np
 import traitlets
 from IPython.display import HTML
 
+from kd_lib.figures import pictures
 from kd_lib.people.log import Conflict, Session
 
 LATE = "Not counted: the answer before had arrived after all, and is saved. Undo takes it back."
+NOBODY = "This is a picture. To answer, open the notebook in JupyterLab and set annotator to your name."
 DONE = {"answer": "Saved.", "skip": "Skipped; it comes back at the end.", "undo": "Taken back.", "note": "Note saved."}
 
 
@@ -28,19 +32,13 @@ class Task:
     title: str
     session: Session
     show: Callable[[str], dict]
-    picture: Callable[[dict], HTML]  # a page as a plain picture
     after: Callable[[str | None, str], Callable[[], None] | None] | None = None
     text_of: Callable[[object], str] = str  # from what the browser sends to what is written
     value_of: Callable[[str], object] = str  # and back
 
 
 class Annotator(anywidget.AnyWidget):
-    """The widget: one page after another, each answer appended to the annotator's file before the next page appears.
-
-    Parameters
-    ----------
-    task : Task
-    """
+    """The widget: one page after another, each answer appended to the annotator's file before the next page appears."""
 
     _esm = Path(__file__).with_name("widget.js")
     _css = Path(__file__).with_name("widget.css")
@@ -139,7 +137,29 @@ class Annotator(anywidget.AnyWidget):
         if bundle is None:
             return None
         first = self._task.session.current or next(iter(self._task.session.items))
-        return {**bundle[0], "text/html": self._task.picture(self._task.show(first)).data}, bundle[1]
+        return {**bundle[0], "text/html": as_picture(self._task.show(first)).data}, bundle[1]
+
+
+def pictures_of(image: np.ndarray, maps: Mapping[str, np.ndarray]) -> list[dict]:
+    """Draw an image (C, H, W) of uint8, and named maps (H, W) of it with one scale of colours, for a page."""
+    opaque = np.full((*image.shape[1:], 4), 255, dtype=np.uint8)
+    opaque[..., :3] = image.transpose(1, 2, 0)
+    texts = {"Image": "The image, enlarged"}
+    texts |= {name: f"{name}: red speaks for the class, blue against it" for name in maps}
+    drawn = [opaque, *(pictures.colour_maps(list(maps.values())) if maps else ())]
+    return [
+        {"name": name, "text": text, "pixels": own.tobytes(), "height": own.shape[0], "width": own.shape[1]}
+        for (name, text), own in zip(texts.items(), drawn, strict=True)
+    ]
+
+
+def as_picture(page: dict) -> HTML:
+    """Draw a page as a plain picture with a sentence, for where nobody can answer."""
+    names, shape = [part["name"] for part in page["pictures"]], (page["pictures"][0]["height"], -1, 4)
+    pixels = [np.frombuffer(part["pixels"], dtype=np.uint8).reshape(shape) for part in page["pictures"]]
+    question = "".join(page["question"])
+    drawn = pictures.side_by_side(pixels, names, description=f"{question} {NOBODY}")
+    return HTML(f"{drawn.data}<p>{html.escape(question)} {NOBODY}</p>")
 
 
 def _trouble(work: Callable[[], None]) -> str:

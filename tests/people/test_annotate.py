@@ -10,25 +10,17 @@ import pytest
 
 from kd_lib.people import annotate, log, tasks
 from kd_lib.people.log import Session
-from kd_lib.study import reading
-from tests.little_run import NAMES, make
+from kd_lib.people.widget import NOBODY
 
 WHO = "a rule"
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    run = make(tmp_path_factory.mktemp("run"))
-    shown = reading.load_data(run).probe.images.numpy(), {name: reading.maps(run, name) for name in NAMES}
-    return reading.annotations(run), *shown
-
-
 @pytest.fixture
-def run(made):
-    """What people are asked about: the annotations, the images and the maps of a run."""
-    yield made
-    for path in made[0].folder.glob("*"):
-        path.unlink()
+def run(asked):
+    """What people are asked about: the annotations, random images and random maps, those of each network stronger."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (30, 3, 32, 32), dtype=np.uint8)
+    return asked, images, {name: n * rng.normal(size=(30, 5, 32, 32)) for n, name in enumerate(asked.models, 1)}
 
 
 def annotate_pairs(run, **more):
@@ -208,7 +200,7 @@ def test_the_lists_of_features_are_the_tables_the_thesiss_or_the_views(run):
 def test_nobody_gets_a_picture_with_a_sentence_and_no_file(run):
     for shown in (annotate_pairs(run), annotate_features(run, "class 3")):
         assert 'src="data:image/png;base64,' in shown.data
-        assert annotate.NOBODY in shown.data
+        assert NOBODY in shown.data
         assert "<script" not in shown.data
     assert not list(run[0].folder.glob("*"))
 
@@ -216,7 +208,7 @@ def test_nobody_gets_a_picture_with_a_sentence_and_no_file(run):
 def test_the_widget_carries_the_picture_for_pages_without_a_kernel(run):
     bundle, _ = annotate_pairs(run, annotator=WHO, number=3)._repr_mimebundle_()
     assert {"application/vnd.jupyter.widget-view+json", "text/html"} <= set(bundle)
-    assert annotate.NOBODY in bundle["text/html"]
+    assert NOBODY in bundle["text/html"]
 
 
 @pytest.mark.parametrize("name", ["../x", "a - b"])

@@ -3,34 +3,10 @@
 import numpy as np
 import pytest
 
-from kd_lib.measures.similarity import pairs_of_components
+from kd_lib.measures.threshold import merge_labels
 from kd_lib.people import answers, tasks
 from kd_lib.people.answers import COLUMNS, read_pairs
 from kd_lib.people.log import Session
-from kd_lib.study import reading, truth
-from tests.little_run import NAMES, make
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    return make(tmp_path_factory.mktemp("run"))
-
-
-@pytest.fixture
-def run(made):
-    yield made
-    for path in made.annotations.glob("*"):
-        path.unlink()
-
-
-@pytest.fixture
-def asked(run):
-    return reading.annotations(run)
-
-
-@pytest.fixture(scope="module")
-def pairs(made):
-    return pairs_of_components([reading.maps(made, n) for n in NAMES], reading.labels(made), models=NAMES)
 
 
 def say(asked, annotator, said):
@@ -45,7 +21,7 @@ def test_nobody_said_anything(asked):
     assert said.pairs.empty
 
 
-def test_the_majority_counts_and_what_is_left_out_is_counted(run, asked, pairs):
+def test_the_majority_counts_and_what_is_left_out_is_counted(asked, pairs):
     one, two, three, four = "3/1/a/b", "4/1/a/b", "5/1/b/distilled", "6/1/a/b"
     say(asked, "rule A", {one: "same", two: "same", three: "different", four: "cannot tell", f"{one}#2": "different"})
     say(asked, "rule B", {one: "same", two: "different", three: "cannot tell"})
@@ -58,8 +34,7 @@ def test_the_majority_counts_and_what_is_left_out_is_counted(run, asked, pairs):
     assert (said.ties, said.cannot_tell) == (1, 2)
     text = "3 people, 2 pairs (3 of annotations/pairs - NAME.csv); left out: 1 ties and 2 answers 'cannot tell'"
     assert str(said) == text
-    labelled, source = truth.labelled_pairs(run, pairs, view_share=0.5)
-    assert source == text
+    labelled = merge_labels(pairs, said.pairs)
     rows = pairs.set_index(answers.PAIR)["pearson"]
     assert labelled["pearson"].tolist() == [rows[3, 1, "a", "b"], rows[5, 1, "b", "distilled"]]
 

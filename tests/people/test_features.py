@@ -7,8 +7,6 @@ from kd_lib.measures.utilisation import utilisation
 from kd_lib.people import features
 from kd_lib.people.features import FEATURES, read_utilisation
 from kd_lib.people.log import Session
-from kd_lib.study import reading, truth
-from tests.little_run import NAMES, make
 
 EYES = ("eyes", "tail", "spots")
 DOG = FEATURES["dog"]
@@ -17,31 +15,14 @@ VISIBLE_HEADER = ",".join(("image", *DOG))
 VISIBLE = ("5,1,1,1,1,1,1,1,1", "6,1,1,0,0,0,0,0,0")
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    return make(tmp_path_factory.mktemp("run"))
-
-
-@pytest.fixture
-def run(made):
-    yield made
-    for path in made.annotations.glob("*"):
-        path.unlink()
-
-
-@pytest.fixture
-def asked(run):
-    return reading.annotations(run)
-
-
 def tick(asked, annotator, said, names=EYES):
     session = Session(list(said), asked.feature_log("class 3", annotator, names))
     for item, answer in said.items():
         session.answer(item, answer)
 
 
-def test_ticks_become_the_tables_that_are_read(run, asked):
-    first, second = asked.images_of("class 3")
+def test_ticks_become_the_tables_that_are_read(asked):
+    first, second, *_ = asked.images_of("class 3")
     tick(asked, "rule A", {f"visible/{first}": "eyes|tail", f"shown/{first}/a": "eyes", f"shown/{first}/b": "none"})
     tick(asked, "rule B", {f"visible/{first}": "eyes", f"shown/{first}/a": "eyes|spots", f"visible/{second}": "tail"})
     tick(asked, "rule C", {f"visible/{first}": "eyes|tail", f"shown/{second}/a": "tail"})
@@ -50,9 +31,7 @@ def test_ticks_become_the_tables_that_are_read(run, asked):
     assert text == f"image,eyes,tail,spots\n{first},1,1,0\n{second},0,1,0\n"
     text = (asked.folder / "rq2 - class 3.csv").read_text()
     assert text == f"image,model,eyes,tail,spots\n{first},a,1,0,0\n{first},b,0,0,0\n{second},a,0,1,0\n"
-    found, source = truth.utilisation(run, NAMES)
-    assert source == "ticked by people"
-    assert found["class 3"].loc["a", "eyes"] == 1
+    assert utilisation(*features.read_tables(asked.folder)["class 3"]).loc["a", "eyes"] == 1
     said = features.feature_answers(asked, "class 3", EYES)
     assert set(said["annotator"]) == {"rule A", "rule B", "rule C"}
     found = features.feature_agreement(asked)["class 3"]
@@ -63,7 +42,7 @@ def test_ticks_become_the_tables_that_are_read(run, asked):
 
 
 def test_what_is_undone_leaves_the_table_again(asked):
-    first, second = asked.images_of("class 3")
+    first, second, *_ = asked.images_of("class 3")
     tick(asked, "rule A", {f"visible/{first}": "eyes", f"shown/{first}/a": "eyes", f"shown/{first}/b": "eyes"})
     features.write_tables(asked, "class 3", EYES)
     Session([], asked.feature_log("class 3", "rule A", EYES)).undo()
@@ -73,11 +52,13 @@ def test_what_is_undone_leaves_the_table_again(asked):
 
 
 def test_rows_made_by_hand_stay_and_are_never_overwritten(asked):
-    first, second = asked.images_of("class 3")
+    first, second, *_ = asked.images_of("class 3")
     asked.folder.mkdir(exist_ok=True)
     shown, visible = (asked.folder / f"rq2 - class 3{end}.csv" for end in ("", " - visible"))
-    visible.write_text(f"image,eyes,tail,spots\n{second},1,1,1\n")
+    visible.write_text(by_hand := f"spots,image,eyes,tail\n1,{second},1,1\n")
     shown.write_text(f"image,model,eyes,tail,spots\n{second},a,0,1,0\n")
+    features.write_tables(asked, "class 3", EYES)  # nobody has said anything yet
+    assert visible.read_text() == by_hand
     tick(asked, "rule A", {f"visible/{first}": "eyes", f"shown/{first}/a": "eyes"})
     features.write_tables(asked, "class 3", EYES)
     assert len(pd.read_csv(shown)) == len(pd.read_csv(visible)) == 2
@@ -91,7 +72,7 @@ def test_rows_made_by_hand_stay_and_are_never_overwritten(asked):
 
 
 def test_mistakes_in_a_log_of_features_name_the_line(asked):
-    first, _ = asked.images_of("class 3")
+    first, *_ = asked.images_of("class 3")
     tick(asked, "rule A", {f"visible/{first}": "eyes"})
     path = asked.folder / "features - class 3 - rule A.csv"
     path.write_text(path.read_text().replace("answer,eyes", "answer,wings"))

@@ -3,28 +3,10 @@
 from collections import Counter
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from kd_lib.people import tasks
 from kd_lib.people.tasks import Pair, draw_features, draw_pairs, pair_of
-
-
-@pytest.fixture(scope="module")
-def pairs():
-    rng = np.random.default_rng(0)
-    image, target, couple = (a.ravel() for a in np.indices((30, 5, 3)))
-    names = np.array([("a", "b"), ("a", "distilled"), ("b", "distilled")])
-    return pd.DataFrame(
-        {
-            "model_a": names[couple, 0],
-            "model_b": names[couple, 1],
-            "image": image,
-            "target": target,
-            "on_target": image % 5 == target,
-            "pearson": np.clip(rng.normal(0.6, 0.4, len(image)), -1, 1),
-        }
-    )
 
 
 @pytest.mark.parametrize("pair", [Pair(3, 1, "a", "b"), Pair(0, 0, "my net/1#2", "x y", again=True)])
@@ -39,8 +21,8 @@ def test_other_names_are_refused(item):
 
 
 def test_names_of_questions_about_features_are_read_back():
-    assert tasks.feature_of(tasks.visible_item(12)) == (12, None)
-    assert tasks.feature_of(tasks.shown_item(12, "my net/1")) == (12, "my net/1")
+    assert tasks.feature_of(tasks.feature_item(12)) == (12, None)
+    assert tasks.feature_of(tasks.feature_item(12, "my net/1")) == (12, "my net/1")
     assert tasks.ticked(tasks.ticks(["eyes", "tail"])) == ("eyes", "tail")
     assert tasks.ticked(tasks.ticks([])) == ()
 
