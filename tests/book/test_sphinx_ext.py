@@ -1,4 +1,4 @@
-"""Tables that cells show, as a page gets them from Sphinx and MyST-NB."""
+"""Formulae, and tables that cells show, as a page gets them from Sphinx and MyST-NB."""
 
 import re
 import subprocess
@@ -6,15 +6,40 @@ import sys
 
 import nbformat
 import nbformat.v4 as v4
+from sphinx.application import Sphinx
+
+PAGE = """# T
+
+Inline $T_c = \\frac{1}{2}$.
+
+$$ \\sum_k p_k $$ (eq-sum)
+
+See {eq}`eq-sum`.
+"""
 
 PROSE = "# T\n\nSee {numref}`tab-b` and {numref}`fig-a`.\n\n:::{table} Of prose.\n| x |\n|---|\n| 1 |\n:::"
 
 SETTINGS = """
-extensions = ["myst_nb", "kd_lib.book.numbered"]
+extensions = ["myst_nb", "kd_lib.book.sphinx_ext"]
 myst_enable_extensions = ["colon_fence"]
 nb_execution_mode = "off"
 numfig = True
 """
+
+
+def test_formulae_are_drawn_by_the_browser_numbered_and_referred_to(tmp_path):
+    (tmp_path / "index.md").write_text(PAGE)
+    settings = {"extensions": ["myst_parser", "kd_lib.book.sphinx_ext"], "myst_enable_extensions": ["dollarmath"]}
+    settings |= {"html_math_renderer": "mathml"}
+    out = tmp_path / "out"
+    Sphinx(tmp_path, None, out, tmp_path / "doctrees", "html", settings, status=None, warningiserror=True).build()
+    page = (out / "index.html").read_text()
+    assert re.search("<math[^>]*><mrow><msub><mi>T</mi><mi>c</mi></msub>.*<mfrac>", page)
+    assert re.search(
+        '<div class="math[^>]*id="equation-eq-sum">\\s*<span class="eqno">\\(1\\)</span><math[^>]*block', page
+    )
+    assert 'href="#equation-eq-sum"' in page
+    assert "mathjax" not in page.replace("mathjax_ignore", "").lower()
 
 
 def shown(name, **more):

@@ -1,4 +1,4 @@
-"""Tables that notebooks show are numbered as tables, not among the figures: a Sphinx extension.
+"""A Sphinx extension: formulae as MathML, which browsers draw with no script, and tables of notebooks as tables.
 
 MyST-NB gives what a cell shows a caption and a number as a figure; those of the class ``numbered-table`` become tables.
 """
@@ -6,10 +6,23 @@ MyST-NB gives what a cell shows a caption and a number as a figure; those of the
 from typing import Any
 
 from docutils import nodes
+from latex2mathml.converter import convert
 from sphinx.transforms import SphinxTransform
 
 CLASS = "numbered-table"
 PUSHED = "pst-scrollable-table-container"  # the theme's: what is wider than the page is pushed, by the keyboard too
+
+
+def _inline(translator: Any, node: nodes.math) -> None:
+    translator.body.append(f'<span class="math">{convert(node.astext())}</span>')
+    raise nodes.SkipNode
+
+
+def _block(translator: Any, node: nodes.math_block) -> None:
+    number = f'<span class="eqno">({node["number"]})</span>' if node["number"] else ""
+    formula = convert(node.astext(), display="block")
+    translator.body.append(f"{translator.starttag(node, 'div', CLASS='math')}{number}{formula}</div>\n")
+    raise nodes.SkipNode
 
 
 class numbered_table(nodes.figure):  # noqa: N801 (docutils names nodes so)
@@ -41,7 +54,8 @@ def _depart(translator: Any, _: numbered_table) -> None:
 
 
 def setup(app: Any) -> dict[str, bool]:
-    """Register the node and what makes it."""
+    """Register both: the renderer of formulae under the name mathml."""
+    app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     app.add_enumerable_node(numbered_table, "table", html=(_visit, _depart))
     app.add_transform(_Tables)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
