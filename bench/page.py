@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from bench import occlusion
 from bench.training import BATCH, EPOCHS, WORKERS
-from kd_lib.book.scorecard import table
+from kd_lib.book.verdicts import table
 
 DEVICES = {"cpu": "On the processor", "cuda": "On the GPU"}
 

@@ -57,7 +57,7 @@ import time
 import pandas as pd
 
 from kd_lib import _workers, data
-from kd_lib.book import prose
+from kd_lib.book import verdicts
 from kd_lib.figures import charts, pictures
 from kd_lib.measures import gaps
 from kd_lib.networks import given, training
@@ -186,7 +186,7 @@ if ensemble is not None:
 accuracy = study.accuracy_table(place, last, together)
 place.write_csv(accuracy, "accuracy")
 place.write_csv(last.rename("accuracy (%)").reset_index(), "accuracy_by_network")
-if (reading := prose.which_optimiser(accuracy, optimiser, max_lr)) is not None:
+if (reading := verdicts.which_optimiser(accuracy, optimiser, max_lr)) is not None:
     print(reading)
 accuracy.round(2)
 

@@ -1,6 +1,7 @@
 """From notebooks to a report: resolve their parameters, execute them with papermill, render the book.
 
-Run by the Makefile, a step a call: ``python -m kd_lib.report parameters|execute|book …``.
+Run by the Makefile, a step a call: ``python -m kd_lib.book parameters|execute|book …``. A step imports what it needs
+when it runs: Make asks for the parameters at every call, and pandas, Jupyter or torch take seconds to load.
 """
 
 import argparse
@@ -16,10 +17,9 @@ from typing import Any
 import yaml
 
 from kd_lib import _files
-from kd_lib.book import build, chapters, printing
 from kd_lib.study import parameters
 
-PROJECT = chapters.PROJECT
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 def write_parameters(profile: str, folder: Path, overrides: list[str]) -> None:
@@ -106,6 +106,8 @@ def keep_outputs(executed: Path, notebook: Path) -> None:
     import jupytext
     import nbformat
 
+    from kd_lib.book import chapters
+
     node, done = read_source(notebook), nbformat.read(executed, as_version=4)
     if [cell.source for cell in node.cells] != [cell.source for cell in done.cells]:
         raise ValueError(f"{executed} was not executed from {notebook} with its default parameters; execute it again")
@@ -117,32 +119,31 @@ def keep_outputs(executed: Path, notebook: Path) -> None:
     _files.write_text(notebook.with_suffix(".ipynb"), jupytext.writes(node, fmt="ipynb"))
 
 
-def write_readme(readme: Path, editions: Sequence[Path]) -> None:
+def write_readme(readme: Path, folders: Sequence[Path]) -> None:
     """Write the README's table of results from the editions' tables, between its two marks."""
-    from kd_lib.book import claims, scorecard
+    from kd_lib.book import claims, verdicts
 
     start, end = "<!-- results: written by `make edition` -->", "<!-- end of results -->"
-    text = readme.read_text(encoding="utf-8")
-    before, after = text.split(start)[0], text.split(end)[1]
-    table = scorecard.readme_table(claims.read_claims(), [claims.read_edition(edition) for edition in editions])
-    _files.write_text(readme, "\n".join([before + start, table, end]) + after)
+    before, _, rest = readme.read_text(encoding="utf-8").partition(start)
+    table = verdicts.Verdicts(claims.read_claims(), [claims.read_edition(folder) for folder in folders]).readme()
+    _files.write_text(readme, "\n".join([before + start, table, end]) + rest.partition(end)[2])
 
 
 def keep_edition(run: Path, name: str | None) -> None:
     """Keep a run as an edition of the published book; the README's table and, of the first, its picture follow."""
-    from kd_lib.book import editions, explorer
+    from kd_lib.book import build, editions, printing
 
     name = name or editions.name_of(run)
     editions.keep(run, build.EDITIONS / name)
     _, published = build.published()
     write_readme(PROJECT / "README.md", published)
     if published[0].name == name:
-        explorer.picture(run / "report", PROJECT / "book" / "explorer.png")
+        printing.picture(run / "report", PROJECT / "book" / "explorer.png")
 
 
 def verify(name: str, root: str | None) -> int:
     """Make a slice of an edition again and print the comparison; exit status 1 if it differs."""
-    from kd_lib.book import editions
+    from kd_lib.book import build, editions
 
     frame = editions.verify(build.EDITIONS / name, root=root)
     print(frame.to_string(index=False, float_format="{:.1e}".format))
@@ -160,60 +161,82 @@ def extract_picture(executed: Path, caption: str, output: Path) -> None:
             _files.write_bytes(output, base64.b64decode(data))
 
 
+def _execute(notebook: Path, output: Path, parameters: Path) -> None:
+    execute(notebook, output, yaml.safe_load(parameters.read_text(encoding="utf-8")))
+
+
+def _picture(executed: Path) -> None:
+    extract_picture(executed, "fig-judging", PROJECT / "book" / "judging.png")
+
+
+def _book(notebooks: Path, output: Path, run: Path) -> None:
+    from kd_lib.book import build
+
+    build.build(notebooks, output, [run])
+
+
+def _site(output: Path) -> None:
+    from kd_lib.book import build
+
+    build.publish(output)
+
+
+def _pdf(output: Path) -> None:
+    from kd_lib.book import printing
+
+    printing.write_pdf(output)
+
+
+PATH = {"type": Path}
+# Step: what does it, what it is for, and its arguments, which the function has under the same names.
+STEPS = {
+    "parameters": (
+        write_parameters,
+        "write the notebooks' parameters as YAML, where they changed",
+        {"profile": {}, "folder": PATH, "overrides": {"nargs": "*", "metavar": "name=value"}},
+    ),
+    "execute": (
+        _execute,
+        "execute a notebook",
+        {"notebook": PATH, "output": PATH, "parameters": PATH | {"help": "YAML file"}},
+    ),
+    "keep": (
+        keep_outputs,
+        "keep an executed notebook's outputs in notebooks/NAME.ipynb",
+        {"executed": PATH, "notebook": PATH},
+    ),
+    "picture": (_picture, "renew the picture of the annotation guide", {"executed": PATH}),
+    "edition": (
+        keep_edition,
+        "keep what the published book needs of a run; renew the README",
+        {"run": PATH, "name": {"nargs": "?", "help": "of the edition; by default that of its kind of images"}},
+    ),
+    "verify": (
+        verify,
+        "make a slice of an edition again and compare",
+        {"name": {}, "root": {"nargs": "?", "help": "folder of its images"}},
+    ),
+    "book": (_book, "render a run's report", {"notebooks": PATH, "output": PATH, "run": PATH}),
+    "site": (_site, "render the published book", {"output": PATH}),
+    "pdf": (_pdf, "print it to a PDF file", {"output": PATH}),
+}
+
+
 def main() -> int:
     """Run one step from the command line; a failure is one line on stderr and exit status 1."""
-    parser = argparse.ArgumentParser(prog="python -m kd_lib.report", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m kd_lib.book", description=__doc__.splitlines()[0])
     steps = parser.add_subparsers(dest="step", required=True)
-    step = steps.add_parser("parameters", help="write the notebooks' parameters as YAML, where they changed")
-    step.add_argument("profile")
-    step.add_argument("folder", type=Path)
-    step.add_argument("overrides", nargs="*", metavar="name=value")
-    step = steps.add_parser("execute", help="execute a notebook")
-    step.add_argument("notebook", type=Path)
-    step.add_argument("output", type=Path)
-    step.add_argument("parameters", type=Path, help="YAML file")
-    step = steps.add_parser("keep", help="keep an executed notebook's outputs in notebooks/NAME.ipynb")
-    step.add_argument("executed", type=Path)
-    step.add_argument("notebook", type=Path)
-    step = steps.add_parser("picture", help="renew the picture of the annotation guide")
-    step.add_argument("executed", type=Path)
-    step = steps.add_parser("edition", help="keep what the published book needs of a run; renew the README")
-    step.add_argument("run", type=Path)
-    step.add_argument("name", nargs="?", help="of the edition; by default that of its kind of images")
-    step = steps.add_parser("verify", help="make a slice of an edition again and compare")
-    step.add_argument("name")
-    step.add_argument("root", nargs="?", help="folder of its images")
-    step = steps.add_parser("book", help="render a run's report")
-    step.add_argument("notebooks", type=Path)
-    step.add_argument("output", type=Path)
-    step.add_argument("run", type=Path)
-    for name, what in (("site", "render the published book"), ("pdf", "print it to a PDF file")):
+    for name, (_, what, arguments) in STEPS.items():
         step = steps.add_parser(name, help=what)
-        step.add_argument("output", type=Path)
-    given = parser.parse_args()
+        for argument, options in arguments.items():
+            step.add_argument(argument, **options)
+    given = vars(parser.parse_args())
+    function, *_ = STEPS[given.pop("step")]
     try:
-        if given.step == "parameters":
-            write_parameters(given.profile, given.folder, given.overrides)
-        elif given.step == "execute":
-            execute(given.notebook, given.output, yaml.safe_load(given.parameters.read_text(encoding="utf-8")))
-        elif given.step == "keep":
-            keep_outputs(given.executed, given.notebook)
-        elif given.step == "picture":
-            extract_picture(given.executed, "fig-judging", PROJECT / "book" / "judging.png")
-        elif given.step == "edition":
-            keep_edition(given.run, given.name)
-        elif given.step == "verify":
-            return verify(given.name, given.root)
-        elif given.step == "book":
-            build.build(given.notebooks, given.output, [given.run])
-        elif given.step == "site":
-            build.publish(given.output)
-        else:
-            printing.write_pdf(given.output)
+        return function(**given) or 0
     except (ValueError, RuntimeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 A book has the prose pages and the six notebooks, these in one part or, of several studies, in one part each. What a run
 lacks is said where it would be: on the first page and on the page of the notebook that failed or was not executed.
+
+Prose pages are templates (Jinja2): what editions found is put in their place where ``<% … %>`` asks for it.
 """
 
 import os
@@ -14,16 +16,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jinja2
+import pandas as pd
 import yaml
 
 from kd_lib import _files
-from kd_lib.book import assets, chapters
+from kd_lib.book import assets, chapters, claims, diagrams, editions, explorer, verdicts
 from kd_lib.book.chapters import PROJECT, Part
 
 EDITIONS = PROJECT / "book" / "editions"  # what is published
 UNFINISHED = PROJECT / "book" / "unfinished" / "photographs"  # a run of which some tables were kept
 STUDY, KINDS, OTHERS = "The study", {"multiview": "Controlled images"}, "Photographs"  # of parts, by data set
 REFERENCE, FULL_SIZE = "book/reference", "book/full_size"  # pages of the published book alone
+# None of these begins or ends anything in Markdown or MyST, which has use for braces and for HTML's comments.
+MARKS = {"variable_start_string": "<%", "variable_end_string": "%>", "block_start_string": "<%%"}
+MARKS |= {"block_end_string": "%%>", "comment_start_string": "<%#", "comment_end_string": "#%>"}
 
 
 class Incomplete(RuntimeError):
@@ -31,7 +38,7 @@ class Incomplete(RuntimeError):
 
 
 def build(
-    notebooks: Path, output: Path, editions: Sequence[Path] = (), *, builder: str = "html", reference: bool = False
+    notebooks: Path, output: Path, folders: Sequence[Path] = (), *, builder: str = "html", reference: bool = False
 ) -> None:
     """Render the book from the prose pages and executed notebooks.
 
@@ -43,9 +50,9 @@ def build(
         A folder that holds the six executed notebooks, or ``NAME.failed.ipynb`` where one failed.
     output : Path
         The folder that receives ``index.html``; replaced only once the new pages are complete.
-    editions : sequence of Path
-        Folders of runs, or of what is kept of them, which the scorecard judges, a column each, and whose maps the
-        explorer shows. One that has notebooks of its own gets a part of its own.
+    folders : sequence of Path
+        Of runs, or of what is kept of them, which the scorecard judges, a column each, and whose maps the explorer
+        shows. One that has notebooks of its own gets a part of its own.
     builder : {'html', 'singlehtml'}
         Pages, or all of them in one.
     reference : bool
@@ -59,29 +66,20 @@ def build(
     Incomplete
         If a notebook failed or is missing, after the book was built; says which and why.
     """
-    from kd_lib.book import claims, diagrams, explorer, prose, scorecard
-
-    all_claims = claims.read_claims()
-    judged = [claims.read_edition(edition) for edition in editions if (edition / "run.json").is_file()]
-    parts = _parts(notebooks, editions, judged)
+    judged = [claims.read_edition(folder) for folder in folders if (folder / "run.json").is_file()]
+    contents, parts = table_of_contents(), _parts(notebooks, folders, judged)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".book-") as folder:
-        source = Path(folder) / "source"
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".book-") as temporary:
+        source = Path(temporary) / "source"
         left_out = shutil.ignore_patterns("_build", EDITIONS.name, UNFINISHED.parent.name)
         shutil.copytree(PROJECT / "book", source / "book", ignore=left_out)
         shutil.copy(PROJECT / "_config.yml", source)
-        contents = _with_parts(table_of_contents(), parts)
-        if reference:
-            template = source / f"{FULL_SIZE}.md"
-            _files.write_text(template, prose.unfinished(template.read_text(encoding="utf-8"), all_claims, UNFINISHED))
-        else:
-            contents = _of_a_run(contents)
-        _files.write_text(source / "_toc.yml", yaml.safe_dump(contents, sort_keys=False))
-        template = source / "book" / "scorecard.md"
-        _files.write_text(template, scorecard.page(template.read_text(encoding="utf-8"), all_claims, judged))
-        prose.write_pages(source / "book", all_claims, judged)
+        _files.write_text(
+            source / "_toc.yml", yaml.safe_dump(_listed(contents, parts, whole=reference), sort_keys=False)
+        )
         diagrams.write_all(source / "book" / "_figures")
-        explorer.place(source / "book", editions)
+        explored = explorer.place(source / "book" / "_static", folders)
+        fill_in(source / "book", judged, explorer=explored)
         lacking = {}
         for part in parts:
             lacking |= chapters.copy_notebooks(part, source)
@@ -92,7 +90,7 @@ def build(
         pages = source / "_build" / builder
         assets.complete(pages)
         if output.exists():
-            os.replace(output, Path(folder) / "previous")
+            os.replace(output, Path(temporary) / "previous")
         os.replace(pages, output)
     if lacking:
         raise Incomplete("; ".join(f"{name} {what}" for name, what in lacking.items()) + f"; {output} says so")
@@ -103,15 +101,54 @@ def published() -> tuple[Path, list[Path]]:
 
     The first edition in alphabetical order leads; without any that has notebooks, the committed ones do.
     """
-    editions = sorted(path.parent for path in EDITIONS.glob("*/run.json"))
-    own = [edition / "notebooks" for edition in editions if (edition / "notebooks").is_dir()]
-    return (own or [PROJECT / "notebooks"])[0], editions
+    folders = sorted(path.parent for path in EDITIONS.glob("*/run.json"))
+    own = [folder / "notebooks" for folder in folders if (folder / "notebooks").is_dir()]
+    return (own or [PROJECT / "notebooks"])[0], folders
 
 
 def publish(output: Path, *, builder: str = "html") -> None:
     """Render the published book, the package's reference included; see `build`."""
-    notebooks, editions = published()
-    build(notebooks, output, editions, builder=builder, reference=True)
+    notebooks, folders = published()
+    build(notebooks, output, folders, builder=builder, reference=True)
+
+
+def fill_in(folder: Path, judged: Sequence[claims.Edition], **marks: str) -> None:
+    """Fill in the marks of a folder's pages, in place.
+
+    Parameters
+    ----------
+    folder : Path
+        Its Markdown files have marks: ``verdicts``, see `verdicts.Verdicts`, ``made``, see `editions.made`, or one of
+        `marks`. On the page of the run at full size they stand for that run, and ``optimiser`` for what it says of
+        the thesis's optimiser.
+    judged : sequence of Edition
+
+    Raises
+    ------
+    ValueError
+        If a page has a mark that stands for nothing; names both.
+    """
+    known, unfinished = claims.read_claims(), claims.read_edition(UNFINISHED)
+    accuracy = pd.read_csv(UNFINISHED / "results" / "accuracy.csv")
+    reading = verdicts.which_optimiser(accuracy, unfinished.parameters["optimiser"], unfinished.parameters["max_lr"])
+    of_all = marks | {"verdicts": verdicts.Verdicts(known, judged), "made": editions.made(judged)}
+    of_unfinished = {
+        "verdicts": verdicts.Verdicts([claim for claim in known if claim.table in unfinished.tables], [unfinished]),
+        "made": editions.made([unfinished]),
+        "optimiser": reading or "No network was trained by the other optimiser.",
+    }
+    for page in folder.glob("*.md"):
+        meant = of_unfinished if page.stem == Path(FULL_SIZE).name else of_all
+        try:
+            _files.write_text(page, fill(page.read_text(encoding="utf-8"), **meant))
+        except (jinja2.TemplateError, KeyError, AttributeError) as error:
+            raise ValueError(f"a mark of {page.name} stands for nothing: {error}") from error
+
+
+def fill(page: str, **marks: Any) -> str:
+    """Fill in a page's marks; see `fill_in`."""
+    rules = jinja2.Environment(**MARKS, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)  # noqa: S701
+    return rules.from_string(page).render(marks)
 
 
 def table_of_contents() -> dict[str, Any]:
@@ -130,42 +167,37 @@ def _render(source: Path, builder: str, *, strict: bool) -> None:
 # ---- parts -----------------------------------------------------------------------------------------------------------
 
 
-def _parts(notebooks: Path, editions: Sequence[Path], judged: Sequence[Any]) -> list[Part]:
+def _parts(notebooks: Path, folders: Sequence[Path], judged: Sequence[claims.Edition]) -> list[Part]:
     """One part of the notebooks given, and one more for each edition that has notebooks of its own."""
     known = {edition.name: edition for edition in judged}
-    others = [e for e in editions if (e / "notebooks").is_dir() and (e / "notebooks").resolve() != notebooks.resolve()]
-    own = [e for e in editions if e not in others and e.resolve().name in known]
+    others = [f for f in folders if (f / "notebooks").is_dir() and (f / "notebooks").resolve() != notebooks.resolve()]
+    own = [f for f in folders if f not in others and f.resolve().name in known]
     kind, caption = _named(known[own[0].resolve().name]) if own else (STUDY, STUDY)
     parts = [Part("notebooks", kind, caption, notebooks)]
-    for edition in others:
-        kind, caption = _named(known[edition.resolve().name])
+    for folder in others:
+        kind, caption = _named(known[folder.resolve().name])
         if kind in {part.kind for part in parts}:
-            kind += f" ({edition.name})"
-        parts.append(Part(re.sub(r"\W+", "-", kind.lower()).strip("-"), kind, caption, edition / "notebooks"))
+            kind += f" ({folder.name})"
+        parts.append(Part(re.sub(r"\W+", "-", kind.lower()).strip("-"), kind, caption, folder / "notebooks"))
     return parts
 
 
-def _named(edition: Any) -> tuple[str, str]:
+def _named(edition: claims.Edition) -> tuple[str, str]:
     """Kind of an edition's images, and the caption of its part, which says how large it is."""
     kind = KINDS.get(edition.parameters.get("data_set"), OTHERS)
     return kind, f"{kind}: {edition.title}"
 
 
-def _with_parts(contents: dict[str, Any], parts: Sequence[Part]) -> dict[str, Any]:
-    """Table of contents in which the part of the notebooks is followed by those of other studies."""
+def _listed(contents: dict[str, Any], parts: Sequence[Part], *, whole: bool) -> dict[str, Any]:
+    """Table of contents with the notebooks of every part, and the pages of the published book where it is `whole`."""
     listed = []
     for given in contents["parts"]:
-        of_study = [c["file"].split("/", 1)[1] for c in given["chapters"] if c.get("file", "").startswith("notebooks/")]
-        for part in parts if of_study else ():
-            pages = [{"file": f"{part.folder}/{name}"} for name in of_study]
-            listed.append(given | {"caption": part.caption, "chapters": pages})
-        if not of_study:
-            listed.append(given)
+        pages = [page for page in given["chapters"] if whole or page["file"] not in (REFERENCE, FULL_SIZE)]
+        if pages[0]["file"].startswith("notebooks/"):
+            names = [Path(page["file"]).name for page in pages]
+            for part in parts:
+                own = [{"file": f"{part.folder}/{name}"} for name in names]
+                listed.append(given | {"caption": part.caption, "chapters": own})
+        else:
+            listed.append(given | {"chapters": pages})
     return contents | {"parts": listed}
-
-
-def _of_a_run(contents: dict[str, Any]) -> dict[str, Any]:
-    """Table of contents without the pages that the published book alone has."""
-    alone, parts = (REFERENCE, FULL_SIZE), contents["parts"]
-    kept = [part | {"chapters": [c for c in part["chapters"] if c.get("file") not in alone]} for part in parts]
-    return contents | {"parts": kept}

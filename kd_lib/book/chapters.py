@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import nbformat
+
 from kd_lib import _files
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -27,6 +29,11 @@ class Part(NamedTuple):
     notebooks: Path
 
 
+def sources() -> list[Path]:
+    """List the study's notebooks, as they are edited."""
+    return sorted((PROJECT / "notebooks").glob("*.py"))
+
+
 def copy_notebooks(part: Part, source: Path) -> dict[str, str]:
     """Put a part's notebooks into the book's sources.
 
@@ -37,11 +44,9 @@ def copy_notebooks(part: Part, source: Path) -> dict[str, str]:
     dict of str to str
         What is lacking: ``PART/NAME`` of a notebook and what happened to it.
     """
-    import nbformat
-
     (source / part.folder).mkdir(parents=True)
     lacking, nodes = {}, {}
-    for name in (path.stem for path in sorted((PROJECT / "notebooks").glob("*.py"))):
+    for name in (path.stem for path in sources()):
         done, failed = part.notebooks / f"{name}.ipynb", part.notebooks / f"{name}.failed.ipynb"
         if failed.is_file():
             nodes[name], what = failure(nbformat.read(failed, as_version=4))

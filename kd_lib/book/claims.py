@@ -1,7 +1,7 @@
-"""What the thesis claims, what an edition of this book found, and a verdict that follows by rule.
+"""What is claimed, and what an edition of this book found: both as they are read, before any verdict (`verdicts`).
 
-An *edition* is a run, or what is kept of one: its ``run.json`` and the result tables that claims refer to. The claims
-are data (`claims.yaml`); nothing here knows any of them, and no verdict is made anywhere but in `verdict`.
+An *edition* is a run, or what is kept of one: its ``run.json`` and the result tables that claims refer to. The claims,
+and the sentences that say what became of them, are data (`claims.yaml`); nothing here knows any of them.
 """
 
 import io
@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -19,7 +19,6 @@ import yaml
 from kd_lib import _files
 
 CLAIMS = Path(__file__).with_name("claims.yaml")
-HOLDS, FAILS, CANNOT_TELL = "holds", "fails", "cannot tell"
 THESIS, OWN = "thesis", "own"
 PARTS = (THESIS, OWN)
 # How a quantity is shown: factor, digits, what follows.
@@ -40,7 +39,7 @@ class Claim:
     part : {'thesis', 'own'}
         Who says so: Gardner (2022), or this book, going further.
     chapter, source, says : str
-        Heading on the page; where in the thesis; the sentence.
+        Heading on the page; where in the thesis; the sentence of the scorecard.
     table : str
         Result table (``results/TABLE.csv``) that holds the quantity.
     rows : mapping
@@ -63,6 +62,15 @@ class Claim:
         What it means for an edition that its tables have no such quantity; empty: what the table lacks is said.
     headline : bool
         Whether the README shows it.
+    holds, fails, unknown : str
+        The sentence of the prose for each verdict, without a full stop; numbers follow it. ``{number}``, ``{above}``
+        and ``{below}`` in it stand for what the thesis gives and for the region's bounds. A claim that the prose says
+        has the last two; where `holds` is empty, it says `says`.
+    about : str
+        What they are about, to say that an edition does not know it; after "whether" or a noun.
+    where, said_with : str
+        Where among claims that have their sentences in common, such as 'on target', and the id of the one of them that
+        has the sentences; empty: it has its own, or none.
     """
 
     id: str
@@ -84,17 +92,12 @@ class Claim:
     needs: Mapping[str, Any] = field(default_factory=dict)
     lacking: str = ""
     headline: bool = False
-
-
-class Finding(NamedTuple):
-    """What an edition says of a claim: the verdict, why it cannot tell, and the quantity with its interval."""
-
-    verdict: str
-    reason: str = ""
-    estimate: float = math.nan
-    low: float = math.nan
-    high: float = math.nan
-    which: str = ""
+    holds: str = ""
+    fails: str = ""
+    unknown: str = ""
+    about: str = ""
+    where: str = ""
+    said_with: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,87 +141,6 @@ class Edition:
         return ""
 
 
-def verdict(low: float, high: float, *, above: float = -math.inf, below: float = math.inf) -> str:
-    """Judge a claim that a quantity lies above one bound, below another, or between two.
-
-    The one rule of the scorecard. The claim holds if the whole interval lies inside the region claimed, fails if the
-    whole interval lies outside it, and otherwise the data cannot tell. An interval that touches a bound does not
-    exclude it.
-
-    Parameters
-    ----------
-    low, high : float
-        95 % interval of the quantity; NaN if it is not known.
-    above, below : float
-        Bounds of the region, infinite where there is none.
-
-    Returns
-    -------
-    {'holds', 'fails', 'cannot tell'}
-
-    References
-    ----------
-    Schuirmann (1987), "A comparison of the two one-sided tests procedure and the power approach for assessing the
-    equivalence of average bioavailability", Journal of Pharmacokinetics and Biopharmaceutics 15(6).
-    """
-    if math.isnan(low) or math.isnan(high):
-        return CANNOT_TELL
-    if low > above and high < below:
-        return HOLDS
-    return FAILS if high < above or low > below else CANNOT_TELL
-
-
-def judge(claim: Claim, edition: Edition) -> Finding:
-    """Find a claim's quantity in an edition's tables and judge it.
-
-    What cannot be found or compared is no error: the verdict is then that the edition cannot tell, and why.
-    """
-    lacks = edition.lacks(claim.needs)
-    rows, reason = _select(claim, edition)
-    if reason:
-        return Finding(CANNOT_TELL, claim.lacking or lacks or reason)
-    findings = []
-    for _, row in rows.iterrows():
-        numbers = [float(row[column]) for column in (claim.estimate, claim.low, claim.high)]
-        which = ", ".join(f"{column} {row[column]}" for column in claim.every)
-        findings.append(_finding(claim, *numbers, which=which))
-    # What is claimed of every row is as sure as its least sure row, and that is the one to show.
-    order = (FAILS, CANNOT_TELL, HOLDS)
-    worst = min(findings, key=lambda f: (order.index(f.verdict), -f.high if math.isinf(claim.above) else f.low))
-    return worst._replace(verdict=CANNOT_TELL, reason=lacks) if lacks else worst
-
-
-def _finding(claim: Claim, estimate: float, low: float, high: float, *, which: str) -> Finding:
-    reason = ""
-    if math.isnan(low) or math.isnan(high):
-        reason = "no interval is known"
-    if math.isnan(estimate):
-        reason = "the quantity is not defined here"
-    found = CANNOT_TELL if reason else verdict(low, high, above=claim.above, below=claim.below)
-    return Finding(found, reason, estimate, low, high, which)
-
-
-def _select(claim: Claim, edition: Edition) -> tuple[pd.DataFrame, str]:
-    """Rows of the claim's table with their quantity as a number, or why there are none."""
-    empty = pd.DataFrame()
-    if claim.table not in edition.tables:
-        return empty, f"no table {claim.table} here"
-    frame, quantity = edition.tables[claim.table], [claim.estimate, claim.low, claim.high]
-    if missing := [column for column in (*claim.rows, *claim.every, *quantity) if column not in frame.columns]:
-        return empty, f"table {claim.table} has no column {missing[0]!r}"
-    for column, value in claim.rows.items():
-        frame = frame[frame[column] == value]
-    described = ", ".join(f"{column} {value}" for column, value in claim.rows.items())
-    if frame.empty:
-        return empty, f"table {claim.table} has no row with {described}"
-    if len(frame) > 1 and not claim.every:
-        return empty, f"table {claim.table} has {len(frame)} rows with {described}"
-    if not (divisor := edition.parameters.get(claim.over) if claim.over else 1):
-        return empty, f"parameter {claim.over} of the run is unknown"
-    numbers = frame[quantity].apply(pd.to_numeric, errors="coerce") / divisor
-    return frame.assign(**{column: numbers[column] for column in quantity}), ""
-
-
 def read_claims(path: Path = CLAIMS) -> list[Claim]:
     """Read the claims: a YAML file of part, chapter and claim.
 
@@ -227,16 +149,22 @@ def read_claims(path: Path = CLAIMS) -> list[Claim]:
     Raises
     ------
     ValueError
-        If a claim lacks something, has something unknown, claims no region, or its id is taken; names the claim.
+        If a claim lacks something, has something unknown, claims no region, its id is taken, or it is said with one
+        that has no sentences; names the claim.
     """
-    claims = []
-    for part, chapters in yaml.safe_load(path.read_text(encoding="utf-8")).items():
-        for chapter, entries in chapters.items():
-            for entry in entries:
-                claims.append(_claim(dict(entry), part, chapter))
+    parts = yaml.safe_load(path.read_text(encoding="utf-8"))
+    claims = [
+        _claim(dict(entry), part, chapter)
+        for part, chapters in parts.items()
+        for chapter, entries in chapters.items()
+        for entry in entries
+    ]
     names = Counter(claim.id for claim in claims)
     if repeated := [name for name, count in names.items() if count > 1]:
         raise ValueError(f"{path.name}: two claims have the id {repeated[0]!r}; rename one")
+    said = {claim.id for claim in claims if claim.fails}
+    if lost := [claim for claim in claims if claim.said_with and claim.said_with not in said]:
+        raise ValueError(f"claim {lost[0].id}: said with {lost[0].said_with!r}, which has no sentences")
     return claims
 
 
@@ -254,6 +182,8 @@ def _claim(entry: dict[str, Any], part: str, chapter: str) -> Claim:
             raise ValueError(f"claim {name}: {what} {value!r}; expected one of {', '.join(map(repr, known))}")
     if math.isinf(claim.above) and math.isinf(claim.below):
         raise ValueError(f"claim {name}: claims nothing; give it above, below or near")
+    if len({bool(text) for text in (claim.fails, claim.unknown, claim.about)}) > 1:
+        raise ValueError(f"claim {name}: of fails, unknown and about it has some; give it all or none")
     return claim
 
 

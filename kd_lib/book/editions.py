@@ -1,4 +1,4 @@
-"""Editions of the published book: what is kept of a run, and whether it can be made again.
+"""Editions of the published book: what is kept of a run, how it was made, and whether it can be made again.
 
 An edition's folder holds ``run.json``, the tables that claims refer to (``results/``), the maps that the explorer shows
 (``explorer.js``), executed notebooks, and ``slice.csv``: the first component's first epochs, in numbers. `verify` makes
@@ -10,18 +10,19 @@ import os
 import re
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import nbformat
 import numpy as np
 import pandas as pd
 
-from kd_lib import _files
-from kd_lib.book import build, chapters, claims, explorer
-
-if TYPE_CHECKING:
-    from kd_lib.data import Dataset
-    from kd_lib.study.run import Run
+from kd_lib import _files, _workers, data
+from kd_lib.book import chapters, claims, explorer, verdicts
+from kd_lib.maps import fill, store
+from kd_lib.networks import architectures, regime
+from kd_lib.study import reading, training
+from kd_lib.study.run import Run
 
 SLICE = "slice.csv"
 EPOCHS = 2  # of the slice, after epoch 0
@@ -57,8 +58,6 @@ def keep(run: Path, folder: Path) -> None:
     FileNotFoundError
         If the run lacks something.
     """
-    from kd_lib.study.run import Run
-
     place, edition = Run(run), claims.read_edition(run)
     entries = {"parameters": edition.parameters, "class_names": edition.class_names} | dict(edition.made)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -78,9 +77,7 @@ def keep(run: Path, folder: Path) -> None:
 
 def _keep_notebooks(run: Path, folder: Path) -> None:
     """Keep executed notebooks: what they say, without what differs each time."""
-    import nbformat
-
-    for source in sorted((build.PROJECT / "notebooks").glob("*.py")):
+    for source in chapters.sources():
         node = chapters.without_widgets(nbformat.read(run / "notebooks" / f"{source.stem}.ipynb", as_version=4))
         for cell in node.cells:
             for key in ("papermill", "execution"):
@@ -92,55 +89,58 @@ def _keep_notebooks(run: Path, folder: Path) -> None:
         node.metadata = nbformat.from_dict({"kernelspec": chapters.KERNEL})
         text = nbformat.writes(node) + "\n"
         if (size := len(text.encode())) > chapters.PAGE_LIMIT:
-            raise ValueError(
-                f"{source.stem}.ipynb has {size / 1e6:.1f} MB; a page may have {chapters.PAGE_LIMIT / 1e6:.0f}"
-            )
+            limit = f"a page may have {chapters.PAGE_LIMIT / 1e6:.0f}"
+            raise ValueError(f"{source.stem}.ipynb has {size / 1e6:.1f} MB; {limit}")
         _files.write_text(folder / f"{source.stem}.ipynb", text)
 
 
+# ---- how it was made -------------------------------------------------------------------------------------------------
+
+
+def made(judged: Sequence[claims.Edition]) -> str:
+    """Say in Markdown how editions were made: hardware, versions, commit, seeds, run times, parameters and tables."""
+    return "\n\n".join(map(_made, judged)) or verdicts.NO_EDITION
+
+
+def _made(edition: claims.Edition) -> str:
+    known, parameters, row = edition.made, edition.parameters, verdicts.used_threshold(edition)
+    hardware, heading = known.get("hardware", {}), verdicts.heading(edition)
+    facts = {
+        "Begun": str(known.get("created", "")).replace("T", " ").replace("+00:00", " UTC"),
+        "Commit of the code": f"`{known['commit'][:12]}`" if "commit" in known else "",
+        "Processor": f"{hardware.get('cpu')}, {hardware.get('cores')} cores" if hardware else "",
+        "GPU": hardware.get("gpu") or ("none" if hardware else ""),
+        "Threads of each process": known.get("threads", ""),
+        "Versions": ", ".join(f"{name} {version}" for name, version in known.get("versions", {}).items()),
+        "Seed": parameters.get("seed", ""),
+        "Images": known.get("data_title", parameters.get("data_set", "")),
+        "Fingerprint of the images": f"`{known['dataset_fingerprint'][:12]}`" if "dataset_fingerprint" in known else "",
+        "Maps": ", ".join(f"{key} {value}" for key, value in known.get("occlusion", {}).items()),
+        "Training took": duration(known["seconds_training"]) if "seconds_training" in known else "",
+        "Explaining took": duration(known["seconds_occlusion"]) if "seconds_occlusion" in known else "",
+        "T_c": "" if row is None else f"{row['value']:.2f}, from: {row['source']}",
+        "Tables kept": ", ".join(f"`{name}`" for name in edition.tables),
+    }
+    rows = [[f"**{key}**", value] for key, value in facts.items() if value != ""]
+    if unknown := [key for key, value in facts.items() if value == ""]:
+        rows.append(["**Not recorded**", ", ".join(unknown)])
+    settings = [[f"`{key}`", f"`{value}`"] for key, value in parameters.items()]
+    shown = verdicts.table(["what", "in this edition"], rows, f"How it was made: {heading}.")
+    folded = verdicts.table(["parameter", "value"], settings, f"Its parameters: {heading}.")
+    title = "All parameters that decide what the run computes"
+    return f"## {heading}\n\n{shown}\n\n::::{{dropdown}} {title}\n{folded}\n::::"
+
+
+def duration(seconds: float) -> str:
+    """Write a duration in hours, minutes and seconds, such as 4 min 12 s."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [(hours, "h"), (minutes, "min"), (rest, "s")]
+    shown = [f"{value} {unit}" for value, unit in parts if value]
+    return " ".join(shown[:2]) or "less than a second"
+
+
 # ---- the slice -------------------------------------------------------------------------------------------------------
-
-
-def slice_of(run: "Run") -> pd.DataFrame | None:
-    """Describe a small part of a run in numbers: the first component's first epochs.
-
-    Parameters
-    ----------
-    run : Run
-        Whose networks were trained, and explained.
-
-    Returns
-    -------
-    DataFrame or None
-        Columns epoch (0 … 2), quantity, image (index in the data set), target and value. Quantities of an epoch: loss,
-        train accuracy, test accuracy. Quantities of the first probe image of each class, for every target: the
-        output, and its fall, the largest while a part of the image is hidden. None if no component was trained here.
-    """
-    from kd_lib.maps import store
-    from kd_lib.study import reading
-
-    if not (members := reading.components(run)) or "arch" not in run.parameters:
-        return None
-    name, frames = members[0], []
-    history = run.read_csv("history", made_by="train_models")
-    history = history[(history["model"] == name) & (history["epoch"] <= EPOCHS)]
-    for column in ("loss", "train_accuracy", "test_accuracy"):
-        frames.append(pd.DataFrame({"epoch": history["epoch"], "quantity": column, "value": history[column]}))
-    explained = store.MapStore(run.occlusion)
-    index, rows = explained.index, _first_of_each(explained.labels)
-    for epoch in (e for e in explained.epochs(name) if e <= EPOCHS):
-        logits = explained.logits(name, epoch)[rows]
-        images, targets = np.indices((len(rows), logits.shape[-1]))
-        where = {"epoch": epoch, "image": index[rows][images.ravel()], "target": targets.ravel()}
-        values = {"output": logits[:, 0], "fall": logits[:, 0] - logits[:, 1:].min(axis=1)}
-        frames += [pd.DataFrame(where | {"quantity": key, "value": value.ravel()}) for key, value in values.items()]
-    frame = pd.concat(frames, ignore_index=True)[["epoch", "quantity", "image", "target", "value"]]
-    return frame.dropna(subset="value").astype({"image": "Int64", "target": "Int64"})
-
-
-def _first_of_each(labels: np.ndarray) -> np.ndarray:
-    """Rows of the first image of each class, in the images' order."""
-    return np.sort(np.unique(labels, return_index=True)[1])
 
 
 def verify(folder: Path, *, root: str | None = None, executor: str = "local:2", device: str = "auto") -> pd.DataFrame:
@@ -171,9 +171,6 @@ def verify(folder: Path, *, root: str | None = None, executor: str = "local:2", 
     ValueError
         If the images are others.
     """
-    from kd_lib import _workers, data
-    from kd_lib.study import reading
-
     kept = _read(folder)
     entries = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     parameters = entries["parameters"]
@@ -197,41 +194,6 @@ def _read(folder: Path) -> pd.DataFrame:
     if not (folder / SLICE).is_file():
         raise FileNotFoundError(f"edition {folder.name!r} keeps no slice ({SLICE}): its networks were not trained here")
     return pd.read_csv(folder / SLICE)
-
-
-def _make_again(folder: Path, entries: dict, dataset: "Dataset", client, *, root: str | None, device: str) -> "Run":
-    """Train and explain what the slice is about, in a run of its own."""
-    from functools import partial
-
-    from kd_lib.maps import fill, store
-    from kd_lib.networks import architectures, regime
-    from kd_lib.study import reading, training
-    from kd_lib.study.run import Run
-
-    parameters, run = entries["parameters"], Run(folder)
-    run.claim(parameters, dataset_fingerprint=dataset.fingerprint)
-    run.record("class_names", list(dataset.class_names))
-    run.record("root", root)
-    name = architectures.component_names(1)[0]
-    recipes = reading.recipes([name], parameters["arch"], len(dataset.class_names))
-    run.record("networks", {name: recipes[name]})  # no student
-    settings = regime.Regime(**{key: parameters[key] for key in regime.Regime.__dataclass_fields__})
-    options = {"seed": parameters["seed"], "device": device, "until": EPOCHS}
-    run.write_csv(training.train_all(run, dataset, settings, client=client, **options), "history")
-    rows = _first_of_each(dataset.probe.labels.numpy())
-    probe = dataset.probe.select(rows)
-    explained = store.MapStore.create(
-        run.occlusion,
-        states=[(name, epoch) for epoch in run.checkpoints.epochs(name)],
-        labels=probe.labels,
-        index=probe.index,
-        class_names=dataset.class_names,
-        image_size=tuple(probe.images.shape[-2:]),
-        **entries[OCCLUSION],
-    )
-    load = partial(reading.network, run, device=device)
-    fill.fill(explained, load, probe.images, normalise=dataset.normaliser, client=client)
-    return run
 
 
 def compare(kept: pd.DataFrame, again: pd.DataFrame, *, precision: str = "float32") -> pd.DataFrame:
@@ -258,3 +220,73 @@ def summary(name: str, verdicts: Sequence[str]) -> str:
     if CLOSE in verdicts or CANNOT_TELL in verdicts:
         return f"edition {name}: made again, as closely as another processor or version allows"
     return f"edition {name}: made again, the same but for rounding"
+
+
+# ---- what notebooks do, for the slice alone --------------------------------------------------------------------------
+
+
+def slice_of(run: Run) -> pd.DataFrame | None:
+    """Describe a small part of a run in numbers: the first component's first epochs.
+
+    Parameters
+    ----------
+    run : Run
+        Whose networks were trained, and explained.
+
+    Returns
+    -------
+    DataFrame or None
+        Columns epoch (0 … 2), quantity, image (index in the data set), target and value. Quantities of an epoch: loss,
+        train accuracy, test accuracy. Quantities of the first probe image of each class, for every target: the
+        output, and its fall, the largest while a part of the image is hidden. None if no component was trained here.
+    """
+    if not (members := reading.components(run)) or "arch" not in run.parameters:
+        return None
+    name, frames = members[0], []
+    history = run.read_csv("history", made_by="train_models")
+    history = history[(history["model"] == name) & (history["epoch"] <= EPOCHS)]
+    for column in ("loss", "train_accuracy", "test_accuracy"):
+        frames.append(pd.DataFrame({"epoch": history["epoch"], "quantity": column, "value": history[column]}))
+    explained = store.MapStore(run.occlusion)
+    index, rows = explained.index, _first_of_each(explained.labels)
+    for epoch in (e for e in explained.epochs(name) if e <= EPOCHS):
+        logits = explained.logits(name, epoch)[rows]
+        images, targets = np.indices((len(rows), logits.shape[-1]))
+        where = {"epoch": epoch, "image": index[rows][images.ravel()], "target": targets.ravel()}
+        values = {"output": logits[:, 0], "fall": logits[:, 0] - logits[:, 1:].min(axis=1)}
+        frames += [pd.DataFrame(where | {"quantity": key, "value": value.ravel()}) for key, value in values.items()]
+    frame = pd.concat(frames, ignore_index=True)[["epoch", "quantity", "image", "target", "value"]]
+    return frame.dropna(subset="value").astype({"image": "Int64", "target": "Int64"})
+
+
+def _make_again(folder: Path, entries: dict, dataset: data.Dataset, client, *, root: str | None, device: str) -> Run:
+    """Train and explain what the slice is about, in a run of its own."""
+    parameters, run = entries["parameters"], Run(folder)
+    run.claim(parameters, dataset_fingerprint=dataset.fingerprint)
+    run.record("class_names", list(dataset.class_names))
+    run.record("root", root)
+    name = architectures.component_names(1)[0]
+    recipes = reading.recipes([name], parameters["arch"], len(dataset.class_names))
+    run.record("networks", {name: recipes[name]})  # no student
+    settings = regime.Regime(**{key: parameters[key] for key in regime.Regime.__dataclass_fields__})
+    options = {"seed": parameters["seed"], "device": device, "until": EPOCHS}
+    run.write_csv(training.train_all(run, dataset, settings, client=client, **options), "history")
+    rows = _first_of_each(dataset.probe.labels.numpy())
+    probe = dataset.probe.select(rows)
+    explained = store.MapStore.create(
+        run.occlusion,
+        states=[(name, epoch) for epoch in run.checkpoints.epochs(name)],
+        labels=probe.labels,
+        index=probe.index,
+        class_names=dataset.class_names,
+        image_size=tuple(probe.images.shape[-2:]),
+        **entries[OCCLUSION],
+    )
+    load = partial(reading.network, run, device=device)
+    fill.fill(explained, load, probe.images, normalise=dataset.normaliser, client=client)
+    return run
+
+
+def _first_of_each(labels: np.ndarray) -> np.ndarray:
+    """Rows of the first image of each class, in the images' order."""
+    return np.sort(np.unique(labels, return_index=True)[1])

@@ -7,8 +7,6 @@ What is packed of a map is not its pixels but what they are made of: how far the
 hidden, the largest of them as 127, the others as whole numbers in proportion. The page averages the windows that cover
 a pixel, as `occlusion.saliency_maps` does, so a pixel is off by at most half a step of its map: 1/254 of the largest
 fall. Similarities are those of the exact maps.
-
-Imports what computes only where it packs: a page made from packed editions needs no torch.
 """
 
 import base64
@@ -20,19 +18,22 @@ import math
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import yaml
 from numpy.typing import ArrayLike
+from PIL import Image
 
 from kd_lib import _files
 from kd_lib.book import claims
-
-if TYPE_CHECKING:
-    from kd_lib.study.run import Run
+from kd_lib.figures import charts
+from kd_lib.maps import occlusion, store
+from kd_lib.measures import similarity
+from kd_lib.study import reading
+from kd_lib.study.run import Run
 
 NAME = "explorer.js"  # of the packed data in the folder of a published edition
-MARK = "<!-- explorer -->"  # in the page, where the explorer goes
 LIMIT = 1_480_000  # characters of a packed edition: half of what a page may weigh
 CLASSES, PER_CLASS = 12, 2  # at most: classes that are targets, and images of each
 NETWORKS = 4  # at most, components as well as others
@@ -52,7 +53,7 @@ class Plan(NamedTuple):
     epochs: dict[str, list[int]]
 
 
-def pack(run: "Run", *, limit: int = LIMIT) -> dict[str, Any]:
+def pack(run: Run, *, limit: int = LIMIT) -> dict[str, Any]:
     """Pack what the explorer shows of a run.
 
     Parameters
@@ -78,11 +79,6 @@ def pack(run: "Run", *, limit: int = LIMIT) -> dict[str, Any]:
     FileNotFoundError, ValueError
         If the store, the images or the threshold are missing or not those of the run.
     """
-    from kd_lib.figures import charts
-    from kd_lib.maps import occlusion, store
-    from kd_lib.measures import similarity
-    from kd_lib.study import reading
-
     dataset, labels = reading.load_data(run), reading.labels(run)
     explained = store.MapStore(run.occlusion)
     size, patch = explained.image_size, explained.settings["patch"]
@@ -245,8 +241,6 @@ def write(run: Path, path: Path) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(packed, path)
         return True
-    from kd_lib.study.run import Run
-
     here = Run(run.resolve())
     if not here.occlusion.exists():
         return False
@@ -254,26 +248,28 @@ def write(run: Path, path: Path) -> bool:
     return True
 
 
-def place(book: Path, editions: Sequence[Path]) -> None:
-    """Put the explorer into the pages of the book, and what it shows of each edition beside its script.
+def place(static: Path, folders: Sequence[Path]) -> str:
+    """Put what the explorer shows of each edition beside its script.
 
     Parameters
     ----------
-    book : Path
-        Folder of the prose pages; ``explorer.md`` in it is rewritten.
-    editions : sequence of Path
-        Folders of runs, or of what is kept of them. Those without maps are left out; if no others are there, the page
-        says so.
+    static : Path
+        Folder of the book's scripts.
+    folders : sequence of Path
+        Of runs, or of what is kept of them. Those without maps are left out.
+
+    Returns
+    -------
+    str
+        What its page has in its place, in Markdown: the explorer, or that there is nothing to explore.
     """
     found = []
-    for number, folder in enumerate(editions):
-        file = f"explorer/{number}.js"
-        if write(folder, book / "_static" / file):
+    for position, folder in enumerate(folders):
+        file = f"explorer/{position}.js"
+        if write(folder, static / file):
             edition = claims.read_edition(folder)
             found.append({"name": edition.name, "title": edition.title, "file": f"../_static/{file}"})
-    prose = book / "explorer.md"
-    block = f"```{{raw}} html\n{markup(found)}\n```" if found else NONE
-    _files.write_text(prose, prose.read_text(encoding="utf-8").replace(MARK, block))
+    return f"```{{raw}} html\n{markup(found)}\n```" if found else NONE
 
 
 def markup(editions: Sequence[Mapping[str, str]]) -> str:
@@ -292,32 +288,6 @@ def markup(editions: Sequence[Mapping[str, str]]) -> str:
 <script src="../_static/explorer.js" defer></script>"""
 
 
-def picture(site: Path, output: Path) -> None:
-    """Take the README's picture of the explorer from a rendered book, 1200 pixels wide; needs Playwright and Chromium.
-
-    Parameters
-    ----------
-    site : Path
-        Folder of the rendered book.
-    output : Path
-        Receives a PNG.
-    """
-    from playwright.sync_api import sync_playwright
-
-    from kd_lib.book import printing
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=printing.find_browser(), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1600, "height": 1200})
-        page.goto(f"{(site / 'book' / 'explorer.html').resolve().as_uri()}#epoch=3")
-        page.add_style_tag(content=".explorer { width: 1200px; padding: 12px 16px; background: #fff; }")
-        page.locator(".explorer circle").first.wait_for()
-        page.wait_for_timeout(300)  # the chart takes the new width
-        shot = page.locator(".explorer").screenshot()
-        browser.close()
-    _files.write_bytes(output, shot)
-
-
 def _sample(labels: np.ndarray, classes: int, per_class: int) -> np.ndarray:
     """Positions of the first images of some classes, class by class; the classes are spread over all of them."""
     known = np.unique(labels)
@@ -325,12 +295,8 @@ def _sample(labels: np.ndarray, classes: int, per_class: int) -> np.ndarray:
     return np.array(list(itertools.chain.from_iterable(np.flatnonzero(labels == k)[:per_class] for k in some)))
 
 
-def _threshold(run: "Run") -> float:
+def _threshold(run: Run) -> float:
     """T_c as the answers took it: given to them as a parameter, or else determined."""
-    import yaml
-
-    from kd_lib.study import reading
-
     given = _files.read_bytes(run.folder / "parameters" / "rq3.yaml")
     return round(reading.threshold(run, (yaml.safe_load(given or b"") or {}).get("threshold"))[0], 4)
 
@@ -341,8 +307,6 @@ def _thousandths(similarities: np.ndarray) -> list[int | None]:
 
 def _picture(image: ArrayLike) -> str:
     """Turn an image (C, H, W), uint8, into a data URL: lossless, unless it is a large one."""
-    from PIL import Image
-
     pixels, buffer = np.asarray(image).transpose(1, 2, 0), io.BytesIO()
     pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
     kind = "JPEG" if max(pixels.shape[:2]) > LARGE else "PNG"

@@ -1,4 +1,4 @@
-"""The whole book as one PDF file, printed by Chromium from a single page."""
+"""What Chromium prints: the whole book as one PDF file, from a single page, and the explorer as a picture."""
 
 import shutil
 import subprocess
@@ -45,6 +45,30 @@ def write_pdf(output: Path) -> None:
             raise RuntimeError(f"{browser} printed nothing: {done.stderr.strip().splitlines()[-1:]}")
         output.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(printed, output)
+
+
+def picture(site: Path, output: Path) -> None:
+    """Take the README's picture of the explorer from a rendered book, 1200 pixels wide; needs Playwright and Chromium.
+
+    Parameters
+    ----------
+    site : Path
+        Folder of the rendered book.
+    output : Path
+        Receives a PNG.
+    """
+    from playwright.sync_api import sync_playwright  # optional: who makes editions has it, who reads them need not
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1600, "height": 1200})
+        page.goto(f"{(site / 'book' / 'explorer.html').resolve().as_uri()}#epoch=3")
+        page.add_style_tag(content=".explorer { width: 1200px; padding: 12px 16px; background: #fff; }")
+        page.locator(".explorer circle").first.wait_for()
+        page.wait_for_timeout(300)  # the chart takes the new width
+        shot = page.locator(".explorer").screenshot()
+        browser.close()
+    _files.write_bytes(output, shot)
 
 
 def _at_the_top(pages: Path, root: str) -> Path:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from kd_lib.book import build, chapters, claims, editions, scorecard
+from kd_lib.book import build, chapters, claims, editions, verdicts
 
 PROJECT = Path(__file__).resolve().parents[2]
 SLICE = pd.DataFrame(
@@ -48,7 +48,7 @@ def test_an_editions_notebooks_are_kept_without_what_differs_each_time(tmp_path)
         editions._keep_notebooks(tmp_path / "run", tmp_path / "again")
 
 
-def verdicts(changed, **options):
+def outcomes(changed, **options):
     return list(editions.compare(SLICE, SLICE.assign(value=changed), **options)["verdict"])
 
 
@@ -60,10 +60,10 @@ def test_a_slice_is_compared_epoch_by_epoch_and_quantity_by_quantity():
 
 
 def test_before_training_only_rounding_may_differ_and_after_it_answers_may():
-    assert verdicts([3.0, 4.0, 1.0 + 1e-7, 2.0, 5.0]) == ["the same"] * 4
-    assert verdicts([3.0, 4.0, 1.0 + 1e-4, 2.1, 5.1]) == ["the same", "close", "close", "cannot tell"]
-    assert verdicts([3.0, 4.0, 1.1, 4.0, 50.0]) == ["the same", "differs", "differs", "cannot tell"]
-    assert verdicts([3.0, 4.0, 1.1, 2.0, 5.0], precision="bfloat16")[1] == "close"
+    assert outcomes([3.0, 4.0, 1.0 + 1e-7, 2.0, 5.0]) == ["the same"] * 4
+    assert outcomes([3.0, 4.0, 1.0 + 1e-4, 2.1, 5.1]) == ["the same", "close", "close", "cannot tell"]
+    assert outcomes([3.0, 4.0, 1.1, 4.0, 50.0]) == ["the same", "differs", "differs", "cannot tell"]
+    assert outcomes([3.0, 4.0, 1.1, 2.0, 5.0], precision="bfloat16")[1] == "close"
 
 
 def test_what_was_not_made_again_differs():
@@ -97,6 +97,14 @@ def test_other_images_are_refused(tmp_path):
     SLICE.to_csv(kept / editions.SLICE, index=False)
     with pytest.raises(ValueError, match="these images are not those of edition drawn"):
         editions.verify(kept)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "less than a second"), (59.6, "1 min"), (252, "4 min 12 s"), (3600, "1 h"), (90061, "25 h 1 min")],
+)
+def test_durations(seconds, text):
+    assert editions.duration(seconds) == text
 
 
 # ---- what is published -----------------------------------------------------------------------------------------------
@@ -162,7 +170,8 @@ def test_every_number_shown_is_one_of_the_committed_tables(published, where):
     text, least = (PROJECT / "README.md").read_text(), 10
     if where == "scorecard":
         template, known = (PROJECT / "book" / "scorecard.md").read_text(), claims.read_claims()
-        text, least = scorecard.page(template, known, [claims.read_edition(folder) for folder in published]), 30
+        judged = verdicts.Verdicts(known, [claims.read_edition(folder) for folder in published])
+        text, least = build.fill(template, verdicts=judged), 30
     lines, compared = iter(text.splitlines()), dict.fromkeys(published, 0)
     for claim in listed if where == "scorecard" else [claim for claim in listed if claim.get("headline")]:
         for folder, given in zip(published, shown(lines, claim, len(published)), strict=True):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kd_lib import data
-from kd_lib.book import explorer
+from kd_lib.book import build, explorer
 from kd_lib.figures import pictures
 from kd_lib.maps import occlusion, store
 from kd_lib.measures import similarity
@@ -227,11 +227,10 @@ def test_thinned_epochs_are_as_many_as_asked_for_and_end_with_the_last(number, c
 
 
 def test_a_book_without_maps_says_so(tmp_path):
-    shutil.copytree(BOOK, tmp_path / "book", ignore=shutil.ignore_patterns("editions"))
-    explorer.place(tmp_path / "book", [])
-    page = (tmp_path / "book" / "explorer.md").read_text()
+    page = build.fill((BOOK / "explorer.md").read_text(), explorer=explorer.place(tmp_path, []))
     assert explorer.NONE in page
     assert "explorer.js" not in page
+    assert not list(tmp_path.iterdir())
 
 
 # ---- in a browser ----------------------------------------------------------------------------------------------------
@@ -251,9 +250,9 @@ def page_of(browser, run, other, tmp_path_factory):
     kept = tmp_path_factory.mktemp("editions") / "little"
     explorer.write(run.folder, kept / explorer.NAME)
     shutil.copy(run.folder / "run.json", kept)
-    explorer.place(site / "book", [kept, other.folder])
     shutil.move(site / "book" / "_static", site / "_static")
-    block = (site / "book" / "explorer.md").read_text().split("```{raw} html\n")[1].split("\n```")[0]
+    shown = explorer.place(site / "_static", [kept, other.folder])
+    block = shown.split("```{raw} html\n")[1].split("\n```")[0]
     html = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>x</title><main>{block}</main></html>'
     (site / "book" / "explorer.html").write_text(html)
     complaints, contexts = [], []

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kd_lib.book import chapters, claims, editions, scorecard
+from kd_lib.book import chapters, claims, editions, verdicts
 from tests import in_process
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -73,11 +73,11 @@ def test_results_are_tidy_tables(run):
 
 def test_every_claim_finds_its_table_and_columns(run):
     edition, found = claims.read_edition(run), claims.read_claims()
-    lost = {c.id: claims.judge(dataclasses.replace(c, needs={}), edition).reason for c in found}
+    lost = {c.id: verdicts.judge(dataclasses.replace(c, needs={}), edition).reason for c in found}
     assert not {name: reason for name, reason in lost.items() if "no table" in reason or "has no column" in reason}
     page = (run / "report" / "book" / "scorecard.html").read_text()
     assert edition.title in page
-    assert scorecard.NO_EDITION not in page
+    assert verdicts.NO_EDITION not in page
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_an_edition_keeps_what_the_book_needs_and_is_judged_as_its_run(run, edit
     assert again.made["occlusion"] == {"patch": 4, "stride": 4, "baseline": 0.0, "precision": "float32"}
     assert (once.parameters, once.class_names) == (again.parameters, again.class_names)
     for claim in claims.read_claims():
-        assert repr(claims.judge(claim, once)) == repr(claims.judge(claim, again))
+        assert repr(verdicts.judge(claim, once)) == repr(verdicts.judge(claim, again))
 
 
 def test_keeping_it_again_replaces_it_whole(run, edition, monkeypatch):

@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kd_lib.book import claims, prose, statements
-from kd_lib.book.build import UNFINISHED
+from kd_lib.book import build, claims, verdicts
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
+PAGES = ("introduction", "conclusions", "editions", "full_size")
 CLAIMS = claims.read_claims()
 YES, NO, UNSURE = (0.2, 0.1, 0.3), (-0.2, -0.3, -0.1), (0.0, -0.1, 0.1)
 
@@ -33,10 +33,10 @@ def edition(name="tiny", on=None, off=None, views=None, **tables):
 
 def written(tmp_path, *editions):
     """Write the book's pages for some editions: their texts by name."""
-    for page in prose.PAGES:
+    for page in PAGES:
         shutil.copy(BOOK / f"{page}.md", tmp_path)
-    prose.write_pages(tmp_path, CLAIMS, editions)
-    return {page: (tmp_path / f"{page}.md").read_text(encoding="utf-8") for page in prose.PAGES}
+    build.fill_in(tmp_path, editions)
+    return {page: (tmp_path / f"{page}.md").read_text(encoding="utf-8") for page in PAGES}
 
 
 @pytest.mark.parametrize(
@@ -111,19 +111,21 @@ def test_second_transitions_are_counted_by_verdict(tmp_path):
 
 
 def test_without_an_edition_no_mark_is_left_and_nothing_is_claimed(tmp_path):
-    for page in written(tmp_path).values():
-        assert "<!--" not in page
-        assert prose.NO_EDITION in page
+    for name, page in written(tmp_path).items():
+        assert "<%" not in page
+        assert verdicts.NO_EDITION in page or name == "full_size"
 
 
 def test_every_edition_has_its_own_answer(tmp_path):
     pages = written(tmp_path, edition("first", on=YES, off=YES), edition("second", on=NO, off=NO))
-    assert "<!--" not in "".join(pages.values())
+    assert "<%" not in "".join(pages.values())
     first, second = pages["introduction"].split("{admonition}")[1:]
     assert "Edition first: 4 resnet10" in first
     assert "**By saliency maps, yes.**" in first
     assert "**By saliency maps, no.**" in second
-    assert pages["conclusions"].count("**second: 4 resnet10") == len(statements.CONCLUSIONS)
+    assert pages["conclusions"].count("**second: 4 resnet10") == (BOOK / "conclusions.md").read_text().count(
+        "verdicts.said("
+    )
 
 
 def test_claims_that_did_not_replicate_are_shown_with_their_numbers(tmp_path):
@@ -140,14 +142,11 @@ def test_verdicts_are_counted_by_edition(tmp_path):
     assert f"| tiny | going further | 1 | 1 | {own - 2} | {own} |" in page
 
 
-def test_every_statement_is_about_claims_that_exist():
-    known = {claim.id for claim in CLAIMS}
-    for statement in [
-        *statements.ANSWER,
-        *statements.ANSWER_BESIDE_MAPS,
-        *(s for part in statements.CONCLUSIONS.values() for s in part),
-    ]:
-        assert set(statement.ids.values()) <= known
+def test_a_mark_that_stands_for_nothing_is_an_error(tmp_path):
+    for mark in ("anwser", "verdicts.anwser()", 'verdicts.said("no-such-claim")', "verdicts.said('hits', also='x')"):
+        (tmp_path / "page.md").write_text(f"# Title\n\n<% {mark} %>\n")
+        with pytest.raises(ValueError, match="a mark of page.md stands for nothing: .*(anwser|no-such-claim|x)"):
+            build.fill_in(tmp_path, [edition()])
 
 
 def test_how_an_edition_was_made(tmp_path):
@@ -175,35 +174,118 @@ def test_how_an_edition_was_made(tmp_path):
         assert cells in page
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.2, "less than a second"), (59.6, "1 min"), (252, "4 min 12 s"), (3600, "1 h"), (90061, "25 h 1 min")],
-)
-def test_durations(seconds, text):
-    assert prose.duration(seconds) == text
-
-
 def test_the_optimiser_that_comes_nearer_to_the_published_accuracy_is_the_likelier_reading():
     columns = ["network", "accuracy (%)", "Gardner (2022) (%)"]
     rows = [("components, mean", 85.6, 84.37), ("adam", 10.0, math.nan)]
-    assert prose.which_optimiser(pd.DataFrame(rows, columns=columns), "sgd", 0.4) == (
+    assert verdicts.which_optimiser(pd.DataFrame(rows, columns=columns), "sgd", 0.4) == (
         "At a peak learning rate of 0.4, SGD reaches 85.6 % (mean of the components) and Adam 10.0 % (one network); "
         "Gardner (2022) has 84.4 %, so that SGD is the likelier reading."
     )
     rows[1] = ("adam", 84.0, math.nan)
-    assert prose.which_optimiser(pd.DataFrame(rows, columns=columns), "sgd", 0.4).endswith(
+    assert verdicts.which_optimiser(pd.DataFrame(rows, columns=columns), "sgd", 0.4).endswith(
         "Adam is the likelier reading."
     )
-    assert prose.which_optimiser(pd.DataFrame(rows[:1], columns=columns), "sgd", 0.4) is None
-    assert prose.which_optimiser(pd.DataFrame(rows, columns=columns), "adam", 0.4) is None
+    assert verdicts.which_optimiser(pd.DataFrame(rows[:1], columns=columns), "sgd", 0.4) is None
+    assert verdicts.which_optimiser(pd.DataFrame(rows, columns=columns), "adam", 0.4) is None
 
 
-def test_the_run_at_full_size_says_what_its_tables_say():
-    template = (BOOK / "full_size.md").read_text(encoding="utf-8")
-    text = prose.unfinished(template, CLAIMS, UNFINISHED)
-    assert "<!--" not in text
-    gaps = pd.read_csv(UNFINISHED / "results" / "rq3_share_gaps.csv").set_index(["what", "less", "target"])
+def test_the_run_at_full_size_says_what_its_tables_say(tmp_path):
+    text = written(tmp_path)["full_size"]
+    assert "<%" not in text
+    gaps = pd.read_csv(build.UNFINISHED / "results" / "rq3_share_gaps.csv").set_index(["what", "less", "target"])
     for target in ("on target", "off target"):
         row = gaps.loc[("distilled", "leave-one-out", target)] * 100
         assert f"{row.difference:.1f} points ({row.low:.1f} to {row.high:.1f})" in text
     assert "rq1" not in text.partition("Commit of the code")[0]
+
+
+# ---- the scorecard and the README ------------------------------------------------------------------------------------
+
+TEMPLATE = (BOOK / "scorecard.md").read_text(encoding="utf-8")
+FRAME = {"what": ["a", "b", "c"], "difference": [0.2, -0.2, 0.0], "low": [0.1, -0.3, -0.1], "high": [0.3, -0.1, 0.1]}
+
+
+def claim(what, part="thesis", **changes):
+    entry = {"id": f"{part} {what}", "part": part, "chapter": "Chapter", "says": f"{what} is large", "table": "gaps"}
+    return claims.Claim(**entry | {"rows": {"what": what}, "above": 0, "unit": "points", "source": "Table 9"} | changes)
+
+
+def of_gaps(name, frame):
+    return claims.Edition(name, {"data_set": "multiview"}, (), {"gaps": pd.DataFrame(frame)})
+
+
+def scorecard(listed, editions):
+    return build.fill(TEMPLATE, verdicts=verdicts.Verdicts(listed, editions))
+
+
+def cells(page, start):
+    lines = [line for line in page.splitlines() if line.startswith(f"| {start} |")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def test_every_claim_has_a_verdict_in_words_and_the_verdicts_are_counted():
+    listed = [claim("a"), claim("b"), claim("c"), claim("d"), claim("a", "own", number="–"), claim("b", "own")]
+    editions = [of_gaps("quick", FRAME), of_gaps("large", FRAME | {"low": [0.1, -0.3, math.nan]})]
+    page = scorecard(listed, editions)
+    assert "<%" not in page
+    assert cells(page, "quick")[0] == ["quick", "1", "1", "2", "4"]
+    assert cells(page, "quick")[1] == ["quick", "1", "1", "0", "2"]
+    assert [row[2] for row in (cells(page, f"{what} is large")[0] for what in "abcd")] == [
+        "**✓ replicated**<br>20.0 points (10.0 to 30.0)",
+        "**✗ not replicated**<br>−20.0 points (−30.0 to −10.0)",
+        "**? cannot tell**<br>0.0 points (−10.0 to 10.0)",
+        "**? cannot tell**<br>table gaps has no row with what d",
+    ]
+    assert cells(page, "c is large")[0][3] == "**? cannot tell**<br>0.0 points<br>no interval is known"
+    assert cells(page, "a is large")[1][1] == "**✓ holds**<br>20.0 points (10.0 to 30.0)"
+    assert cells(page, "b is large")[1][1].startswith("**✗ does not hold**")
+
+
+def test_the_page_says_where_a_number_comes_from_and_what_would_replicate_it():
+    listed = [
+        claim("a"),
+        claim("b", above=-math.inf, below=0.08, unit="%", needs={"class": "ship"}),
+        claim("c", above=0.43, below=0.63, unit="", every=("model",)),
+    ]
+    page = scorecard(listed, [])
+    assert "| above 0.0 points | `gaps`: difference; what = a |" in page
+    assert "| below 8.0 %<br>of class ship | `gaps`: difference; what = b |" in page
+    assert "| between 0.430 and 0.630 | `gaps`: difference; what = c; every model |" in page
+
+
+def test_without_an_edition_the_page_lists_the_claims_and_says_so():
+    found = claims.read_claims()
+    page = scorecard(found, [])
+    assert verdicts.NO_EDITION in page
+    assert all(f"| {c.says} |" in page for c in found)
+    assert "✓" not in page
+
+
+def test_the_row_that_decides_is_named():
+    every = claim("a", rows={}, every=("what",))
+    page = scorecard([every], [of_gaps("quick", FRAME)])
+    assert "**✗ not replicated**<br>what b: −20.0 points (−30.0 to −10.0)" in page
+
+
+def test_a_bar_in_a_name_does_not_break_the_table():
+    page = scorecard([claim("a")], [of_gaps("my|run", FRAME)])
+    assert "| claim | thesis | my\\|run |" in page
+
+
+@pytest.mark.parametrize("unit", claims.UNITS)
+def test_every_unit_is_shown(unit):
+    page = scorecard([claim("a", unit=unit)], [of_gaps("quick", FRAME)])
+    assert {"%": "20.0 % (10.0 to 30.0)", "points": "20.0 points (", "of training": "20 % of training (10 to 30)"}.get(
+        unit, "0.200 (0.100 to 0.300)"
+    ) in page
+
+
+def test_the_readme_shows_the_headlines_of_every_edition():
+    listed = [claim("a", headline=True, number="+1 point"), claim("b"), claim("d", headline=True)]
+    editions = [of_gaps("small", FRAME), of_gaps("large", FRAME | {"difference": [0.25, 0, 0]})]
+    table = verdicts.Verdicts(listed, editions).readme().splitlines()
+    assert table[2:] == [
+        "| a is large | +1 point | 20.0 points (10.0 to 30.0) ✓ | 25.0 points (10.0 to 30.0) ✓ |",
+        "| d is large | – | – ? | – ? |",
+    ]
+    assert "| this study, small: given networks, multiview | this study, large: given" in table[0]
