@@ -1,5 +1,5 @@
 """Images: three sources behind one door, in train, test and probe parts; drawn ones come with the truth."""
 
-from kd_lib.data.dataset import CACHE, NAMES, SIZE, Dataset, Split, load, normalise, stratified, with_shuffled_labels
+import lazy_loader
 
-__all__ = ["CACHE", "NAMES", "SIZE", "Dataset", "Split", "load", "normalise", "stratified", "with_shuffled_labels"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -11,8 +11,7 @@ from PIL import Image
 from torchvision.datasets import CIFAR10
 from torchvision.transforms.v2 import functional as transforms
 
-from kd_lib import data
-from kd_lib.data import load, photographs
+from kd_lib.data import dataset, load, photographs
 from tests.data.test_dataset import one_line
 
 
@@ -219,7 +218,7 @@ def test_cifar10_gives_torchvisions_images(cifar10):
 
 
 def test_cifar10_is_kept_in_the_cache_by_default(cifar10, monkeypatch):
-    monkeypatch.setattr(data, "CACHE", cifar10)
+    monkeypatch.setattr(dataset, "CACHE", cifar10)
     assert len(load("cifar10", probe_per_class=1).train) == 40
 
 
