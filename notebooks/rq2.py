@@ -28,11 +28,10 @@ import pandas as pd
 
 from kd_lib.figures import charts
 from kd_lib.measures import bounds as references
-from kd_lib.measures import gaps, statistics, transfer, views
-from kd_lib.measures import utilisation as features
+from kd_lib.measures import gaps, similarity, statistics, transfer, views
+from kd_lib.measures import utilisation as utilisations
 from kd_lib.measures.threshold import PUBLISHED
-from kd_lib.people import annotate
-from kd_lib.people import answers as people
+from kd_lib.people import annotate, features
 from kd_lib.study import parameters, reading, truth
 from kd_lib.study.run import Run
 
@@ -49,7 +48,7 @@ print(f"T_c = {t_c:.2f} ({source}); networks: {', '.join(names)}")
 # ## How similar are the maps of two components?
 
 # %% mystnb={"figure": {"name": "tab-pairs", "caption": "Share of the pairs of components whose maps are more similar than the threshold.", "caption_before": true, "classes": "numbered-table"}}
-numbered = features.pairs_of_components([reading.maps(place, name) for name in names], labels, models=names)
+numbered = similarity.pairs_of_components([reading.maps(place, name) for name in names], labels, models=names)
 pairs = reading.named(numbered, place)
 pairs["pair"] = pairs["model_a"] + " – " + pairs["model_b"]
 shares = transfer.shares_above(pairs, t_c, by=["target"])
@@ -135,15 +134,15 @@ charts.threshold_sweep(
 # which of them each network's map marks. {doc}`../book/annotation_guide` says how to judge.
 
 # %%
-if annotated := annotated_class or next(
-    (c for c in place.entry("class_names") if annotate.default_features(place, c)), None
-):
-    display(annotate.annotate_features(place, annotated, annotator=annotator))
+asked = reading.annotations(place)
+if annotated := annotated_class or next((c for c in asked.class_names if features.default_features(asked, c)), None):
+    images, maps = reading.load_data(place).probe.images.numpy(), {n: reading.maps(place, n) for n in asked.models}
+    display(annotate.annotate_features(asked, images, maps, annotated, annotator=annotator))
 else:
-    print("No class of this run has a list of features: give one to annotation.annotate_features.")
+    print("No class of this run has a list of features: give one to people.annotate_features.")
 
 # %%
-for title, table in people.feature_agreement(place).items():
+for title, table in features.feature_agreement(asked).items():
     print(f"{title}: Krippendorff's alpha of {table['annotators']} annotators {table['alpha']:.2f}")
     display(table["kappas"].round(3))
 
@@ -174,7 +173,7 @@ else:
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-utilisation-cosine", "caption": "Cosine similarity of the utilisation vectors of every two networks."}}
 if utilisation:
-    matrix = features.cosine_matrix(pd.concat(utilisation.values(), axis=1))
+    matrix = utilisations.cosine_matrix(pd.concat(utilisation.values(), axis=1))
     cells = matrix.rename_axis("network").melt(ignore_index=False, var_name="other network", value_name="cosine")
     place.write_csv(cells.reset_index(), "rq2_cosine")
     display(

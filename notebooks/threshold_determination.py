@@ -30,7 +30,7 @@ pairs_to_label: int = 100  # how many different pairs an annotator is asked
 import pandas as pd
 
 from kd_lib.figures import charts, pictures
-from kd_lib.measures import discrimination, threshold, utilisation
+from kd_lib.measures import discrimination, similarity, threshold
 from kd_lib.people import agreement, annotate, answers
 from kd_lib.study import parameters, reading, truth
 from kd_lib.study.run import Run
@@ -49,13 +49,15 @@ parameters.check(globals())
 
 # %%
 place = Run(run)
-annotate.annotate_pairs(place, annotator=annotator, number=pairs_to_label)
-
-# %%
 names = reading.networks(place)
 maps = [reading.maps(place, name) for name in names]
+asked, images = reading.annotations(place), reading.load_data(place).probe.images.numpy()
+of = dict(zip(names, maps, strict=True))
+annotate.annotate_pairs(asked, images, of, annotator=annotator, number=pairs_to_label)
+
+# %%
 labels = reading.labels(place)
-pairs = utilisation.pairs_of_components(maps, labels, models=names)
+pairs = similarity.pairs_of_components(maps, labels, models=names)
 labelled, source = truth.labelled_pairs(place, pairs, view_share=view_share)
 print("labels:", source)
 
@@ -67,7 +69,7 @@ print("labels:", source)
 # together (the majority; ties and *can't tell* left out).
 
 # %%
-said = answers.labels(place)
+said = answers.labels(asked)
 if said.answers.empty:
     print("Nobody has labelled pairs of this run, so there is no agreement to show.")
 else:
@@ -96,7 +98,6 @@ if labelled is not None:
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-judging", "caption": "Labelled pairs of maps of one image for its own class: what the label says, and the similarity of the two maps. Red speaks for the class, blue against it; one colour scale a row."}}
 if labelled is not None:
-    images, of = reading.load_data(place).probe.images.numpy(), dict(zip(names, maps, strict=True))
     display(
         pictures.map_grid(
             [

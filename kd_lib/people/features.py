@@ -38,9 +38,9 @@ def features_to_ask(annotations: Annotations, class_name: str, given: Sequence[s
     """Take the features given, else the default ones; ValueError if there are none, or not those of the tables."""
     annotations.class_number(class_name)
     known = default_features(annotations, class_name)
-    if given is None and known is None:
+    if (wanted := known if given is None else given) is None:
         raise ValueError(f"no list of features for class {class_name!r}: give one, such as features=['eyes', 'tail']")
-    names = tasks.check_features(known if given is None else given)
+    names = tasks.check_features(wanted)
     _, path = table_paths(annotations.folder, table_of(class_name))
     if _files.is_there(path) and set(names) != set(known):
         raise ValueError(f"features {', '.join(names)}: {path} has {', '.join(known)}; give those, or move it away")
