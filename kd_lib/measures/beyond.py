@@ -5,14 +5,20 @@ Columns of a frame of closeness to the ensemble, a row a kind, model and image: 
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
-from scipy.sparse import csr_array
-from scipy.stats import permutation_test, rankdata
+from scipy.stats import permutation_test
 from sklearn.preprocessing import SplineTransformer
 from statsmodels.regression.linear_model import OLS
 
 from kd_lib.measures.outputs import ACCURACY, AGREEMENT, CKA, KL
-from kd_lib.measures.statistics import PERMUTATIONS, bootstrap_weights, interval
+from kd_lib.measures.statistics import (
+    PERMUTATIONS,
+    bootstrap_weights,
+    centred_ranks,
+    interval,
+    percentiles,
+    rank_correlation,
+    resampled_rank_correlations,
+)
 
 MAPS_ON, MAPS_OFF = "similarity on target", "similarity off target"
 CLOSENESS = (AGREEMENT, KL, CKA, ACCURACY, MAPS_ON, MAPS_OFF)
@@ -82,39 +88,11 @@ def rank_correlations(frame: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
                 if not vary.any() or len(known) < LEAST:
                     continue
                 x, y = known["x"].to_numpy().T, known["y"].to_numpy().T
-                weights = bootstrap_weights(len(known), seed=seed)  # the same for all networks
-                drawn = [_resampled_spearman(own_x, own_y, weights) for own_x, own_y in zip(x, y, strict=True)]
-                mean = np.ma.masked_invalid(drawn).mean(0).compressed()  # a draw may lack what varies
-                low, high = np.quantile(mean, [0.025, 0.975])
-                rows.append((kind, similarity, output, _spearman(x, y).mean(), low, high, len(x), len(known)))
+                drawn = np.ma.masked_invalid(resampled_rank_correlations(x, y, seed=seed))  # may lack what varies
+                estimate, bounds = rank_correlation(x, y).mean(), percentiles(drawn.mean(0).compressed())
+                rows.append((kind, similarity, output, estimate, *bounds, len(x), len(known)))
     columns = ["kind", "similarity", "output", "spearman", "low", "high", "networks", "images"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def _resampled_spearman(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Rank correlation (R,) of x and y (N,) in each bootstrap sample, which holds each image `weights` (R, N) times."""
-    x, y = (_resampled_ranks(values, weights) - (len(values) + 1) / 2 for values in (x, y))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.vecdot(weights * x, y) / np.sqrt(np.vecdot(weights * x, x) * np.vecdot(weights * y, y))
-
-
-def _resampled_ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Rank (R, N) of each of the values (N,) in each bootstrap sample; ties, an image drawn twice too, share theirs."""
-    distinct, position = np.unique(values, return_inverse=True)
-    member = csr_array((np.ones(len(values)), (np.arange(len(values)), position)), shape=(len(values), len(distinct)))
-    tied = weights @ member
-    return (tied.cumsum(1) - (tied - 1) / 2)[:, position]
-
-
-def _spearman(x: ArrayLike, y: ArrayLike, axis: int = -1) -> np.ndarray:
-    x, y = (_centred_ranks(values, axis) for values in (x, y))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (x * y).sum(axis) / np.sqrt((x**2).sum(axis) * (y**2).sum(axis))
-
-
-def _centred_ranks(values: ArrayLike, axis: int = -1) -> np.ndarray:
-    ranks = rankdata(values, axis=axis)
-    return ranks - ranks.mean(axis, keepdims=True)
 
 
 def same_story(found: pd.DataFrame) -> str:
@@ -315,15 +293,13 @@ def _tracked(means: pd.DataFrame, accuracy: pd.Series) -> tuple[float, float, fl
     """Correlate the first column of means with accuracy; the others are resamples."""
     if len(means) < LEAST:
         return (np.nan,) * 3
-    drawn = _spearman(means.to_numpy().T, accuracy.to_numpy())
-    return (drawn[0], *np.nanquantile(drawn[1:], [0.025, 0.975]))
+    drawn = rank_correlation(means.to_numpy().T, accuracy.to_numpy())
+    return (drawn[0], *percentiles(drawn[1:]))
 
 
 def _permuted(means: pd.DataFrame, accuracy: pd.Series, networks: int, seed: int) -> float:
     # Networks that change places take the ranks of all their epochs along.
-    similarity, accuracies = (
-        _centred_ranks(values.to_numpy()).reshape(networks, -1) for values in (means[0], accuracy)
-    )
+    similarity, accuracies = (centred_ranks(values.to_numpy()).reshape(networks, -1) for values in (means[0], accuracy))
     products = similarity @ accuracies.T / np.sqrt((similarity**2).sum() * (accuracies**2).sum())
 
     def correlation(order: np.ndarray, axis: int) -> np.ndarray:

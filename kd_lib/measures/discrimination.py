@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from sklearn.metrics import roc_curve
 
 from kd_lib.measures.similarity import spearman, ssim
-from kd_lib.measures.statistics import bootstrap_weights, cluster_of
+from kd_lib.measures.statistics import bootstrap_weights, cluster_of, percentiles
 
 SIMILARITIES = ("pearson", "cosine", "spearman", "ssim")
 MOST = 20_000  # pairs that are measured in all four ways; SSIM takes a third of a millisecond a pair
@@ -115,6 +115,5 @@ def _areas(same: np.ndarray, value: np.ndarray, weights: np.ndarray) -> np.ndarr
 
 
 def _range(draws: np.ndarray, prefix: str) -> dict[str, float]:
-    known = draws[~np.isnan(draws)]
-    low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
+    low, high = percentiles(draws)
     return {f"{prefix}low": low, f"{prefix}high": high}

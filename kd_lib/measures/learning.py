@@ -15,7 +15,7 @@ from scipy.stats import t as student
 from kd_lib.measures import piecewise, survival
 from kd_lib.measures.piecewise import INTERVALS, TRANSITION
 from kd_lib.measures.similarity import check_labels, check_threshold
-from kd_lib.measures.statistics import RESAMPLES, cluster_of
+from kd_lib.measures.statistics import RESAMPLES, cluster_of, percentiles
 
 CROSSINGS = ("first", "lasting")
 EXACT = 10**6  # observations behind a curve that is taken as exact
@@ -148,7 +148,7 @@ def arrival_curves(arrivals: pd.DataFrame, *, by: Sequence[str], crossing: str =
     for key, group in arrivals.groupby(by):
         epochs = int(group["epochs"].iloc[0])
         shares, _ = _shares(group, crossing, epochs, RESAMPLES, 0)
-        low, high = survival.bounds(shares)
+        low, high = percentiles(shares[1:], outward=True)
         points = {"epoch": np.arange(epochs), "share": shares[0], "low": low, "high": high, "maps": len(group)}
         found.append(pd.DataFrame(dict(zip(by, key, strict=True)) | {"crossing": crossing} | points))
     return _concat(found, [*by, "crossing", "epoch", "share", "low", "high", "maps"])
@@ -232,7 +232,7 @@ def crossing_times(
             row = dict(zip(by, key, strict=True)) | {"crossing": crossing}
             for name, values in numbers.items():
                 prefix = "" if name == "share" else f"{name}_"
-                low, high = survival.bounds(values)
+                low, high = percentiles(values[1:], outward=True)
                 row |= {name: values[0], f"{prefix}low": low, f"{prefix}high": high}
             row |= {"undefined": group["undefined"].mean(), "maps": len(group), "images": count, "last": last.max()}
             rows.append(row)

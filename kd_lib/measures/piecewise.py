@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import xlogy
 
-from kd_lib.measures.survival import bounds
+from kd_lib.measures.statistics import percentiles
 
 MAX_SEGMENTS = 6
 POINTS_PER_SEGMENT = 3
@@ -73,7 +73,8 @@ def transitions(
     onset = epochs[best.knots].astype(float)
     memorised = curves[:, -1:] - np.take_along_axis(curves, best.knots, 1)
     slopes = best.slopes[0]
-    values = [onset[0], memorised[0], slopes[:-1], slopes[1:], distinct, *bounds(onset), *bounds(memorised)]
+    intervals = [bound for draws in (onset[1:], memorised[1:]) for bound in percentiles(draws, outward=True)]
+    values = [onset[0], memorised[0], slopes[:-1], slopes[1:], distinct, *intervals]
     found = pd.DataFrame(dict(zip(TRANSITION + INTERVALS, values, strict=False)))[falls].reset_index(drop=True)
     found["support"] = [np.mean(counts[1:] > n) if len(curves) > 1 else np.nan for n in found.index]
     return found, second

@@ -13,7 +13,7 @@ import pandas as pd
 from statsmodels.stats.inter_rater import fleiss_kappa
 from statsmodels.stats.proportion import proportion_confint
 
-from kd_lib.measures.statistics import PERMUTATIONS, RESAMPLES, holm
+from kd_lib.measures.statistics import PERMUTATIONS, RESAMPLES, holm, percentiles
 
 CLASS, NETWORK, NONE, CANNOT_TELL = "class", "net", "none", "cannot tell"
 LEVEL = 0.05
@@ -122,7 +122,7 @@ def second_overall(second: pd.DataFrame, *, seed: int = 0) -> pd.Series:
     counts = np.column_stack([table.sum(0), networks - table.sum(0)])
     drawn = counts[rng.integers(classes, size=(RESAMPLES, classes))]
     varied = drawn[(drawn.sum(1) > 0).all(1)]
-    low, high = np.quantile([fleiss_kappa(each) for each in varied], [LEVEL / 2, 1 - LEVEL / 2])
+    low, high = percentiles([fleiss_kappa(each) for each in varied])
     verdict = CLASS if p <= LEVEL else NETWORK if high < 0.5 else CANNOT_TELL
     numbers = {"kappa": fleiss_kappa(counts), "low": low, "high": high, "p": p}
     return pd.Series(found | numbers | {"verdict": verdict}, dtype=object)

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
 
-from kd_lib.measures.statistics import RESAMPLES, bootstrap_weights, interval
+from kd_lib.measures import statistics
+from kd_lib.measures.statistics import RESAMPLES, interval
 
 CLOSE = 1  # epochs apart that still count as the same time
 COLUMNS = ["quantity", "estimate", "low", "high"]
@@ -37,7 +37,7 @@ def maps_and_views(settling: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     difference = (known["map"] - known["use"]).to_numpy(float)
     chance = np.mean([np.abs(np.subtract.outer(a, b)) <= CLOSE for a, b in zip(late.T, use.T, strict=True)])
     rows = [
-        ("rank correlation", *rank_correlation(late, use, seed=seed)),
+        ("rank correlation", *mean_rank_correlation(late, use, seed=seed)),
         ("map less use (epochs)", *interval(difference, known["image"], seed=seed)),
         ("at most one epoch apart", *interval(np.abs(difference) <= CLOSE, known["image"], seed=seed)),
         ("the same by chance", chance, np.nan, np.nan),
@@ -45,7 +45,7 @@ def maps_and_views(settling: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def rank_correlation(x: ArrayLike, y: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0) -> tuple:
+def mean_rank_correlation(x: ArrayLike, y: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0) -> tuple:
     """Spearman's rank correlation over images, its mean over networks, with a bootstrap interval over images.
 
     Parameters
@@ -60,21 +60,17 @@ def rank_correlation(x: ArrayLike, y: ArrayLike, *, resamples: int = RESAMPLES, 
     estimate, low, high : float
         Networks in which x or y does not vary are left out; NaN where there is no other.
     """
-    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    estimate = _spearman(x, y)
-    if len(x) < 2 or np.isnan(estimate):
+    x, y = np.asarray(x, dtype=np.float64).T, np.asarray(y, dtype=np.float64).T
+    estimate = _mean_of_known(statistics.rank_correlation(x, y))
+    if x.shape[-1] < 2 or np.isnan(estimate):
         return estimate, np.nan, np.nan
-    counts = bootstrap_weights(len(x), resamples=resamples, seed=seed).astype(int)
-    drawn = [_spearman(x[rows], y[rows]) for rows in (np.repeat(np.arange(len(x)), count) for count in counts)]
-    low, high = np.nanquantile(drawn, [0.025, 0.975])
-    return estimate, float(low), float(high)
+    drawn = statistics.resampled_rank_correlations(x, y, resamples=resamples, seed=seed)
+    return estimate, *map(float, statistics.percentiles([_mean_of_known(own) for own in drawn.T]))
 
 
-def _spearman(x: np.ndarray, y: np.ndarray) -> float:
-    x, y = (rankdata(each, axis=0) - (len(each) + 1) / 2 for each in (x, y))
-    spread = np.sqrt((x**2).sum(0) * (y**2).sum(0))
-    varies = spread > 0
-    return float(np.mean((x * y).sum(0)[varies] / spread[varies])) if varies.any() else float("nan")
+def _mean_of_known(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def maps_and_views_in_words(settling: pd.DataFrame, *, seed: int = 0) -> str:

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
-from scipy.stats import permutation_test
+from scipy.stats import permutation_test, rankdata
 from statsmodels.stats.multitest import multipletests
 
 RESAMPLES = 1000
+LEVELS = (0.025, 0.975)  # of a 95 % interval
 PERMUTATIONS = 9999
 AT_ONCE = 10_000_000  # numbers in memory while permuting: a test set has ten thousand images
 
@@ -81,8 +82,77 @@ def interval(
     weights = bootstrap_weights(count, resamples=resamples, seed=seed)
     sizes = weights @ np.bincount(group)
     means = ((weights @ sums).T / sizes).T
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    low, high = percentiles(means, levels=((1 - confidence) / 2, (1 + confidence) / 2))
     return Interval(*map(_plain, (estimate, low, high)))
+
+
+def percentiles(
+    draws: ArrayLike, *, levels: tuple[float, float] = LEVELS, outward: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile interval of a statistic, from its bootstrap samples.
+
+    Parameters
+    ----------
+    draws : array_like, shape (R,) or (R, ...)
+        The statistic in each sample; of (R,), those that are NaN are left out.
+    levels : (float, float)
+        Quantiles that bound the interval: 95 % by default.
+    outward : bool
+        Whether to take the next values that occur, as where some are infinite, and not to interpolate.
+
+    Returns
+    -------
+    low, high : ndarray, shape (...)
+        NaN where there are no draws.
+
+    References
+    ----------
+    Davison and Hinkley (1997), see `interval`, section 5.3.
+    """
+    draws = np.asarray(draws)
+    if draws.ndim == 1:
+        draws = draws[~np.isnan(draws)]
+    if not len(draws):
+        return (np.full(draws.shape[1:], np.nan)[()],) * 2
+    methods = ("lower", "higher") if outward else ("linear", "linear")
+    low, high = (np.quantile(draws, q, axis=0, method=how) for q, how in zip(levels, methods, strict=True))
+    return low, high
+
+
+def rank_correlation(x: ArrayLike, y: ArrayLike) -> np.ndarray:
+    """Spearman's rank correlation (...) over the last axis of (..., N); NaN where x or y does not vary."""
+    x, y = centred_ranks(x), centred_ranks(y)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (x * y).sum(-1) / np.sqrt((x**2).sum(-1) * (y**2).sum(-1))
+
+
+def resampled_rank_correlations(x: ArrayLike, y: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """`rank_correlation` of x and y, shapes (M, N), over each bootstrap sample of the N: shape (M, R).
+
+    All M are resampled alike. A value drawn twice ties with itself.
+    """
+    weights = bootstrap_weights(np.shape(x)[-1], resamples=resamples, seed=seed)
+    return np.array([_weighted_correlations(*own, weights) for own in zip(x, y, strict=True)])
+
+
+def _weighted_correlations(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Rank correlation (R,) of x and y (N,), each of which counts `weights` (R, N) times."""
+    x, y = (_weighted_ranks(values, weights) - (len(values) + 1) / 2 for values in (x, y))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.vecdot(weights * x, y) / np.sqrt(np.vecdot(weights * x, x) * np.vecdot(weights * y, y))
+
+
+def _weighted_ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    distinct, position = np.unique(values, return_inverse=True)
+    member = csr_array((np.ones(len(values)), (np.arange(len(values)), position)), shape=(len(values), len(distinct)))
+    tied = weights @ member
+    return (tied.cumsum(1) - (tied - 1) / 2)[:, position]
+
+
+def centred_ranks(values: ArrayLike) -> np.ndarray:
+    """Ranks over the last axis, ties sharing theirs, less their mean."""
+    ranks = rankdata(values, axis=-1)
+    return ranks - ranks.mean(-1, keepdims=True)
 
 
 def interval_table(

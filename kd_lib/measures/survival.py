@@ -6,8 +6,6 @@ import numpy as np
 
 from kd_lib.measures.statistics import bootstrap_weights
 
-LEVELS = (0.025, 0.975)
-
 
 @lru_cache(maxsize=16)  # many curves have as many images
 def weights(clusters: int, resamples: int, *, seed: int = 0) -> np.ndarray:
@@ -78,22 +76,3 @@ def median(events: np.ndarray, censored: np.ndarray) -> np.ndarray:
     alive = np.cumprod(1 - events / np.maximum(at_risk, 1), axis=1)
     half = alive <= 0.5 + 1e-12
     return np.where(half.any(1), half.argmax(1), np.inf)
-
-
-def bounds(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """95 % percentile interval of a statistic.
-
-    Parameters
-    ----------
-    values : ndarray, shape (1 + R, ...)
-        Of the data, then of each bootstrap sample; may be infinite.
-
-    Returns
-    -------
-    low, high : ndarray, shape (...)
-        Values that occur; NaN where there are no samples.
-    """
-    if len(values) < 2:
-        return np.full(values.shape[1:], np.nan), np.full(values.shape[1:], np.nan)
-    low, high = LEVELS
-    return np.quantile(values[1:], low, axis=0, method="lower"), np.quantile(values[1:], high, axis=0, method="higher")

@@ -9,7 +9,7 @@ from scipy.optimize import least_squares
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from kd_lib.measures.statistics import bootstrap_weights, cluster_of, interval
+from kd_lib.measures.statistics import bootstrap_weights, cluster_of, interval, percentiles
 
 PUBLISHED = 0.53  # Gardner (2022), from human labels
 RESAMPLES = 500
@@ -127,7 +127,7 @@ def fit(
             f"{len(x)} pairs fix no threshold: {np.mean(np.isnan(draws)):.0%} of their bootstrap samples have no "
             "rising curve; label more pairs"
         )
-    low, high = np.nanquantile(draws, [0.025, 0.975])
+    low, high = percentiles(draws)
     return Threshold(
         value=float(value),
         low=float(low),

@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy.sparse import csr_array
+
+from kd_lib.measures.statistics import bootstrap_weights, cluster_of
 
 # A map shows a view that holds more than this many times its share, by area, of the positive attribution.
 SHOWN = 2.0
@@ -256,3 +259,31 @@ def confusion(same: ArrayLike, above: ArrayLike) -> pd.Series:
     commoner = max(share(same, every), share(~same, every))
     shares = {"precision": share(same, above), "recall": share(above, same), "accuracy": share(same == above, every)}
     return pd.Series(counts | shares | {"baseline": commoner}, dtype=object)
+
+
+def views_known(right: ArrayLike, view: ArrayLike, *, seed: int = 0) -> np.ndarray:
+    """Share of the views that networks know, of all images and of bootstrap samples of them.
+
+    A network knows a view if it is right on more than half of the images that show it alone.
+
+    Parameters
+    ----------
+    right : array_like of bool, shape (n, M)
+        Whether each of M networks is right on each image.
+    view : array_like, shape (n,)
+        Which view the image shows.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    ndarray of float64, shape (1 + R, M)
+        All images, then R bootstrap samples.
+    """
+    right = np.asarray(right, dtype=np.float64)
+    group, count = cluster_of(view, len(right))
+    weights = np.vstack([np.ones(len(right)), bootstrap_weights(len(right), seed=seed)])
+    member = csr_array((np.ones(len(right)), (np.arange(len(right)), group)), shape=(len(right), count))
+    sizes = weights @ member
+    known = [(weights @ (member * own[:, None]) > sizes / 2).mean(1) for own in right.T]
+    return np.stack(known, axis=1)

@@ -7,14 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
-from scipy.sparse import csr_array
 
 from kd_lib.data import Dataset
-from kd_lib.measures import learning, transfer
+from kd_lib.measures import learning, transfer, views
 from kd_lib.measures import threshold as thresholds
 from kd_lib.measures.similarity import pairs_of_components
-from kd_lib.measures.statistics import Interval, bootstrap_weights, cluster_of, interval
+from kd_lib.measures.statistics import Interval, interval, percentiles
 from kd_lib.networks import training
 from kd_lib.study import reading, truth
 from kd_lib.study.run import Run
@@ -130,7 +128,7 @@ def of_networks(run: Run, dataset: Dataset, *, device: str = "auto") -> pd.DataF
         answers = truth.single_view_answers(run, dataset, device=device)
         answers = answers.pivot(index=["image", "class", "view"], columns="network", values="right")
         view = [f"{k}/{v}" for _, k, v in answers.index]
-        known = pd.DataFrame(views_known(answers, view), columns=answers.columns)
+        known = pd.DataFrame(views.views_known(answers, view), columns=answers.columns)
         by_draw = {kind: known[own].mean(axis=1).to_numpy() for kind, own in kinds.items()}
         rows += _kinds("views", "views known", by_draw, _percentiles) if view else []
     return _frame(rows)
@@ -162,34 +160,6 @@ def shares(question: str, what: str, frame: pd.DataFrame) -> list[Row]:
     return rows
 
 
-def views_known(right: ArrayLike, view: ArrayLike, *, seed: int = 0) -> np.ndarray:
-    """Share of the views that networks know, of all images and of bootstrap samples of them.
-
-    A network knows a view if it is right on more than half of the images that show it alone.
-
-    Parameters
-    ----------
-    right : array_like of bool, shape (n, M)
-        Whether each of M networks is right on each image.
-    view : array_like, shape (n,)
-        Which view the image shows.
-    seed : int
-        Of the bootstrap.
-
-    Returns
-    -------
-    ndarray of float64, shape (1 + R, M)
-        All images, then R bootstrap samples.
-    """
-    right = np.asarray(right, dtype=np.float64)
-    group, count = cluster_of(view, len(right))
-    weights = np.vstack([np.ones(len(right)), bootstrap_weights(len(right), seed=seed)])
-    member = csr_array((np.ones(len(right)), (np.arange(len(right)), group)), shape=(len(right), count))
-    sizes = weights @ member
-    known = [(weights @ (member * own[:, None]) > sizes / 2).mean(1) for own in right.T]
-    return np.stack(known, axis=1)
-
-
 def _kinds(
     question: str, what: str, found: Mapping[str, np.ndarray], summary: Callable[[np.ndarray], Interval]
 ) -> list[Row]:
@@ -201,8 +171,7 @@ def _kinds(
 
 
 def _percentiles(draws: np.ndarray) -> Interval:
-    low, high = np.quantile(draws[1:], [0.025, 0.975])
-    return Interval(float(draws[0]), float(low), float(high))
+    return Interval(*map(float, (draws[0], *percentiles(draws[1:]))))
 
 
 def _arrived(similarity: np.ndarray, labels: np.ndarray, t_c: float) -> pd.DataFrame:

@@ -164,12 +164,3 @@ def test_track_without_enough_to_compare():
         assert "cannot tell" in beyond.tracking(found)
     last_only = whole[(whole["epoch"] == 4) | (whole["model"] == "n0")]
     assert beyond.track(last_only).set_index("among").loc[SAME_EPOCH, "states"] == 5
-
-
-@pytest.mark.parametrize("values", [9, 2])
-def test_ranks_of_resamples_are_those_of_the_images_drawn(values):
-    rng = np.random.default_rng(3)
-    x, y = rng.integers(values, size=12), rng.normal(size=12)
-    weights = rng.multinomial(12, np.full(12, 1 / 12), size=20).astype(float)
-    for own, found in zip(weights.astype(int), beyond._resampled_spearman(x, y, weights), strict=True):
-        assert found == pytest.approx(spearmanr(np.repeat(x, own), np.repeat(y, own)).statistic, nan_ok=True)

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from kd_lib.measures.settling import maps_and_views, maps_and_views_in_words, rank_correlation
+from kd_lib.measures.settling import maps_and_views, maps_and_views_in_words, mean_rank_correlation
 
 
 def frame(late, use):
@@ -15,11 +15,11 @@ def frame(late, use):
 def test_rank_correlation_is_the_mean_of_spearmans():
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 5, (2, 40, 3))
-    estimate, low, high = rank_correlation(x, y, resamples=100)
+    estimate, low, high = mean_rank_correlation(x, y, resamples=100)
     assert estimate == pytest.approx(np.mean([spearmanr(a, b).statistic for a, b in zip(x.T, y.T, strict=True)]))
     assert low < estimate < high
     x[:, 0] = 2  # a network that does not vary is left out
-    assert rank_correlation(x, y)[0] == pytest.approx(
+    assert mean_rank_correlation(x, y)[0] == pytest.approx(
         np.mean([spearmanr(a, b).statistic for a, b in zip(x.T[1:], y.T[1:], strict=True)])
     )
 
@@ -28,7 +28,7 @@ def test_the_interval_covers_no_correlation():
     rng = np.random.default_rng(1)
     covered = []
     for _ in range(40):
-        _, low, high = rank_correlation(*rng.integers(0, 9, (2, 60, 2)), resamples=200)
+        _, low, high = mean_rank_correlation(*rng.integers(0, 9, (2, 60, 2)), resamples=200)
         covered.append(low <= 0 <= high)
     assert np.mean(covered) >= 0.85
 

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import bootstrap, ttest_1samp
+from scipy.stats import bootstrap, spearmanr, ttest_1samp
 
 from kd_lib.measures.statistics import (
     bootstrap_weights,
@@ -11,7 +11,9 @@ from kd_lib.measures.statistics import (
     holm,
     interval,
     interval_table,
+    percentiles,
     quantiles,
+    resampled_rank_correlations,
     sign_flip_test,
     standardised,
 )
@@ -186,3 +188,20 @@ def test_a_table_of_intervals_is_text():
     found = interval_table(frame, ["x", "y"], by="net", clusters="image", digits=1)
     assert found.loc["a"].tolist() == ["1.0 (1.0–1.0)", "0.0 (0.0–0.0)"]
     assert found.loc["b"].tolist() == ["–", "2.0"]
+
+
+def test_percentiles_are_interpolated_or_values_that_occur():
+    assert percentiles(np.arange(1000.0)) == pytest.approx((24.975, 974.025))
+    assert percentiles(np.arange(1000.0), outward=True) == (24, 975)
+    assert percentiles([1, 2, np.inf], outward=True) == (1, np.inf)
+    assert percentiles([3, np.nan, 1], levels=(0.5, 1)) == (2, 3)
+    assert np.isnan([percentiles([]), percentiles([np.nan], outward=True)]).all()
+
+
+@pytest.mark.parametrize("values", [9, 2])
+def test_ranks_of_resamples_are_those_of_the_images_drawn(values):
+    rng = np.random.default_rng(3)
+    x, y = rng.integers(values, size=12), rng.normal(size=12)
+    drawn = resampled_rank_correlations(x[None], y[None], resamples=20)[0]
+    for own, found in zip(bootstrap_weights(12, resamples=20).astype(int), drawn, strict=True):
+        assert found == pytest.approx(spearmanr(np.repeat(x, own), np.repeat(y, own)).statistic, nan_ok=True)

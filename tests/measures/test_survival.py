@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 
 from kd_lib.measures import survival
 
@@ -22,15 +21,3 @@ def test_median_by_hand():
     # Four observations: one event at 0; one is lost after 0; of the two left one has its event at 2: 3/4 * 1/2 < 1/2.
     events, censored = np.array([[1, 0, 1, 0], [1, 0, 0, 0]]), np.array([[1, 0, 0, 1], [1, 0, 0, 2]])
     assert survival.median(events, censored).tolist() == [2, np.inf]
-
-
-def test_bounds_are_values_that_occur_and_may_be_infinite():
-    low, high = survival.bounds(np.array([3.0, 1, 2, np.inf]))
-    assert (low, high) == (1, np.inf)
-    assert np.isnan(survival.bounds(np.array([3.0]))).all()
-
-
-def test_bounds_leave_out_a_twentieth():
-    low, high = survival.bounds(np.arange(-1.0, 1000))
-    assert low == pytest.approx(25, abs=1)
-    assert high == pytest.approx(974, abs=1)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from kd_lib.measures.utilisation import utilisation
-from kd_lib.measures.views import confusion, importance, pointing, settled, used, view_tables, views_shown
+from kd_lib.measures.views import confusion, importance, pointing, settled, used, view_tables, views_known, views_shown
 
 
 def test_views_shown_by_hand():
@@ -123,3 +123,12 @@ def test_confusion_by_hand():
     assert found[:4].tolist() == [2, 1, 1, 1]
     assert found[4:].tolist() == pytest.approx([2 / 3, 2 / 3, 3 / 5, 3 / 5])
     assert np.isnan(confusion([0, 0], [0, 0])["precision"])
+
+
+def test_a_view_is_known_if_more_than_half_of_its_images_are_right():
+    right = np.array([[1, 0], [1, 0], [0, 1], [1, 1], [0, 1]])
+    known = views_known(right, ["u", "u", "u", "v", "v"])
+    assert known.shape == (1001, 2)
+    assert known[0].tolist() == [0.5, 0.5]  # 2 of 3 and 1 of 2; 1 of 3 and 2 of 2
+    assert set(np.unique(known)) <= {0, 0.5, 1}
+    assert views_known(np.ones((4, 1)), [0, 0, 1, 1])[:, 0].max() == 1

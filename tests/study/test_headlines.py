@@ -39,15 +39,6 @@ def test_shares_by_hand():
     assert headlines.shares("Q", "x", frame.assign(above=False).iloc[:0]) == []
 
 
-def test_a_view_is_known_if_more_than_half_of_its_images_are_right():
-    right = np.array([[1, 0], [1, 0], [0, 1], [1, 1], [0, 1]])
-    known = headlines.views_known(right, ["u", "u", "u", "v", "v"])
-    assert known.shape == (1001, 2)
-    assert known[0].tolist() == [0.5, 0.5]  # 2 of 3 and 1 of 2; 1 of 3 and 2 of 2
-    assert set(np.unique(known)) <= {0, 0.5, 1}
-    assert headlines.views_known(np.ones((4, 1)), [0, 0, 1, 1])[:, 0].max() == 1
-
-
 def test_what_maps_say_is_what_the_notebooks_say(run, of_maps):
     assert of_maps.loc["T_c", ["value", "low", "high"]].tolist() == list(T_C)
     frame = reading.to_ensemble(run)
