@@ -6,8 +6,9 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
+from functools import cached_property
 
 import pandas as pd
 import torch
@@ -22,6 +23,8 @@ from kd_lib.networks.fast import fusion, replay, rewrite
 from kd_lib.networks.regime import Regime, check_number, count_steps, optimiser_and_schedule
 
 DEVICES = ("auto", "cpu", "cuda")
+Mix = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]  # images, labels and classes to images and targets
+Learnt = tuple[float, float, float]  # in an epoch: mean loss of the steps, accuracy, images a second
 
 
 def pick_device(device: str) -> torch.device:
@@ -42,23 +45,9 @@ def pick_device(device: str) -> torch.device:
 
 
 def augment(images: Tensor, *, flip: bool, crop_padding: int, generator: torch.Generator) -> Tensor:
-    """Mirror and shift every image of a batch at random, in one gather.
+    """Mirror every image (N, C, H, W) with probability 1/2, and shift it by up to `crop_padding` pixels each way.
 
-    Parameters
-    ----------
-    images : Tensor (N, C, H, W)
-        Normalised images, so that the zeros around them are the data set's mean colour.
-    flip : bool
-        Mirror each image left to right with probability 1/2.
-    crop_padding : int
-        Each image is shifted by up to this many pixels in each direction, uniformly.
-    generator : torch.Generator
-        Source of all randomness, on the images' device.
-
-    Returns
-    -------
-    Tensor (N, C, H, W)
-        The augmented images, of the dtype and on the device of `images`.
+    The zeros around normalised images are the mean colour. All randomness is the generator's, on the images' device.
     """
     n, channels, height, width = images.shape
     device = images.device
@@ -116,7 +105,7 @@ def distillation_loss(
 
 
 def predict(model: nn.Module, dataset: Dataset, split: Split, *, batch_size: int | None = None) -> Tensor:
-    """Logits of a network in evaluation mode, on its own device; its training mode is left as found.
+    """Logits (N, K) of a network in evaluation mode, on its own device; its training mode is left as found.
 
     Parameters
     ----------
@@ -156,7 +145,7 @@ def train(
     teacher: nn.Module | None = None,
     temperature: float = 4.0,
     hard_weight: float = 0.0,
-    mix: Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]] | None = None,
+    mix: Mix | None = None,
     recompute: bool = False,
     until: int | None = None,
     verbose: bool = True,
@@ -169,7 +158,7 @@ def train(
     Parameters
     ----------
     name : str
-        See `models.seed_of`; with `seed` it decides the network's seed.
+        See `architectures.seed_of`; with `seed` it decides the network's seed.
     dataset : Dataset
         ``train`` is learnt, ``test`` measures the accuracy.
     regime : Regime
@@ -206,110 +195,155 @@ def train(
         If an argument is out of its range, the stored network was trained in another way, one of its checkpoints is
         damaged or missing, or the loss stops being finite.
     """
-    where = pick_device(device)
-    steps = count_steps(len(dataset.train), regime.batch_size)
-    setting = asdict(regime) | {"seed": seed, "data": dataset.fingerprint}
-    if teacher is not None:
-        check_number("temperature", temperature, above=0)
-        check_number("hard_weight", hard_weight, least=0, most=1)
-        setting |= {"teacher": _digest(teacher), "temperature": temperature, "hard_weight": hard_weight}
-    if mix is not None:
-        setting["mix"] = mix.__name__
-    stored = None if recompute else checkpoints.load_state(name, setting, where, regime.epochs)
+    task = _Task(name, dataset, regime, pick_device(device), seed, teacher, temperature, hard_weight, mix)
+    stored = None if recompute else checkpoints.load_state(name, task.setting, task.device, regime.epochs)
     history = stored["history"] if stored else []
     if len(history) > regime.epochs:
         if verbose:
             _workers.say(f"{name}  trained already, accuracy {history[-1]['test_accuracy']:.1%}")
         return pd.DataFrame(history)
-
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if where.type == "cuda" else []):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if task.device.type == "cuda" else []):
         torch.manual_seed(architectures.seed_of(name, seed))
-        model = architectures.build(regime.arch, len(dataset.class_names))
-        check_fit(model, dataset, f"architecture {regime.arch!r}")
-        model.to(where, memory_format=torch.channels_last)  # faster on CPUs as well
-        image = dataset.normalise(dataset.train.images[:1].to(where))
-        learner = rewrite.with_products(model.train(), image)  # these share every parameter and buffer of the model
-        examinee = rewrite.with_products(model.eval(), image)
-        if teacher is not None:
-            teacher = copy.deepcopy(teacher).to(where, memory_format=torch.channels_last).eval()
-            check_fit(teacher, dataset, "the teacher")
-            with suppress(rewrite.CannotRewrite):
-                teacher = rewrite.for_inference(teacher, image)
-                if regime.precision == "bfloat16":
-                    rewrite.products_in_bfloat16(teacher)
-                if fusion.available(where, regime.precision):
-                    fusion.fuse_pointwise(teacher, batch_size=regime.batch_size)
-        optimiser, schedule = optimiser_and_schedule(model, regime, steps * regime.epochs)
-        generators = _default_generators(where)
-        on_device = replace(
-            dataset,
-            train=replace(dataset.train, images=dataset.train.images.to(where), labels=dataset.train.labels.to(where)),
-            mean=dataset.mean.to(where),  # on the host, every step would wait for it
-            std=dataset.std.to(where),
-        )
-
-        def objective(logits: Tensor, batch: Tensor, targets: Tensor) -> Tensor:
-            if teacher is None:
-                return F.cross_entropy(logits, targets)
-            with torch.no_grad(), _autocast(where, regime):
-                soft = teacher(batch).float()
-            return distillation_loss(logits, soft, targets, temperature=temperature, hard_weight=hard_weight)
-
-        def learn(batch: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-            optimiser.zero_grad()
-            with _autocast(where, regime):
-                logits = learner(batch)
-            loss = objective(logits.float(), batch, targets)
-            loss.backward()
-            return loss.detach(), logits.detach()
-
-        if where.type == "cuda":
-            learn = replay.Replayed(learn, list(model.parameters()))
-
-        def commit(loss=math.nan, train_accuracy=math.nan, images_per_second=math.nan):
-            test_accuracy = accuracy(predict(examinee, dataset, dataset.test), dataset.test.labels)
-            row = {"model": name, "epoch": len(history), "loss": loss, "train_accuracy": train_accuracy}
-            history.append(row | {"test_accuracy": test_accuracy, "images_per_second": images_per_second})
-            state = {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
-            state |= {"rng": [generator.get_state() for generator in generators]}
-            state |= {"device": where.type, "setting": setting, "history": history}
-            checkpoints.save_state(model, state)
-
+        trainee = _Trainee(task)
         checkpoints.clear_partial(name)
         if stored:
-            checkpoints.load(name, history[-1]["epoch"], model)
-            optimiser.load_state_dict(stored["optimiser"])
-            schedule.load_state_dict(stored["schedule"])
-            for generator, state in zip(generators, stored["rng"], strict=True):
-                generator.set_state(state)
+            checkpoints.load(name, history[-1]["epoch"], trainee.model)
+            trainee.restore(stored)
         else:
             checkpoints.clear(name)
-            commit()
-
-        begun, first = time.perf_counter(), len(history)
-        last = regime.epochs if until is None else min(until, regime.epochs)
-        for epoch in range(first, last + 1):
-            learner.train()
-            loss, train_accuracy, speed = _epoch(learn, on_device, regime, mix, optimiser, schedule, generators[0])
-            if not math.isfinite(loss):
-                raise ValueError(f"the loss of {name!r} is {loss} in epoch {epoch}: lower max_lr ({regime.max_lr})")
-            commit(loss, train_accuracy, speed)
-            if verbose:
-                left = (time.perf_counter() - begun) / (epoch - first + 1) * (last - epoch)
-                _workers.say(
-                    f"{name}  epoch {epoch}/{regime.epochs}  loss {loss:.4f}  "
-                    f"accuracy {history[-1]['test_accuracy']:.1%}  {speed:,.0f} images/s  "
-                    f"ETA {timedelta(seconds=round(left))}"
-                )
-    return pd.DataFrame(history)
+            trainee.store(checkpoints)
+        _learn_until(regime.epochs if until is None else min(until, regime.epochs), trainee, checkpoints, verbose)
+    return pd.DataFrame(trainee.history)
 
 
-def _epoch(learn, dataset, regime, mix, optimiser, schedule, generator) -> tuple[float, float, float]:
-    """Learn every training image once: mean loss of the steps, accuracy, images a second."""
+@dataclass(frozen=True)
+class _Task:
+    """What a network is to learn, how and where; see `train`."""
+
+    name: str
+    dataset: Dataset
+    regime: Regime
+    device: torch.device
+    seed: int
+    teacher: nn.Module | None
+    temperature: float
+    hard_weight: float
+    mix: Mix | None
+
+    @cached_property
+    def setting(self) -> dict:
+        """All that must be as it was for a training to go on; a ValueError if something is out of its range."""
+        count_steps(len(self.dataset.train), self.regime.batch_size)
+        setting = asdict(self.regime) | {"seed": self.seed, "data": self.dataset.fingerprint}
+        if self.teacher is not None:
+            check_number("temperature", self.temperature, above=0)
+            check_number("hard_weight", self.hard_weight, least=0, most=1)
+            setting |= {"teacher": _digest(self.teacher)}
+            setting |= {"temperature": self.temperature, "hard_weight": self.hard_weight}
+        return setting if self.mix is None else setting | {"mix": self.mix.__name__}
+
+    def autocast(self) -> torch.autocast:
+        """Where networks compute in the regime's precision."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.regime.precision == "bfloat16")
+
+
+class _Trainee:
+    """The network of a task, with all that its steps need, on the device where they are done."""
+
+    def __init__(self, task: _Task):
+        dataset, regime, device = task.dataset, task.regime, task.device
+        self.task, self.history = task, []
+        self.model = architectures.build(regime.arch, len(dataset.class_names))
+        check_fit(self.model, dataset, f"architecture {regime.arch!r}")
+        self.model.to(device, memory_format=torch.channels_last)  # faster on CPUs as well
+        image = dataset.normalise(dataset.train.images[:1].to(device))
+        # Both share every parameter and buffer of the model.
+        self.learner = rewrite.with_products(self.model.train(), image)
+        self.examinee = rewrite.with_products(self.model.eval(), image)
+        self.teacher = None if task.teacher is None else _prepared(task.teacher, task, image)
+        steps = regime.epochs * count_steps(len(dataset.train), regime.batch_size)
+        self.optimiser, self.schedule = optimiser_and_schedule(self.model, regime, steps)
+        self.generators = _default_generators(device)
+        train = replace(dataset.train, images=dataset.train.images.to(device), labels=dataset.train.labels.to(device))
+        # Every step would wait for a mean and a standard deviation on the host.
+        self.dataset = replace(dataset, train=train, mean=dataset.mean.to(device), std=dataset.std.to(device))
+
+    def learn(self, batch: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Fill the gradients of one step: its loss, and the logits of the batch."""
+        self.optimiser.zero_grad()
+        with self.task.autocast():
+            logits = self.learner(batch)
+        if self.teacher is None:
+            loss = F.cross_entropy(logits.float(), targets)
+        else:
+            with torch.no_grad(), self.task.autocast():
+                soft = self.teacher(batch).float()
+            options = {"temperature": self.task.temperature, "hard_weight": self.task.hard_weight}
+            loss = distillation_loss(logits.float(), soft, targets, **options)
+        loss.backward()
+        return loss.detach(), logits.detach()
+
+    def store(self, checkpoints: Checkpoints, learnt: Learnt = (math.nan,) * 3) -> None:
+        """Test the network after an epoch, and write it down with all that it takes to go on from there."""
+        tested = accuracy(predict(self.examinee, self.dataset, self.dataset.test), self.dataset.test.labels)
+        loss, train_accuracy, speed = learnt
+        row = {"model": self.task.name, "epoch": len(self.history), "loss": loss, "train_accuracy": train_accuracy}
+        self.history.append(row | {"test_accuracy": tested, "images_per_second": speed})
+        state = {"optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict()}
+        state |= {"rng": [generator.get_state() for generator in self.generators]}
+        state |= {"device": self.task.device.type, "setting": self.task.setting, "history": self.history}
+        checkpoints.save_state(self.model, state)
+
+    def restore(self, state: dict) -> None:
+        """Take up what `store` wrote, but for the weights."""
+        self.history = state["history"]
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+        for generator, its in zip(self.generators, state["rng"], strict=True):
+            generator.set_state(its)
+
+
+def _prepared(teacher: nn.Module, task: _Task, image: Tensor) -> nn.Module:
+    """Copy a teacher to where it is asked, and make it as fast there as it can be."""
+    teacher = copy.deepcopy(teacher).to(task.device, memory_format=torch.channels_last).eval()
+    check_fit(teacher, task.dataset, "the teacher")
+    with suppress(rewrite.CannotRewrite):
+        teacher = rewrite.for_inference(teacher, image)
+        if task.regime.precision == "bfloat16":
+            rewrite.products_in_bfloat16(teacher)
+        if fusion.available(task.device, task.regime.precision):
+            fusion.fuse_pointwise(teacher, batch_size=task.regime.batch_size)
+    return teacher
+
+
+def _learn_until(last: int, trainee: _Trainee, checkpoints: Checkpoints, verbose: bool) -> None:
+    """Go on to the `last` epoch, and store every one."""
+    name, regime, learn = trainee.task.name, trainee.task.regime, trainee.learn
+    if trainee.task.device.type == "cuda":
+        learn = replay.Replayed(learn, list(trainee.model.parameters()))
+    begun, first = time.perf_counter(), len(trainee.history)
+    for epoch in range(first, last + 1):
+        learnt = loss, _, speed = _epoch(trainee, learn)
+        if not math.isfinite(loss):
+            raise ValueError(f"the loss of {name!r} is {loss} in epoch {epoch}: lower max_lr ({regime.max_lr})")
+        trainee.store(checkpoints, learnt)
+        if verbose:
+            left = (time.perf_counter() - begun) / (epoch - first + 1) * (last - epoch)
+            _workers.say(
+                f"{name}  epoch {epoch}/{regime.epochs}  loss {loss:.4f}  "
+                f"accuracy {trainee.history[-1]['test_accuracy']:.1%}  {speed:,.0f} images/s  "
+                f"ETA {timedelta(seconds=round(left))}"
+            )
+
+
+def _epoch(trainee: _Trainee, learn: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Learnt:
+    """Learn every training image once."""
+    dataset, regime, mix, generator = trainee.dataset, trainee.task.regime, trainee.task.mix, trainee.generators[0]
     images, labels = dataset.train.images, dataset.train.labels
     steps = count_steps(len(labels), regime.batch_size)
     total = torch.zeros((), dtype=torch.float64, device=images.device)
     right = torch.zeros((), dtype=torch.int64, device=images.device)
+    trainee.learner.train()
     begun = time.perf_counter()
     order = torch.randperm(len(labels), generator=generator, device=images.device)
     for rows in order.tensor_split(steps):
@@ -321,17 +355,13 @@ def _epoch(learn, dataset, regime, mix, optimiser, schedule, generator) -> tuple
             heaviest = targets.argmax(1)
         batch = batch.contiguous(memory_format=torch.channels_last)
         loss, logits = learn(batch, targets)
-        optimiser.step()
-        schedule.step()
+        trainee.optimiser.step()
+        trainee.schedule.step()
         total += loss
         right += (logits.argmax(1) == heaviest).sum()
     mean_loss = total.item() / steps  # the epoch's first wait for the device
     seconds = time.perf_counter() - begun
     return mean_loss, right.item() / len(labels), len(labels) / seconds
-
-
-def _autocast(device: torch.device, regime: Regime) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=regime.precision == "bfloat16")
 
 
 def _default_generators(device: torch.device) -> list[torch.Generator]:
