@@ -19,10 +19,12 @@ from typing import Any
 import jinja2
 import pandas as pd
 import yaml
+from fontTools import subset
 
 from kd_lib import _files
-from kd_lib.book import assets, chapters, claims, diagrams, editions, explorer, verdicts
+from kd_lib.book import chapters, claims, diagrams, editions, explorer, verdicts
 from kd_lib.book.chapters import PROJECT, Part
+from kd_lib.figures import render
 
 EDITIONS = PROJECT / "book" / "editions"  # what is published
 UNFINISHED = PROJECT / "book" / "unfinished" / "photographs"  # a run of which some tables were kept
@@ -31,6 +33,13 @@ REFERENCE, FULL_SIZE = "book/reference", "book/full_size"  # pages of the publis
 # None of these begins or ends anything in Markdown or MyST, which has use for braces and for HTML's comments.
 MARKS = {"variable_start_string": "<%", "variable_end_string": "%>", "block_start_string": "<%%"}
 MARKS |= {"block_end_string": "%%>", "comment_start_string": "<%#", "comment_end_string": "#%>"}
+UNFOLDS = "Pages of this chapter"  # of the contents at the side
+# Icons that style sheets write, by their names in the theme's font; `book.css` asks for a font with few others.
+GLYPHS = "angle-down angle-left angle-right bell circle-check circle-exclamation circle-info circle-xmark download"
+GLYPHS += " lightbulb magnifying-glass-minus pencil share triangle-exclamation up-right-from-square"
+# An icon in the theme's script of all icons, 1.5 MB, and its other names. Neither theme nor Jupyter Book has an option
+# for fewer (https://github.com/pydata/pydata-sphinx-theme/issues/2379), and as a font the icons lie elsewhere.
+_ICON = re.compile(r'"?([\w-]+)"?:\[\d+,\d+,(\[[^\]]*\]),"[0-9a-f]+",(?:"[^"]*"|\[[^\]]*\])\],?')
 
 
 class Incomplete(RuntimeError):
@@ -88,7 +97,7 @@ def build(
             _files.write_text(first, chapters.after_title(first.read_text(encoding="utf-8"), chapters.notice(lacking)))
         _render(source, builder, strict=not lacking)
         pages = source / "_build" / builder
-        assets.complete(pages)
+        complete(pages)
         if output.exists():
             os.replace(output, Path(temporary) / "previous")
         os.replace(pages, output)
@@ -147,7 +156,7 @@ def fill_in(folder: Path, judged: Sequence[claims.Edition], **marks: str) -> Non
 
 def fill(page: str, **marks: Any) -> str:
     """Fill in a page's marks; see `fill_in`."""
-    rules = jinja2.Environment(**MARKS, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)  # noqa: S701
+    rules = jinja2.Environment(**MARKS, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     return rules.from_string(page).render(marks)
 
 
@@ -162,6 +171,40 @@ def _render(source: Path, builder: str, *, strict: bool) -> None:
     done = subprocess.run([program, "build", source, *options], env=os.environ | {"PYTHONWARNINGS": "ignore"})
     if done.returncode:
         raise RuntimeError("the book was not built: see the warnings above")
+
+
+# ---- what pages load -------------------------------------------------------------------------------------------------
+
+
+def complete(pages: Path) -> None:
+    """Put in what rendered pages load and no source has: the script that draws charts, and few icons for many."""
+    static = pages / "_static"
+    _files.write_text(static / "vega.js", render.script())
+    icons, font = static / "scripts" / "fontawesome.js", static / "vendor/fontawesome/webfonts/fa-solid-900.ttf"
+    texts = [p.read_text(encoding="utf-8") for p in [*pages.rglob("*.html"), *static.rglob("*.js")] if p != icons]
+    used = {name for text in texts for name in re.findall(r"\bfa-([\w-]+)", text)}
+    _files.write_text(icons, only_icons(icons.read_text(encoding="utf-8"), used))
+    glyphs = f"--glyphs={' '.join([GLYPHS, *used])}"  # the font draws those of elements, too, until the script has
+    subset.main([str(font), glyphs, "--ignore-missing-glyphs", f"--output-file={static / 'icons.ttf'}"])
+    for page in pages.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        # A list has list items; docutils gives this one none. What unfolds a part of the contents has a name.
+        mended = text.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+        mended = mended.replace("<summary><span", f'<summary aria-label="{UNFOLDS}"><span')
+        if mended != text:
+            _files.write_text(page, mended)
+    for useless in static.rglob("*.map"):
+        useless.unlink()
+
+
+def only_icons(script: str, used: set[str]) -> str:
+    """Leave out of Font Awesome's script the pictures of icons that are not used, under none of their names."""
+
+    def kept(match: re.Match) -> str:
+        names = {match[1], *re.findall(r'"([\w-]+)"', match[2])}
+        return match[0] if names & used else ""
+
+    return _ICON.sub(kept, script)
 
 
 # ---- parts -----------------------------------------------------------------------------------------------------------

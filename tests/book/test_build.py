@@ -105,3 +105,8 @@ def test_a_run_that_failed_has_a_book_that_says_what_and_why(light, tmp_path):
     assert pages["notebooks/rq1"].index("ValueError: no") < pages["notebooks/rq1"].index("boom")
     assert "papermill-error" not in pages["notebooks/rq1"]
     assert "was not executed in this run" in pages["notebooks/rq3"]
+
+
+def test_icons_stay_under_any_of_their_names():
+    script = 'a={"x-mark":[1,1,["close"],"f0","M0"],bars:[1,1,[],"f1","M1"],sun:[1,1,[],"f2",["M2","M3"]]};'
+    assert build.only_icons(script, {"close", "sun"}) == script.replace('bars:[1,1,[],"f1","M1"],', "")
