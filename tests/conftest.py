@@ -1,17 +1,35 @@
 """What several test modules share."""
 
+from pathlib import Path
+
 import pytest
 
 from tests import chromium
 
+TESTS = Path(__file__).resolve().parent
+
 # Modules that take a minute or more. They are begun first, so that no process is left with one of them in the end.
-LONG = ("make", "given", "cluster", "resume", "browser", "notebooks", "poor_runs", "site", "trainings", "explaining")
+LONG = (
+    "whole/test_make",
+    "networks/test_given",
+    "whole/test_cluster",
+    "networks/test_checkpoints",
+    "whole/test_browser",
+    "whole/test_notebooks",
+    "whole/test_poor_runs",
+    "whole/test_site",
+    "study/test_training",
+    "maps/test_fill",
+)
 
 
 def pytest_collection_modifyitems(items):
-    """Put the tests of long modules first, in the order of the list; the others stay as they were found."""
-    place = {f"test_{name}": position for position, name in enumerate(LONG)}
-    items.sort(key=lambda item: place.get(item.path.stem, len(LONG)))
+    """Mark the tests of the whole; put those of long modules first, in the order of the list, and leave the others."""
+    place = {TESTS / f"{name}.py": position for position, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path, len(LONG)))
+    for item in items:
+        if item.path.is_relative_to(TESTS / "whole"):
+            item.add_marker(pytest.mark.whole)
 
 
 @pytest.fixture(scope="module")

@@ -49,3 +49,9 @@ def test_make_alone_says_what_there_is_and_does_nothing():
     assert set(re.findall(r"^  make (\w+) +\S", said, flags=re.M)) == set(phony) - {"incomplete", "parameters"}
     variables = re.findall(r"^([A-Z]+) +\?=", makefile, flags=re.M)
     assert not [name for name in variables if name != "PYTHON" and f"  {name}=" not in said]
+
+
+def test_commits_are_checked_by_the_commands_of_make_test():
+    (local,) = yaml.safe_load((PROJECT / ".pre-commit-config.yaml").read_text())["repos"]
+    recipe = (PROJECT / "Makefile").read_text().partition("\ntest:")[2].splitlines()
+    assert not [hook["entry"] for hook in local["hooks"] if "\t" + hook["entry"] not in recipe]
