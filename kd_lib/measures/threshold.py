@@ -58,7 +58,7 @@ class Threshold:
         return expit(self.slope * (np.asarray(similarity, dtype=np.float64) - self.value))
 
 
-def fit(
+def fit_threshold(
     similarity: ArrayLike, same: ArrayLike, *, loss: str = "log", clusters: ArrayLike | None = None, seed: int = 0
 ) -> Threshold:
     """Fit a logistic curve of the label on the similarity; T_c is where it crosses 1/2.
@@ -164,7 +164,9 @@ def fit_all(labelled: pd.DataFrame | None, *, seed: int = 0) -> tuple[pd.DataFra
             row = {"measure": measure, "loss": loss, "n": len(labelled)}
             rare = min(labelled["same"].mean(), 1 - labelled["same"].mean())
             try:
-                found = fit(labelled[measure], labelled["same"], loss=loss, clusters=labelled["image"], seed=seed)
+                found = fit_threshold(
+                    labelled[measure], labelled["same"], loss=loss, clusters=labelled["image"], seed=seed
+                )
             except ValueError as error:
                 rows.append(row | {"baseline": rare, "remark": str(error)})
                 continue

@@ -167,7 +167,9 @@ def by_annotator(said: Labels, pairs: pd.DataFrame, *, measure: str, loss: str, 
         row |= {} if name == "all" else own.loc[name].to_dict()
         try:
             merged = threshold.merge_labels(pairs, told[[*PAIR, "same"]])
-            fit = threshold.fit(merged[measure], merged["same"], loss=loss, clusters=merged["image"], seed=seed)
+            fit = threshold.fit_threshold(
+                merged[measure], merged["same"], loss=loss, clusters=merged["image"], seed=seed
+            )
             row |= {"T_c": fit.value, "low": fit.low, "high": fit.high, "error": fit.error}
         except ValueError as error:
             row["remark"] = str(error)

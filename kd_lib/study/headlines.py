@@ -56,7 +56,9 @@ def threshold(
     if labelled is None:
         return published
     try:
-        found = thresholds.fit(labelled[measure], labelled["same"], loss=loss, clusters=labelled["image"], seed=seed)
+        found = thresholds.fit_threshold(
+            labelled[measure], labelled["same"], loss=loss, clusters=labelled["image"], seed=seed
+        )
     except ValueError:
         return published
     return Interval(found.value, found.low, found.high)

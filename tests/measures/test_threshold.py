@@ -9,7 +9,7 @@ from kd_lib.measures.threshold import (
     PUBLISHED,
     binned,
     choose,
-    fit,
+    fit_threshold,
     fit_all,
     merge_labels,
     view_labels,
@@ -35,7 +35,7 @@ def test_published_value():
 @pytest.mark.parametrize("loss", ["log", "mse"])
 def test_finds_the_rule_that_made_the_labels(loss):
     x, y = pairs(4000)
-    found = fit(x, y, loss=loss)
+    found = fit_threshold(x, y, loss=loss)
     assert found.low < 0.4 < found.high
     assert found.low < found.value < found.high
     assert found.value == pytest.approx(0.4, abs=0.04)
@@ -51,7 +51,7 @@ def test_by_hand_symmetric():
     x = np.array([0.2, 0.3, 0.4, 0.45, 0.55, 0.6, 0.7, 0.8] * 5)
     y = np.array([0, 0, 0, 1, 0, 1, 1, 1] * 5)
     for loss in ("log", "mse"):
-        found = fit(x, y, loss=loss)
+        found = fit_threshold(x, y, loss=loss)
         assert found.value == pytest.approx(0.5, abs=1e-4)
         assert found.error == pytest.approx(0.25)
 
@@ -64,7 +64,7 @@ def test_log_loss_is_the_maximum_likelihood():
         return np.logaddexp(0, -margin).mean()
 
     intercept, slope = minimize(loss, [0, 1], tol=1e-12).x
-    found = fit(x, y)
+    found = fit_threshold(x, y)
     assert found.value == pytest.approx(-intercept / slope, abs=1e-4)
     assert found.slope == pytest.approx(slope, rel=1e-3)
 
@@ -72,17 +72,17 @@ def test_log_loss_is_the_maximum_likelihood():
 def test_mse_is_the_least_squares():
     x, y = pairs(300, seed=2)
     (value, slope), _ = curve_fit(lambda x, t, s: expit(s * (x - t)), x, y.astype(float), p0=[0, 5])
-    found = fit(x, y, loss="mse")
+    found = fit_threshold(x, y, loss="mse")
     assert found.value == pytest.approx(value, abs=1e-5)
     assert found.slope == pytest.approx(slope, rel=1e-4)
-    assert found.value != pytest.approx(fit(x, y).value, abs=1e-4)
+    assert found.value != pytest.approx(fit_threshold(x, y).value, abs=1e-4)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_order_of_pairs_does_not_move_the_value(seed):
     x, y = pairs(100)
     order = np.random.default_rng(seed).permutation(100)
-    assert fit(x[order], y[order]).value == pytest.approx(fit(x, y).value, abs=1e-6)
+    assert fit_threshold(x[order], y[order]).value == pytest.approx(fit_threshold(x, y).value, abs=1e-6)
 
 
 @pytest.mark.parametrize("loss", ["log", "mse"])
@@ -96,16 +96,16 @@ def test_a_weight_is_a_repetition(loss):
 
 def test_swapping_signs_and_labels_mirrors_the_value():
     x, y = pairs(200)
-    assert fit(-x, ~y).value == pytest.approx(-fit(x, y).value, abs=1e-6)
+    assert fit_threshold(-x, ~y).value == pytest.approx(-fit_threshold(x, y).value, abs=1e-6)
 
 
 def test_repeated_pairs_of_an_image_tell_nothing_new():
     x, y = pairs(100)
-    once = fit(x, y)
-    repeated = fit(np.repeat(x, 4), np.repeat(y, 4), clusters=np.repeat(np.arange(100), 4))
+    once = fit_threshold(x, y)
+    repeated = fit_threshold(np.repeat(x, 4), np.repeat(y, 4), clusters=np.repeat(np.arange(100), 4))
     assert repeated.low == pytest.approx(once.low, abs=1e-5)
     assert repeated.high == pytest.approx(once.high, abs=1e-5)
-    naive = fit(np.repeat(x, 4), np.repeat(y, 4))
+    naive = fit_threshold(np.repeat(x, 4), np.repeat(y, 4))
     assert naive.high - naive.low < 0.7 * (once.high - once.low)
 
 
@@ -116,15 +116,15 @@ def test_the_interval_covers_at_its_nominal_rate():
     for trial in range(trials):
         own = rng.normal(0.3, 0.3, images)[image]
         x = rng.uniform(-0.4, 1.0, images * each)
-        found = fit(x, rng.random(len(x)) < expit(20 * (x - own)), clusters=image, seed=trial)
+        found = fit_threshold(x, rng.random(len(x)) < expit(20 * (x - own)), clusters=image, seed=trial)
         covered += found.low <= 0.3 <= found.high
     assert covered / trials > 0.95 - 3 * np.sqrt(0.95 * 0.05 / trials)
 
 
 def test_same_seed_same_interval():
     x, y = pairs(80)
-    assert fit(x, y) == fit(x, y)
-    assert fit(x, y).low != fit(x, y, seed=1).low
+    assert fit_threshold(x, y) == fit_threshold(x, y)
+    assert fit_threshold(x, y).low != fit_threshold(x, y, seed=1).low
 
 
 @pytest.mark.parametrize("loss", ["log", "mse"])
@@ -150,24 +150,24 @@ def test_same_seed_same_interval():
 )
 def test_labels_that_fix_no_threshold(loss, x, y, message):
     with pytest.raises(ValueError, match=message) as error:
-        fit(x, y, loss=loss)
+        fit_threshold(x, y, loss=loss)
     assert "\n" not in str(error.value)
 
 
 def test_too_few_pairs_for_an_interval():
     # Three of five labels are 'same': 9 % of the samples of five hold one kind alone.
     with pytest.raises(ValueError, match="5 pairs fix no threshold"):
-        fit([-0.5, 0.1, 0.2, 0.3, 0.6], [0, 1, 0, 1, 1])
+        fit_threshold([-0.5, 0.1, 0.2, 0.3, 0.6], [0, 1, 0, 1, 1])
 
 
 def test_unknown_loss():
     with pytest.raises(ValueError, match="expected 'log' or 'mse'"):
-        fit([0.0], [0], loss="hinge")
+        fit_threshold([0.0], [0], loss="hinge")
 
 
 def test_no_warnings(recwarn):
-    fit(*pairs(60, slope=30.0))
-    fit(*pairs(60, slope=30.0), loss="mse")
+    fit_threshold(*pairs(60, slope=30.0))
+    fit_threshold(*pairs(60, slope=30.0), loss="mse")
     assert not recwarn.list
 
 
@@ -193,7 +193,7 @@ def test_fit_all_fits_both_measures_by_both_losses():
     assert list(zip(table.measure, table.loss, strict=True)) == [
         (measure, loss) for measure in ("pearson", "cosine") for loss in ("log", "mse")
     ]
-    expected = fit(frame.pearson, frame.same, clusters=frame.image, seed=4)
+    expected = fit_threshold(frame.pearson, frame.same, clusters=frame.image, seed=4)
     assert table.loc[0, ["value", "low", "high", "error"]].tolist() == [
         expected.value,
         expected.low,

@@ -98,14 +98,14 @@ def test_the_threshold_is_that_of_the_notebook(run, monkeypatch):
         asked.append((len(similarity), options["loss"]))
         return thresholds.Threshold(0.1, 0.0, 0.2, 0.3, len(similarity), 4.0)
 
-    monkeypatch.setattr(thresholds, "fit", fit)
+    monkeypatch.setattr(thresholds, "fit_threshold", fit)
     assert headlines.threshold(run, loss="mse") == (0.1, 0.0, 0.2)
     assert asked == [(3 * 20 * 10, "mse")]  # all pairs of three networks
 
     def separable(*_, **__):
         raise ValueError("labels are separable")
 
-    monkeypatch.setattr(thresholds, "fit", separable)
+    monkeypatch.setattr(thresholds, "fit_threshold", separable)
     assert headlines.threshold(run).estimate == thresholds.PUBLISHED
 
 
