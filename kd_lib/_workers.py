@@ -27,15 +27,16 @@ PRELOADED = ["distributed", "kd_lib.study.training", "kd_lib.maps.fill", "torchv
 
 
 @contextmanager
-def connect(executor: str) -> Iterator["Client | None"]:
+def connect(executor: "str | Client") -> Iterator["Client | None"]:
     """Find the workers, and let them go afterwards.
 
     Parameters
     ----------
-    executor : str
+    executor : str or distributed.Client
         '' for this process; 'local:N' for N worker processes on this machine, which share its cores and take one of
         its GPUs each, in turn; or the address of a Dask scheduler, such as 'tcp://node7:8786', whose workers have one
         thread each (``dask worker --nthreads 1``) and see one GPU each (``CUDA_VISIBLE_DEVICES``).
+        A client is given back, and not let go.
 
     Yields
     ------
@@ -49,6 +50,9 @@ def connect(executor: str) -> Iterator["Client | None"]:
     OSError
         If no scheduler answers at the address.
     """
+    if not isinstance(executor, str):
+        yield executor
+        return
     local = re.fullmatch(r"local:([1-9]\d*)", executor)
     if not executor:
         yield None

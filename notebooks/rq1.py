@@ -30,20 +30,14 @@ view_share: float = 0.5  # multiview: a view is used if it matters this share of
 import numpy as np
 import pandas as pd
 
-from kd_lib.figures import charts
-from kd_lib.measures import learning, second_transitions, settling, transfer
-from kd_lib.measures.threshold import PUBLISHED
-from kd_lib.study import parameters, reading, truth
-from kd_lib.study.run import Run
+from kd_lib import figures, study
 
-parameters.check(globals())
+study.parameters.check(globals())
 
 # %%
-place = Run(run)
-t_c, source = reading.threshold(place, threshold)
-labels = reading.labels(place)
-models = reading.explained_at_every_epoch(place)
-print(f"T_c = {t_c:.2f} ({source}); networks with maps of every epoch: {', '.join(models) or 'none'}")
+here = study.open(run, threshold=threshold)
+models = here.explained_at_every_epoch
+print(f"T_c = {here.t_c:.2f} ({here.source}); networks with maps of every epoch: {', '.join(models) or 'none'}")
 
 # %% [markdown]
 # ## When do maps arrive?
@@ -54,37 +48,25 @@ print(f"T_c = {t_c:.2f} ({source}); networks with maps of every epoch: {', '.joi
 # a constant map has no similarity (`undefined`). Intervals are of a bootstrap over images.
 
 # %% mystnb={"figure": {"name": "tab-crossing-times", "caption": "When maps arrive, by network.", "caption_before": true, "classes": "numbered-table"}}
-similarity = {name: reading.similarity_to_final(place, name) for name in models}
-arrivals = reading.named(learning.arrivals(similarity, labels, t_c), place)
-by_network = learning.crossing_times(arrivals, by=["model", "target"])
-together = learning.crossing_times(arrivals, by=["target"]).assign(model="all")
-times = pd.concat([together, by_network], ignore_index=True)
-place.write_csv(times, "rq1_crossing_times")
+similarity = study.rq1.similarity_to_final(here)
+arrivals = study.rq1.arrivals(here, similarity)
+times = study.rq1.crossing_times(arrivals)
+here.keep(times, "rq1_crossing_times")
 columns = ["median", "median_low", "median_high", "share", "low", "high", "censored", "undefined"]
 times.set_index(["target", "crossing", "model"])[columns].sort_index().round(3).replace(np.inf, "not seen")
 
 # %%
-for row in together.to_dict("records"):
-    by = f"by epoch {row['median']:.0f}" if np.isfinite(row["median"]) else "only with the last epoch, by construction"
-    print(
-        f"{row['target']}, {row['crossing']} arrival: half of the maps {by};",
-        f"{row['censored']:.1%} not before the last epoch, {row['undefined']:.1%} constant in the end",
-    )
+for line in study.rq1.medians(times):
+    print(line)
 
 # %% [markdown]
 # ## How fast do maps arrive, and how much do networks differ?
 
 # %%
-curves = pd.concat(
-    [learning.arrival_curves(arrivals, by=["model", "target", "on_target"], crossing=c) for c in learning.CROSSINGS]
-)
-bands = learning.over_networks(curves, by=["target", "crossing"])
-place.write_csv(curves[curves["crossing"] == "first"], "rq1_curves")
-place.write_csv(curves[curves["crossing"] == "lasting"], "rq1_curves_lasting")
-place.write_csv(bands, "rq1_bands")
+curves, bands = study.rq1.curves(here, arrivals)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-cumulative", "caption": "Share of maps that have arrived, by epoch. First panel: mean of the networks with the 95 % t interval of that mean (none for one network). Others: single networks with 95 % bootstrap intervals over images. At the last epoch all have arrived by construction."}}
-charts.cumulative_share(
+figures.cumulative_share(
     pd.concat([bands.assign(panel="mean of networks"), curves.assign(panel="network " + curves["model"])]),
     title="By which epoch have maps come to look as they will in the end?",
     description="Cumulative share of maps that have arrived by epoch, for the first time and for good, on and off target.",
@@ -100,27 +82,19 @@ charts.cumulative_share(
 # intervals the images are drawn again and the curve is fitted with as many pieces as before.
 
 # %%
-groups = ["model", "class", "target", "on_target"]
-by_class = pd.concat([learning.arrival_curves(arrivals, by=groups, crossing=c) for c in learning.CROSSINGS])
-onsets, second = learning.onsets(arrivals, by=groups)
-whole = learning.onsets(arrivals, by=["model", "target"])[0].assign(**{"class": "all classes"})
-place.write_csv(by_class[by_class["crossing"] == "first"], "rq1_curves_by_class")
-place.write_csv(by_class[by_class["crossing"] == "lasting"], "rq1_curves_by_class_lasting")
-place.write_csv(onsets, "rq1_transitions")
-place.write_csv(whole, "rq1_transitions_overall")
+by_class, transitions, second = study.rq1.by_class(here, arrivals)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-by-class", "caption": "Share of maps that have arrived for the first time, by class: thin lines are networks, thick ones their mean."}}
-charts.cumulative_by_class(
+figures.cumulative_by_class(
     by_class[by_class["crossing"] == "first"],
     title="By which epoch have the maps of each class arrived?",
     description="Cumulative share of maps that have arrived by epoch, one panel a class, on and off target.",
 )
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-onsets", "caption": "Onsets of the on-target curves of every network, with 95 % bootstrap intervals over images; the larger the dot, the more is still to come. A network without a dot has no bend that its images can show. *Again* is a fall of the slope after a rise: a second phase of learning."}}
-on_target = pd.concat([whole, onsets])
-on_target = on_target[on_target["target"] == "on target"]
-charts.onsets(
-    on_target.assign(phase=np.where(on_target["distinct"].astype(bool), "again", "slower")),
+on_target = study.rq1.on_target(transitions)
+figures.onsets(
+    on_target,
     title="At which epoch does learning of each class slow down?",
     description="Onset of each transition of every network's on-target curve with its interval, one panel a class.",
 )
@@ -130,11 +104,9 @@ charts.onsets(
 # networks that have one, and how many do. (Gardner 2022, Table 4.2, gives one network's.)
 
 # %% mystnb={"figure": {"name": "tab-onsets", "caption": "Onset and share still to come, by class: means over networks.", "caption_before": true, "classes": "numbered-table"}}
-first = on_target[on_target["transition"] == 1].astype({"onset": float, "proportion_memorised": float})
-summary = first.groupby("class", sort=False)[["onset", "proportion_memorised", "support"]].mean()
-summary["networks"] = first.groupby("class", sort=False)["model"].nunique()
-place.write_csv(summary.reset_index(), "rq1_onsets")
-summary.round(2)
+onsets = study.rq1.onsets(on_target)
+here.keep(onsets.reset_index(), "rq1_onsets")
+onsets.round(2)
 
 # %% [markdown]
 # ## Is a second transition a property of the class, or of the network?
@@ -147,11 +119,8 @@ summary.round(2)
 # interval says as much; else *cannot tell*.
 
 # %% mystnb={"figure": {"name": "tab-second", "caption": "Second transitions, by class.", "caption_before": true, "classes": "numbered-table"}}
-second = second[second["target"] == "on target"]
-verdicts = second_transitions.second_by_class(second)
-place.write_csv(second, "rq1_second_transitions")
-place.write_csv(verdicts, "rq1_second_by_class")
-print(second_transitions.second_in_words(second))
+verdicts, said = study.rq1.second_by_class(here, second)
+print(said)
 verdicts.set_index("class").round(3)
 
 # %% [markdown]
@@ -161,19 +130,16 @@ verdicts.set_index("class").round(3)
 # Does a map arrive for good at the epoch from which on its network uses the views that it uses in the end?
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-settling", "caption": "Maps of the images' own class, all networks: the epoch at which the map arrives for good and the one at which the use of views settles; the larger the dot, the more maps. On the dashed line both happen at once."}}
-if truth.known(place) and models:
-    settled = truth.settling(place, t_c, view_share=view_share)
-    place.write_csv(settled, "rq1_settling")
-    place.write_csv(settling.maps_and_views(settled), "rq1_settling_agreement")
-    counts = settled.dropna().groupby(["use", "map"]).size().rename("images").reset_index()
+if here.drawn and models:
+    counts, said = study.rq1.settling(here, view_share=view_share)
     display(
-        charts.settling(
+        figures.settling(
             counts,
             title="Do maps settle when the use of views settles?",
             description="Epoch at which maps settle by the epoch at which the use of views does, sized by their number.",
         )
     )
-    print(settling.maps_and_views_in_words(settled))
+    print(said)
 else:
     print(
         "Nobody knows when these networks' use of features settles: it takes multi-view images and maps of all epochs."
@@ -185,12 +151,9 @@ else:
 # T_c is uncertain. Here it runs from 0 to 0.95; dashed are the one of this run and the published one, 0.53.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-arrival-sweep", "caption": "Share of maps that have arrived half-way through training, all networks, for every threshold."}}
-sweep = learning.crossing_times_by_threshold(similarity, labels, transfer.THRESHOLDS)
-sweep["target"] = sweep["on_target"].map({True: "on target", False: "off target"})
-place.write_csv(sweep, "rq1_sweep")
-charts.threshold_sweep(
-    sweep,
-    [t_c, PUBLISHED],
+figures.threshold_sweep(
+    study.rq1.sweep(here, similarity),
+    here.thresholds,
     colour="crossing",
     value_title="share arrived half-way through training",
     title="How much has arrived half-way, as the threshold runs from 0 to 0.95?",
@@ -198,12 +161,5 @@ charts.threshold_sweep(
 )
 
 # %% tags=["nbval-check-output"]
-start = curves[(curves["epoch"] == 0) & (curves["crossing"] == "first")]
-halfway = together[together["crossing"] == "first"].set_index("target")["share"]
-if models:
-    print("hardly any map of an untrained network has arrived:", bool((start["share"] < 0.2).all()))
-if {"on target", "off target"} <= set(halfway.index):
-    print(
-        "half-way through training more on-target than off-target maps have arrived:",
-        bool(halfway["on target"] > halfway["off target"]),
-    )
+for line in study.rq1.checks(curves, times):
+    print(line)

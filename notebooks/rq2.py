@@ -24,37 +24,22 @@ annotator: str = ""  # your name, to say which features maps show (in JupyterLab
 annotated_class: str = ""  # the class whose maps you look at; empty: the first one that has a list of features
 
 # %% tags=["hide-input"]
-import pandas as pd
+from kd_lib import figures, study
 
-from kd_lib.figures import charts
-from kd_lib.measures import bounds as references
-from kd_lib.measures import gaps, similarity, statistics, transfer, views
-from kd_lib.measures import utilisation as utilisations
-from kd_lib.measures.threshold import PUBLISHED
-from kd_lib.people import annotate, features
-from kd_lib.study import parameters, reading, truth
-from kd_lib.study.run import Run
-
-parameters.check(globals())
+study.parameters.check(globals())
 
 # %%
-place = Run(run)
-t_c, source = reading.threshold(place, threshold)
-labels = reading.labels(place)
-names = reading.compared(place)
-print(f"T_c = {t_c:.2f} ({source}); networks: {', '.join(names)}")
+here = study.open(run, threshold=threshold)
+print(f"T_c = {here.t_c:.2f} ({here.source}); networks: {', '.join(here.compared)}")
 
 # %% [markdown]
 # ## How similar are the maps of two components?
 
 # %% mystnb={"figure": {"name": "tab-pairs", "caption": "Share of the pairs of components whose maps are more similar than the threshold.", "caption_before": true, "classes": "numbered-table"}}
-numbered = similarity.pairs_of_components([reading.maps(place, name) for name in names], labels, models=names)
-pairs = reading.named(numbered, place)
-pairs["pair"] = pairs["model_a"] + " – " + pairs["model_b"]
-shares = transfer.shares_above(pairs, t_c, by=["target"])
-by_pair = transfer.shares_above(pairs, t_c, by=["pair", "target"])
-place.write_csv(shares, "rq2_shares")
-place.write_csv(by_pair, "rq2_shares_by_pair")
+pairs = study.rq2.pairs(here)
+shares, by_pair = here.shares(pairs, by=["target"]), here.shares(pairs, by=["pair", "target"])
+here.keep(shares, "rq2_shares")
+here.keep(by_pair, "rq2_shares_by_pair")
 shares.set_index("target").round(3)
 
 # %% [markdown]
@@ -64,12 +49,12 @@ shares.set_index("target").round(3)
 # common. The numbers behind the bands follow further down.
 
 # %% tags=["hide-input"]
-bounds = reading.references_of(place)
-bands = references.bands(bounds)
+bounds = study.rq2.bounds(here)
+bands = study.rq2.bands(bounds)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-pairs", "caption": "Similarity of the maps of every two components, by class: median, quartiles, and the 5th and 95th percentile. Grey: the middle half of the floors, and of the ceiling."}}
-charts.boxes(
-    statistics.quantiles(pairs, "pearson", by=["class", "target"]).assign(kind="component"),
+figures.boxes(
+    study.rq2.quantiles(pairs),
     group="class",
     colour="kind",
     value_title="Pearson similarity",
@@ -79,7 +64,7 @@ charts.boxes(
 )
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-pair-shares", "caption": "Share of maps of each pair of components that are more similar than the threshold, with 95 % intervals from a bootstrap over images."}}
-charts.intervals(
+figures.intervals(
     by_pair.assign(kind="component"),
     group="pair",
     colour="kind",
@@ -96,10 +81,8 @@ charts.intervals(
 # explained at every epoch, shuffled labels where the run has such a network.
 
 # %% mystnb={"figure": {"name": "tab-bounds", "caption": "Floors and ceilings of that share.", "caption_before": true, "classes": "numbered-table"}}
-table = transfer.shares_above(bounds, t_c, by=["kind", "target"])
-means = bounds.groupby(["kind", "target"], sort=False)["pearson"].mean().rename("mean similarity").reset_index()
-table = table.merge(means, on=["kind", "target"])
-place.write_csv(table, "rq2_references")
+table = here.shares_and_means(bounds)
+here.keep(table, "rq2_references")
 table.drop(columns=["undefined"]).set_index(["kind", "target"]).round(3)
 
 # %% [markdown]
@@ -108,16 +91,11 @@ table.drop(columns=["undefined"]).set_index(["kind", "target"]).round(3)
 # T_c is uncertain. Here it runs from 0 to 0.95; dashed are the one of this run and the published one, 0.53.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-pair-sweep", "caption": "Share of maps of two components that are more similar than the threshold, for every threshold, beside the floors and the ceiling."}}
-sweep = pd.concat(
-    [
-        transfer.shares_by_threshold(pairs, by=["target"]).assign(kind="component"),
-        transfer.shares_by_threshold(bounds.assign(kind=references.band_of(bounds["kind"])), by=["kind", "target"]),
-    ]
-)
-place.write_csv(sweep, "rq2_sweep")
-charts.threshold_sweep(
+sweep = study.rq2.sweep(pairs, bounds)
+here.keep(sweep, "rq2_sweep")
+figures.threshold_sweep(
     sweep,
-    [t_c, PUBLISHED],
+    here.thresholds,
     colour="kind",
     title="Share of pairs of components above the threshold, as it runs from 0 to 0.95",
     description="Share of maps of two components above the threshold by threshold, with floors and ceiling.",
@@ -134,30 +112,25 @@ charts.threshold_sweep(
 # which of them each network's map marks. {doc}`../book/annotation_guide` says how to judge.
 
 # %%
-asked = reading.annotations(place)
-if annotated := annotated_class or next((c for c in asked.class_names if features.default_features(asked, c)), None):
-    images, maps = reading.load_data(place).probe.images.numpy(), {n: reading.maps(place, n) for n in asked.models}
-    display(annotate.annotate_features(asked, images, maps, annotated, annotator=annotator))
+if (asked := study.rq2.ask(here, annotated_class, annotator=annotator)) is not None:
+    display(asked)
 else:
     print("No class of this run has a list of features: give one to people.annotate_features.")
 
 # %%
-for title, table in features.feature_agreement(asked).items():
-    print(f"{title}: Krippendorff's alpha of {table['annotators']} annotators {table['alpha']:.2f}")
-    display(table["kappas"].round(3))
+for title, kappas in study.rq2.feature_agreement(here).items():
+    print(title)
+    display(kappas.round(3))
 
 # %%
-utilisation, feature_source = truth.utilisation(place, reading.networks(place))
+utilised, feature_source = study.rq2.utilised(here)
 print("features:", feature_source)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-utilisation", "caption": "Utilisation of each feature by each network."}}
-if utilisation:
-    cells = pd.concat(
-        [u.melt(ignore_index=False, var_name="feature", value_name="utilisation") for u in utilisation.values()]
-    )
+if utilised:
     display(
-        charts.heat_map(
-            cells.reset_index(names="network"),
+        figures.heat_map(
+            study.rq2.utilisation_cells(utilised),
             x="network",
             y="feature",
             value="utilisation",
@@ -172,13 +145,10 @@ else:
 # ## How alike are the networks' utilisation vectors?
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-utilisation-cosine", "caption": "Cosine similarity of the utilisation vectors of every two networks."}}
-if utilisation:
-    matrix = utilisations.cosine_matrix(pd.concat(utilisation.values(), axis=1))
-    cells = matrix.rename_axis("network").melt(ignore_index=False, var_name="other network", value_name="cosine")
-    place.write_csv(cells.reset_index(), "rq2_cosine")
+if utilised:
     display(
-        charts.heat_map(
-            cells.reset_index(),
+        figures.heat_map(
+            study.rq2.cosines(here, utilised),
             x="other network",
             y="network",
             value="cosine",
@@ -198,11 +168,9 @@ else:
 # noise would get of both. `agreement` is the share of the views present for which the map shows what the network uses.
 
 # %% mystnb={"figure": {"name": "tab-view-use", "caption": "What maps show and what networks use, by network.", "caption_before": true, "classes": "numbered-table"}}
-if truth.known(place):
-    use = truth.view_use(place, view_share=view_share)
-    place.write_csv(use, "rq2_view_use")
-    columns = ["importance", "hit", "mass", "area", "agreement"]
-    display(statistics.interval_table(use, columns, by="network", clusters="image"))
+if here.drawn:
+    use, table = study.rq2.view_use(here, view_share=view_share)
+    display(table)
 else:
     print("Nobody knows which features these networks use: that takes images that can be drawn without one.")
 
@@ -212,12 +180,8 @@ else:
 # with the same views that are above T_c, `baseline` the accuracy of always giving the commoner answer.
 
 # %% mystnb={"figure": {"name": "tab-confusion", "caption": "Pairs of maps, by what the networks do and what the threshold says.", "caption_before": true, "classes": "numbered-table"}}
-if truth.known(place):
-    same = truth.same_views(place, numbered, view_share=view_share)
-    above = (pairs["pearson"] >= t_c).to_numpy()
-    chosen = {name: (pairs["target"] == name).to_numpy() for name in ("on target", "off target")}
-    confusion = pd.DataFrame({name: views.confusion(same[rows], above[rows]) for name, rows in chosen.items()}).T
-    place.write_csv(confusion.rename_axis("target").reset_index(), "rq2_confusion")
+if here.drawn:
+    confusion = study.rq2.confusion(here, pairs, view_share=view_share)
     display(confusion.map(lambda value: round(value, 3)))
 
 # %% [markdown]
@@ -231,43 +195,24 @@ if truth.known(place):
 # views on which that accuracy is above one half.
 
 # %% mystnb={"figure": {"name": "tab-views-known", "caption": "Views that each network uses and knows.", "caption_before": true, "classes": "numbered-table"}}
-if truth.known(place):
-    answers = truth.single_view_answers(place, reading.load_data(place))
-    by_view = answers.groupby(["network", "class", "view"], sort=False)["right"].agg(["mean", "size"]).reset_index()
-    place.write_csv(by_view.rename(columns={"mean": "accuracy", "size": "images"}), "rq2_views_known")
-    known = by_view.assign(known=by_view["mean"] > 0.5).groupby("network", sort=False)["known"].sum()
-    numbers = statistics.interval_table(use, ["used"], by="network", clusters="image")
-    numbers = numbers.join(
-        statistics.interval_table(
-            answers.rename(columns={"right": "single-view accuracy"}),
-            ["single-view accuracy"],
-            by="network",
-            clusters="image",
-        )
-    )
-    numbers["views known"] = known.map(lambda n: f"{n} of {len(by_view) // len(known)}")
-    display(numbers)
+if here.drawn:
+    answers, by_view = study.rq2.single_view_accuracy(here)
+    display(study.rq2.views_known(use, answers, by_view))
 
 # %% [markdown]
 # The differences that the theory is about, with intervals over the same images; and by how much the pointing game beats
 # chance (`hit` less `area`), the mean over networks.
 
 # %% mystnb={"figure": {"name": "tab-view-gaps", "caption": "Differences in the views used and known.", "caption_before": true, "classes": "numbered-table"}}
-if truth.known(place):
-    single = answers.rename(columns={"right": "single-view accuracy"})
-    view_gaps = gaps.of_views(use, single, reading.components(place), reading.distilled(place))
-    place.write_csv(view_gaps, "rq2_view_gaps")
+if here.drawn:
+    view_gaps = study.rq2.view_gaps(here, use, answers)
     display(view_gaps.set_index(["what", "less", "target"]).round(3))
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-views-known", "caption": "Accuracy of every network on test images that show a single view of their class, view by view."}}
-if truth.known(place):
-    class_names = place.entry("class_names")
-    cells = by_view.assign(
-        view=[f"{class_names[k]} view {v + 1}" for k, v in zip(by_view["class"], by_view["view"], strict=True)]
-    )
+if here.drawn:
     display(
-        charts.heat_map(
-            cells,
+        figures.heat_map(
+            study.rq2.view_cells(here, by_view),
             x="network",
             y="view",
             value="mean",
@@ -279,9 +224,5 @@ else:
     print("These images have no views.")
 
 # %% tags=["nbval-check-output"]
-share = shares.set_index("target")["share"]
-if share.notna().all() and len(share) == 2:
-    print("the share of on-target pairs above T_c is clearly below 1 (under 0.95):", bool(share["on target"] < 0.95))
-    print("components agree more on target than off target:", bool(share["on target"] > share["off target"]))
-else:
-    print("No two networks whose maps can be compared.")
+for line in study.rq2.checks(shares):
+    print(line)

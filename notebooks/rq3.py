@@ -27,31 +27,23 @@ device: str = "auto"  # auto | cpu | cuda
 executor: str = ""  # empty (this process) | local:N (worker processes) | a Dask scheduler's address (tcp://…)
 
 # %% tags=["hide-input"]
-import pandas as pd
+from kd_lib import figures, study
 
-from kd_lib.figures import charts
-from kd_lib.measures import beyond, bounds, gaps, rivals, statistics, transfer
-from kd_lib.measures.threshold import PUBLISHED
-from kd_lib.study import closeness, parameters, reading, sensitivity
-from kd_lib.study.run import Run
-
-parameters.check(globals())
+study.parameters.check(globals())
 
 # %%
-place = Run(run)
-t_c, source = reading.threshold(place, threshold)
-names = reading.components(place)
-print(f"T_c = {t_c:.2f} ({source}); components: {', '.join(names) or 'none'}")
-if len(names) < 2:
+here = study.open(run, threshold=threshold)
+print(f"T_c = {here.t_c:.2f} ({here.source}); components: {', '.join(here.components) or 'none'}")
+if not here.has_ensemble:
     print("No ensemble, which takes two components: only the networks' maps of one image are compared below.")
 
 # %% [markdown]
 # ## One image
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-one-image", "caption": "Pearson similarity of the maps of one image for its own class, between all networks and the ensemble."}}
-own_class = place.entry("class_names")[reading.labels(place)[example]]
-charts.heat_map(
-    reading.similarity_matrix(place, example),
+own_class = here.class_names[here.labels[example]]
+figures.heat_map(
+    study.rq3.similarity_matrix(here, example),
     x="other network",
     y="network",
     value="similarity",
@@ -64,29 +56,26 @@ charts.heat_map(
 # ## All images
 
 # %% mystnb={"figure": {"name": "tab-shares", "caption": "Share of maps more similar to the ensemble's than the threshold, by kind of network.", "caption_before": true, "classes": "numbered-table"}}
-frame = reading.to_ensemble(place)
-shares = transfer.shares_above(frame, t_c, by=["kind", "target"])
-means = frame.groupby(["kind", "target"], sort=False)["pearson"].mean().rename("mean similarity").reset_index()
-kinds = ", ".join(frame["kind"].unique())
-summary = shares.merge(means, on=["kind", "target"])
-place.write_csv(summary, "rq3_shares")
-by_class = transfer.shares_above(frame, t_c, by=["kind", "class", "target"])
-place.write_csv(by_class, "rq3_shares_by_class")
-summary.set_index(["kind", "target"]).round(3)
+frame = study.rq3.to_ensemble(here)
+kinds, shares = ", ".join(frame["kind"].unique()), here.shares_and_means(frame)
+by_class = here.shares(frame, by=["kind", "class", "target"])
+here.keep(shares, "rq3_shares")
+here.keep(by_class, "rq3_shares_by_class")
+shares.set_index(["kind", "target"]).round(3)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-to-ensemble", "caption": "Similarity to the ensemble's maps by class: median, quartiles, and the 5th and 95th percentile. The components are shown as parts of the ensemble and with themselves left out of it. Techniques that need no ensemble are shown where the run trained some. Grey: the floor and the ceiling of the last chapter."}}
-charts.boxes(
-    statistics.quantiles(frame, "pearson", by=["kind", "class", "target"]),
+figures.boxes(
+    study.rq3.quantiles(frame),
     group="class",
     colour="kind",
     value_title="Pearson similarity to the ensemble",
     title="Similarity to the ensemble's maps, by class",
     description=f"Box plots of the similarity to the ensemble's maps for {kinds}.",
-    bands=bounds.bands(reading.references_of(place)),
+    bands=study.rq2.bands(study.rq2.bounds(here)),
 )
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-shares", "caption": "Share of maps that are more similar to the ensemble's than the threshold, with 95 % intervals from a bootstrap over images."}}
-charts.intervals(
+figures.intervals(
     by_class,
     group="class",
     colour="kind",
@@ -103,15 +92,7 @@ charts.intervals(
 # covariance with the ensemble is with itself: 1/M if all components had the same maps, 1 if they had nothing in common.
 
 # %% mystnb={"figure": {"name": "tab-bias", "caption": "What being part of the ensemble gives a component.", "caption_before": true, "classes": "numbered-table"}}
-bias = transfer.contrasts(frame, [("component", "leave-one-out")], column="kind").set_index("target")
-bias = bias[["difference", "low", "high", "images"]].rename(columns={"difference": "bias"})
-own = reading.own_part(place)
-bias["own part"] = own.assign(target=own["on_target"].map({True: "on target", False: "off target"})).set_index(
-    "target"
-)["own part"]
-bias["1 / M"] = 1 / max(len(names), 1)
-place.write_csv(bias.reset_index(), "rq3_bias")
-bias.round(3)
+study.rq3.bias(here, frame).round(3)
 
 # %% [markdown]
 # ## Does the threshold matter?
@@ -119,11 +100,10 @@ bias.round(3)
 # T_c is uncertain. Here it runs from 0 to 0.95; dashed are the one of this run and the published one, 0.53.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-sweep", "caption": "Share of maps that are more similar to the ensemble's than the threshold, for every threshold."}}
-sweep = transfer.shares_by_threshold(frame, by=["kind", "target"])
-place.write_csv(sweep, "rq3_sweep")
-charts.threshold_sweep(
+sweep = study.rq3.sweep(here, frame)
+figures.threshold_sweep(
     sweep,
-    [t_c, PUBLISHED],
+    here.thresholds,
     colour="kind",
     title="Share of maps above the threshold, as the threshold runs from 0 to 0.95",
     description=f"Share of maps above the threshold by threshold for {kinds}.",
@@ -138,8 +118,7 @@ charts.threshold_sweep(
 # similarities of an image at random; the effect size is the mean difference in standard deviations of the differences.
 
 # %% mystnb={"figure": {"name": "tab-gain", "caption": "Mean similarity to the ensemble's maps: the distilled network less components.", "caption_before": true, "classes": "numbered-table"}}
-gain = transfer.gain(frame)
-place.write_csv(gain, "rq3_gain")
+gain = study.rq3.gain(here, frame)
 gain.set_index(["distilled less", "target"]).round(4)
 
 # %% [markdown]
@@ -147,8 +126,7 @@ gain.set_index(["distilled less", "target"]).round(4)
 # gain is larger off target, and the last ones by how much each kind's share is larger on target.
 
 # %% mystnb={"figure": {"name": "tab-share-gaps", "caption": "Differences in the share of maps above the threshold.", "caption_before": true, "classes": "numbered-table"}}
-share_gaps = gaps.in_shares(frame, t_c)
-place.write_csv(share_gaps, "rq3_share_gaps")
+share_gaps = study.rq3.share_gaps(here, frame)
 share_gaps.set_index(["what", "less", "target"]).round(4)
 
 # %% [markdown]
@@ -156,8 +134,7 @@ share_gaps.set_index(["what", "less", "target"]).round(4)
 # method.
 
 # %% mystnb={"figure": {"name": "tab-gain-by-class", "caption": "Mean similarity by class: the distilled network less left-out components.", "caption_before": true, "classes": "numbered-table"}}
-by_class_gain = transfer.gain(frame, by=["class", "target"], opponents=["leave-one-out"])
-place.write_csv(by_class_gain, "rq3_gain_by_class")
+by_class_gain = study.rq3.gain_by_class(here, frame)
 by_class_gain.drop(columns=["distilled less", "p"]).set_index(["target", "class"]).sort_index().round(3)
 
 # %% [markdown]
@@ -170,9 +147,8 @@ by_class_gain.drop(columns=["distilled less", "p"]).set_index(["target", "class"
 # intervals, over images, know nothing of other seeds; how far apart the components lie tells what a seed does.
 
 # %%
-techniques = rivals.technique_contrasts(frame, reading.techniques(place))
-place.write_csv(techniques, "rq3_techniques")
-print(*rivals.closest_technique(techniques, rivals.seed_spread(frame)), sep="\n")
+techniques, said = study.rq3.techniques(here, frame)
+print(*said, sep="\n")
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "tab-techniques", "caption": "Mean similarity: techniques that need no ensemble beside the distilled network, and beside plain training.", "caption_before": true, "classes": "numbered-table"}}
 techniques.set_index(["what", "less", "target"]).round(4) if len(techniques) else None
@@ -187,22 +163,13 @@ techniques.set_index(["what", "less", "target"]).round(4) if len(techniques) els
 # closer to strangers than a component is, is what any ensemble would have taught it.
 
 # %% mystnb={"figure": {"name": "tab-halves", "caption": "Likeness to the ensemble that taught, and to strangers.", "caption_before": true, "classes": "numbered-table"}}
-halves = reading.to_half_ensembles(place)
-halves["pair"] = halves["kind"] + " – " + halves["ensemble"]
-half_shares = transfer.shares_above(halves, t_c, by=["pair", "target"])
-half_means = halves.groupby(["pair", "target"], sort=False)["pearson"].mean().rename("mean similarity").reset_index()
-half_shares = half_shares.merge(half_means, on=["pair", "target"])
-place.write_csv(half_shares, "rq3_halves")
+halves = study.rq3.to_half_ensembles(here)
+half_shares = here.shares_and_means(halves, by="pair")
+here.keep(half_shares, "rq3_halves")
 half_shares.set_index(["pair", "target"]).round(3)
 
 # %% mystnb={"figure": {"name": "tab-inherited", "caption": "Differences in that likeness (mean similarity).", "caption_before": true, "classes": "numbered-table"}}
-taught, strange, component = (
-    f"half-taught – {transfer.TEACHERS}",
-    f"half-taught – {transfer.STRANGERS}",
-    f"component – {transfer.STRANGERS}",
-)
-inherited = transfer.contrasts(halves, [(taught, strange), (strange, component)], column="pair")
-place.write_csv(inherited, "rq3_inherited")
+inherited = study.rq3.inherited(here, halves)
 inherited.set_index(["what", "less", "target"]).round(4)
 
 # %% [markdown]
@@ -216,11 +183,10 @@ inherited.set_index(["what", "less", "target"]).round(4)
 # It is debiased {cite}`nguyen2021wide`, since the images are fewer than the features. Accuracy is on the probe images.
 
 # %% mystnb={"figure": {"name": "tab-outputs", "caption": "Closeness to the ensemble in outputs, features and maps.", "caption_before": true, "classes": "numbered-table"}}
-own_features, said = closeness.features(place)
-close = closeness.to_ensemble(place, frame, own_features)
-place.write_csv(beyond.closeness_summary(close), "rq3_outputs")
+own_features, said = study.rq3.features(here, device=device)
+close = study.rq3.closeness(here, frame, own_features)
 print(said)
-statistics.interval_table(close, list(beyond.CLOSENESS), by="kind", clusters="image")
+study.rq3.closeness_table(close)
 
 # %% [markdown]
 # ### Do maps and outputs tell the same story?
@@ -229,9 +195,8 @@ statistics.interval_table(close, list(beyond.CLOSENESS), by="kind", clusters="im
 # a network's outputs are closer to the ensemble's, are its maps closer, too? With KL the correlation is then negative.
 
 # %% mystnb={"figure": {"name": "tab-rank", "caption": "Rank correlation, over images, of closeness in outputs and in maps.", "caption_before": true, "classes": "numbered-table"}}
-correlations = beyond.rank_correlations(close)
-place.write_csv(correlations, "rq3_rank_correlations")
-print(beyond.same_story(correlations))
+correlations, said = study.rq3.rank_correlations(here, close)
+print(said)
 correlations.pivot(index=["kind", "similarity"], columns="output", values="spearman").round(2)
 
 # %% [markdown]
@@ -246,17 +211,14 @@ correlations.pivot(index=["kind", "similarity"], columns="output", values="spear
 # image as it is; what remains is how the networks come to them.
 
 # %% mystnb={"figure": {"name": "tab-beyond", "caption": "Gain of the distilled network over a left-out component where outputs are alike.", "caption_before": true, "classes": "numbered-table"}}
-rest = closeness.to_the_rest(place)
-controlled = {what: beyond.beyond(rest, similarity=what) for what in (beyond.MAPS_ON, beyond.MAPS_OFF)}
-gains = pd.concat([found.assign(similarity=what) for what, found in controlled.items()])
-place.write_csv(gains, "rq3_beyond_outputs")
-for what, found in controlled.items():
-    print(beyond.beyond_in_words(found, what))
+rest = study.rq3.to_the_rest(here)
+gains, said = study.rq3.at_equal_outputs(here, rest)
+print(*said, sep="\n")
 gains.set_index(["similarity", "adjustment"]).round(3)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-beyond-outputs", "caption": "Mean similarity of the maps to those of the ensemble that leaves one component out, of that component and of the distilled network, by how far the outputs are from the same ensemble's on the same image, in five bins of KL with equally many rows; 95 % intervals over images. At one KL, a distance between the lines is not due to how close the outputs are."}}
-charts.similarity_by_kl(
-    beyond.similarity_by_kl(rest),
+figures.similarity_by_kl(
+    study.rq3.by_kl(rest),
     title="At the same distance of outputs, whose maps are closer to the ensemble's?",
     description="Mean similarity of maps by KL divergence of outputs, for each kind of network, on and off target.",
 )
@@ -271,16 +233,12 @@ charts.similarity_by_kl(
 # is on the test images, of which the probe is no part.
 
 # %%
-states = closeness.to_consensus(place)
-tracked = beyond.track(states)
-place.write_csv(tracked, "rq3_consensus")
-print(beyond.tracking(tracked))
+states = study.rq3.to_consensus(here)
+print(study.rq3.tracking(here, states))
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-consensus", "caption": "Accuracy on the test images by mean similarity of the maps to the consensus: the final ensemble, for a component that of the others. A line follows a component through its epochs; large points are final networks."}}
-points = states.groupby(["kind", "model", "epoch"], sort=False)[["similarity", "accuracy"]].mean().reset_index()
-points["accuracy (%)"] = 100 * points["accuracy"]
-charts.consensus(
-    points.assign(last=points["epoch"] == points.groupby("model")["epoch"].transform("max")),
+figures.consensus(
+    study.rq3.consensus_points(states),
     title="Are networks whose maps are closer to the consensus more accurate?",
     description="Test accuracy by similarity to the consensus, every network, components at every epoch.",
 )
@@ -307,13 +265,13 @@ charts.consensus(
 
 # %% mystnb={"figure": {"name": "tab-choices", "caption": "Headlines under every choice.", "caption_before": true, "classes": "numbered-table"}}
 options = {"threshold": threshold, "view_share": view_share, "device": device, "executor": executor}
-under_choices = sensitivity.compare(place, choices, **options)
-place.write_csv(under_choices, "choices")
-beside = sensitivity.beside_default(under_choices)
-sensitivity.table(beside)
+under_choices = study.sensitivity.compare(here, choices, **options)
+here.keep(under_choices, "choices")
+beside = study.sensitivity.beside_default(under_choices)
+study.sensitivity.table(beside)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-choices", "caption": "Every headline under every choice, with 95 % intervals from a bootstrap over images. The line is the value under this run's own choices; orange: the interval excludes it."}}
-charts.by_choice(
+figures.by_choice(
     beside,
     title="Do the headlines depend on choices?",
     description="One panel a headline: its value and interval under every choice, and a line at this run's value.",
@@ -324,13 +282,9 @@ charts.by_choice(
 # 0. It survives a choice under which its sign is known as well, and the same.
 
 # %%
-place.write_csv(sensitivity.verdicts(under_choices), "choices_verdicts")
-print("\n".join(sensitivity.sentences(under_choices)))
+here.keep(study.sensitivity.verdicts(under_choices), "choices_verdicts")
+print("\n".join(study.sensitivity.sentences(under_choices)))
 
 # %% tags=["nbval-check-output"]
-closer = means.pivot(index="target", columns="kind", values="mean similarity")
-for target, row in closer.reindex(columns=["distilled", "leave-one-out"]).dropna().iterrows():
-    print(
-        f"{target}: the distilled network is closer to the ensemble than leave-one-out components:",
-        bool(row["distilled"] > row["leave-one-out"]),
-    )
+for line in study.rq3.checks(shares):
+    print(line)

@@ -27,15 +27,9 @@ annotator: str = ""  # your name, to label pairs here (in JupyterLab, Notebook 7
 pairs_to_label: int = 100  # how many different pairs an annotator is asked
 
 # %% tags=["hide-input"]
-import pandas as pd
+from kd_lib import figures, study
 
-from kd_lib.figures import charts, pictures
-from kd_lib.measures import discrimination, similarity, threshold
-from kd_lib.people import agreement, annotate, answers
-from kd_lib.study import parameters, reading, truth
-from kd_lib.study.run import Run
-
-parameters.check(globals())
+study.parameters.check(globals())
 
 # %% [markdown]
 # ## Where the labels come from
@@ -48,17 +42,12 @@ parameters.check(globals())
 # asks you, and goes on where you stopped; run the notebook again for the threshold that comes out.
 
 # %%
-place = Run(run)
-names = reading.networks(place)
-maps = [reading.maps(place, name) for name in names]
-asked, images = reading.annotations(place), reading.load_data(place).probe.images.numpy()
-of = dict(zip(names, maps, strict=True))
-annotate.annotate_pairs(asked, images, of, annotator=annotator, number=pairs_to_label)
+here = study.open(run)
+study.threshold.ask(here, annotator=annotator, number=pairs_to_label)
 
 # %%
-labels = reading.labels(place)
-pairs = similarity.pairs_of_components(maps, labels, models=names)
-labelled, source = truth.labelled_pairs(place, pairs, view_share=view_share)
+pairs = study.threshold.pairs(here)
+labelled, source = study.threshold.labelled(here, pairs, view_share=view_share)
 print("labels:", source)
 
 # %% [markdown]
@@ -69,17 +58,10 @@ print("labels:", source)
 # together (the majority; ties and *can't tell* left out).
 
 # %%
-said = answers.labels(asked)
-if said.answers.empty:
-    print("Nobody has labelled pairs of this run, so there is no agreement to show.")
-else:
-    first = said.answers[~said.answers["again"] & (said.answers["answer"] != "cannot tell")]
-    own = answers.by_annotator(said, pairs, measure=measure, loss=loss, seed=seed)
-    place.write_csv(own.reset_index(), "annotators")
-    print(
-        f"Krippendorff's alpha: {agreement.alpha(first):.2f}; {said.ties} ties, {said.cannot_tell} answers 'cannot tell'"
-    )
-    display(own.round(3), agreement.kappas(first).round(3))
+said, tables = study.threshold.annotators(here, pairs, measure=measure, loss=loss, seed=seed)
+print(said)
+for table in tables:
+    display(table.round(3))
 
 # %% [markdown]
 # On multi-view images a pair is *same* when both networks use the same views of that image to the same effect, for or
@@ -99,15 +81,8 @@ if labelled is not None:
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-judging", "caption": "Labelled pairs of maps of one image for its own class: what the label says, and the similarity of the two maps. Red speaks for the class, blue against it; one colour scale a row."}}
 if labelled is not None:
     display(
-        pictures.map_grid(
-            [
-                (
-                    f"{e.what}\nr = {e.pearson:.2f}",
-                    images[e.image],
-                    [of[n][e.image, e.target] for n in (e.model_a, e.model_b)],
-                )
-                for e in threshold.examples(labelled).itertuples()
-            ],
+        figures.map_grid(
+            study.threshold.examples(here, labelled),
             ["map 1", "map 2"],
             title="Four labelled pairs of maps",
             description="Pairs of maps labelled the same and different, each beside its image.",
@@ -124,9 +99,7 @@ else:
 # draws whole images.
 
 # %% mystnb={"figure": {"name": "tab-threshold", "caption": "Thresholds by two measures of similarity and two losses.", "caption_before": true, "classes": "numbered-table"}}
-table, curves = threshold.fit_all(labelled, seed=seed)
-table = threshold.choose(table, measure=measure, loss=loss, source=source)
-place.write_csv(table, "threshold")
+table, curves = study.threshold.fit(here, labelled, measure=measure, loss=loss, source=source, seed=seed)
 for remark in table.loc[table["remark"] != "", "remark"]:
     print("no threshold:", remark)
 table.drop(columns=["remark", "source"]).set_index(["measure", "loss"]).round(3)
@@ -134,8 +107,8 @@ table.drop(columns=["remark", "source"]).set_index(["measure", "loss"]).round(3)
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-threshold", "caption": "Share of pairs labelled the same by similarity (points: equal-width bins, their size the number of pairs), the fitted logistic curves, and the threshold of each (dashed)."}}
 if len(curves):
     display(
-        charts.response_curves(
-            threshold.binned(labelled),
+        figures.response_curves(
+            study.threshold.binned(labelled),
             curves,
             table[table["loss"] != "published"],
             title="Share of pairs that show the same features, by similarity of their maps",
@@ -157,13 +130,7 @@ else:
 
 # %% mystnb={"figure": {"name": "tab-measures", "caption": "Area under the ROC curve of four measures of similarity.", "caption_before": true, "classes": "numbered-table"}}
 if labelled is not None:
-    measured = discrimination.measured(labelled, dict(zip(names, maps, strict=True)), seed=seed)
-    parts = {"all pairs": measured, "on target": measured[measured["on_target"]]}
-    parts["off target"] = measured[~measured["on_target"]]
-    areas = pd.concat(
-        [discrimination.areas_under_curve(p, seed=seed).assign(pairs=n) for n, p in parts.items() if len(p)]
-    )
-    place.write_csv(areas, "measures")
+    areas, measured = study.threshold.areas(here, labelled, seed=seed)
     display(areas.set_index(["pairs", "measure"]).round(3).astype(object).where(lambda f: f.notna(), "–"))
 else:
     print("No labels, so no measure can be judged.")
@@ -171,8 +138,8 @@ else:
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-roc", "caption": "ROC curves of four measures of similarity against the labels, all pairs. Dashed: a measure that tells nothing."}}
 if labelled is not None:
     display(
-        charts.roc(
-            discrimination.roc_curves(measured),
+        figures.roc(
+            study.threshold.roc(measured),
             title="How well four measures tell same from different",
             description="ROC curves of Pearson, cosine, Spearman and structural similarity against the labels.",
         )
@@ -184,8 +151,8 @@ else:
 # ## The threshold used from here on
 
 # %%
-chosen = table[table["used"]].iloc[0]
-print(f"T_c = {chosen['value']:.2f}, from: {chosen['source']} (Gardner 2022: {threshold.PUBLISHED})")
+chosen = here.used_threshold
+print(f"T_c = {chosen['value']:.2f}, from: {chosen['source']} (Gardner 2022: {study.threshold.PUBLISHED})")
 
 # %% tags=["nbval-check-output"]
 print("T_c is a similarity between -1 and 1:", -1 <= chosen["value"] <= 1)

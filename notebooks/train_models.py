@@ -52,24 +52,11 @@ executor: str = "local:2"  # empty (this process) | local:N (worker processes) |
 recompute: bool = False  # train anew, whatever is stored
 
 # %% tags=["hide-input"]
-import time
-
 import pandas as pd
 
-from kd_lib import _workers, data
-from kd_lib.book import verdicts
-from kd_lib.figures import charts, pictures
-from kd_lib.measures import gaps
-from kd_lib.networks import given, training
-from kd_lib.networks.architectures import CONTROLS, component_names
-from kd_lib.networks.techniques import check_techniques
-from kd_lib.study import parameters
-from kd_lib.study import reading as study
-from kd_lib.study import training as trainings
-from kd_lib.study.gaps import right_answers
-from kd_lib.study.run import Run
+from kd_lib import figures, study
 
-parameters.check(globals())
+chosen = study.parameters.chosen(globals())
 
 # %% [markdown]
 # ## Data
@@ -78,11 +65,11 @@ parameters.check(globals())
 # ever measured on them.
 
 # %%
-dataset = data.load(data_set, root=root or None, **study.data_settings(globals()))
+dataset = study.images(chosen)
 pd.Series({"training images": len(dataset.train), "test images": len(dataset.test), "probe images": len(dataset.probe)})
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-samples", "caption": "Training images of each class, as the networks see them before augmentation."}}
-pictures.image_grid(
+figures.image_grid(
     [(name, dataset.train.images[dataset.train.labels == k][:10]) for k, name in enumerate(dataset.class_names)],
     title="Ten training images of each class",
     description=f"A grid of training images, one row for each of the classes {', '.join(dataset.class_names)}.",
@@ -97,23 +84,7 @@ pictures.image_grid(
 # Networks that are `given` instead are listed, and nothing is trained.
 
 # %% mystnb={"figure": {"name": "tab-regime", "caption": "How the networks are trained, beside Table 3.1 of Gardner (2022); or the networks that are given.", "caption_before": true, "classes": "numbered-table"}}
-regime = training.Regime(
-    arch=arch,
-    epochs=epochs,
-    batch_size=batch_size,
-    optimiser=optimiser,
-    max_lr=max_lr,
-    momentum=momentum,
-    weight_decay=weight_decay,
-    flip=flip,
-    crop_padding=crop_padding,
-    precision=precision,
-)
-names = component_names(components)
-check_techniques(techniques)
-brought = given.read(models) if models else []
-given.check(brought, dataset)
-given.table(brought) if brought else study.regime_table(regime, networks=components)
+study.training.regime_table(chosen)
 
 # %% [markdown]
 # ## Training
@@ -122,18 +93,7 @@ given.table(brought) if brought else study.regime_table(regime, networks=compone
 # already is kept, and an interrupted training goes on after its last full epoch.
 
 # %%
-place = Run(run)
-decisive = study.decisive({name: globals()[name] for name in __annotations__}, brought)
-place.claim(decisive, dataset_fingerprint=dataset.fingerprint)
-place.record("class_names", list(dataset.class_names))
-place.record("root", root or None)
-place.record("data_title", data_title or None)
-if brought:
-    place.record("networks", given.take(brought, place.checkpoints))
-else:
-    chosen = CONTROLS if controls and components > 1 else ()
-    recipes = study.recipes(names, arch, len(dataset.class_names), controls=chosen, techniques=techniques)
-    place.record("networks", recipes)
+here = study.pipeline.begin(run, chosen, dataset)
 
 # %% [markdown]
 # The distilled network has the same architecture and a fresh seed. Its targets are the ensemble's outputs on the very
@@ -149,23 +109,11 @@ else:
 # from one component. RQ3 asks which comes closest to the distilled network.
 
 # %%
-started = time.perf_counter()
-options = {"temperature": temperature, "hard_weight": hard_weight}
-options |= {"seed": seed, "device": device, "recompute": recompute}
-if brought:
-    history = study.accuracies(place, dataset, device=device)
-else:
-    lacking = recompute or any(epochs not in place.checkpoints.epochs(name) for name in recipes)
-    with _workers.connect(executor) as client:
-        history = trainings.train_all(place, dataset, regime, client=client, **options)
-    if lacking:
-        place.record("seconds_training", round(time.perf_counter() - started, 1))
-place.write_csv(history, "history")
+history = study.pipeline.train(here, executor=executor, device=device, recompute=recompute)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-training", "caption": "Loss and accuracy by epoch. The distilled network's loss is its distance to the ensemble (scaled by the squared temperature), so the two kinds of loss are not comparable; mixed images and changed labels raise the loss, too."}}
-several = history.groupby("model")["epoch"].transform("size") > 1
-charts.training_curves(
-    history.assign(kind=history["model"].map(study.kinds(place)), accuracy=100 * history["test_accuracy"])[several],
+figures.training_curves(
+    study.training.curves(here, history),
     title="Loss and accuracy of every network by epoch",
     description="Training loss and test accuracy of every network by epoch.",
 )
@@ -177,16 +125,9 @@ charts.training_curves(
 # ResNet18 on CIFAR-10.
 
 # %% mystnb={"figure": {"name": "tab-accuracy", "caption": "Accuracy on the test images, beside Table 4.1 of Gardner (2022).", "caption_before": true, "classes": "numbered-table"}}
-ensemble = study.ensemble(place, device=device)
-last = history.groupby("model", sort=False)["test_accuracy"].last() * 100
-own, student = last[study.components(place)], last.get(study.distilled(place))
-right, together = right_answers(place, dataset, device=device), None
-if ensemble is not None:
-    together = 100 * right.loc[right["kind"] == "ensemble", "right"].mean()
-accuracy = study.accuracy_table(place, last, together)
-place.write_csv(accuracy, "accuracy")
-place.write_csv(last.rename("accuracy (%)").reset_index(), "accuracy_by_network")
-if (reading := verdicts.which_optimiser(accuracy, optimiser, max_lr)) is not None:
+right = study.training.right_answers(here, device=device)
+accuracy = study.training.accuracy_table(here, history, right)
+if (reading := study.training.which_optimiser(accuracy, optimiser, max_lr)) is not None:
     print(reading)
 accuracy.round(2)
 
@@ -195,9 +136,7 @@ accuracy.round(2)
 # easy and hard images, so their difference is known better than either accuracy.
 
 # %% mystnb={"figure": {"name": "tab-accuracy-kinds", "caption": "Accuracy of each kind of network.", "caption_before": true, "classes": "numbered-table"}}
-by_kind, differences = gaps.accuracy_by_kind(right), gaps.in_accuracy(right)
-place.write_csv(by_kind, "accuracies")
-place.write_csv(differences, "accuracy_gaps")
+by_kind, differences = study.training.by_kind(here, right)
 display(by_kind.round(4))
 
 # %% mystnb={"figure": {"name": "tab-accuracy-gaps", "caption": "Differences of accuracy, image by image.", "caption_before": true, "classes": "numbered-table"}}
@@ -207,7 +146,5 @@ display(differences.drop(columns="target").round(4))
 # What this says, checked again whenever the notebook is tested:
 
 # %% tags=["nbval-check-output"]
-if ensemble is not None:
-    print("the ensemble is more accurate than the mean component by at least 1.5 points:", together - own.mean() >= 1.5)
-if ensemble is not None and student is not None:
-    print("the distilled network is more accurate than the mean component:", student > own.mean())
+for line in study.training.checks(accuracy):
+    print(line)

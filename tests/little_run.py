@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from kd_lib import data
-from kd_lib.maps import fill, store
-from kd_lib.study import reading
-from kd_lib.study.run import Run
+from kd_lib.maps.fill import fill
+from kd_lib.maps.store import MapStore
+from kd_lib.study import pipeline
+from kd_lib.study.reading import Study, images
 
 NAMES = ["a", "b", "distilled"]
 SETTINGS = {
@@ -29,17 +29,13 @@ SETTINGS = {
 }
 
 
-def make(folder: Path) -> Run:
+def make(folder: Path) -> Study:
     """Make a run whose probe images are explained by networks of one random layer."""
-    run = Run(folder)
-    dataset = data.load("multiview", train_size=40, test_size=60, probe_per_class=2)
-    run.claim(SETTINGS, dataset_fingerprint=dataset.fingerprint)
-    run.record("class_names", list(dataset.class_names))
-    run.record("root", None)
-    run.record("networks", reading.recipes(NAMES[:2], "resnet10", 10))
+    here = pipeline.begin(folder, SETTINGS, images(SETTINGS), networks=pipeline.recipes(SETTINGS, 10))
+    dataset = here.dataset
     probe = dataset.probe
-    explained = store.MapStore.create(
-        run.occlusion,
+    here.store = MapStore.create(
+        here.occlusion,
         states=[(name, 1) for name in NAMES],
         labels=probe.labels,
         index=probe.index,
@@ -48,9 +44,8 @@ def make(folder: Path) -> Run:
         patch=8,
         stride=4,
     )
-    images = dataset.normalise(probe.images)
-    fill.fill(explained, network, images, progress=False)
-    return run
+    fill(here.store, network, dataset.normalise(probe.images), progress=False)
+    return here
 
 
 def network(name: str, epoch: int) -> nn.Module:

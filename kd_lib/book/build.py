@@ -25,6 +25,7 @@ from kd_lib import _files
 from kd_lib.book import chapters, claims, diagrams, editions, explorer, verdicts
 from kd_lib.book.chapters import PROJECT, Part
 from kd_lib.figures import render
+from kd_lib.study.training import which_optimiser
 
 EDITIONS = PROJECT / "book" / "editions"  # what is published
 UNFINISHED = PROJECT / "book" / "unfinished" / "photographs"  # a run of which some tables were kept
@@ -139,7 +140,7 @@ def fill_in(folder: Path, judged: Sequence[claims.Edition], **marks: str) -> Non
     """
     known, unfinished = claims.read_claims(), claims.read_edition(UNFINISHED)
     accuracy = pd.read_csv(UNFINISHED / "results" / "accuracy.csv")
-    reading = verdicts.which_optimiser(accuracy, unfinished.parameters["optimiser"], unfinished.parameters["max_lr"])
+    reading = which_optimiser(accuracy, unfinished.parameters["optimiser"], unfinished.parameters["max_lr"])
     of_all = marks | {"verdicts": verdicts.Verdicts(known, judged), "made": editions.made(judged)}
     of_unfinished = {
         "verdicts": verdicts.Verdicts([claim for claim in known if claim.table in unfinished.tables], [unfinished]),

@@ -10,19 +10,16 @@ import os
 import re
 import tempfile
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pandas as pd
 
-from kd_lib import _files, _workers, data
+from kd_lib import _files, study
 from kd_lib.book import chapters, claims, explorer, verdicts
-from kd_lib.maps import fill, store
-from kd_lib.networks import architectures, regime
-from kd_lib.study import reading, training
-from kd_lib.study.run import Run
+from kd_lib.data import Dataset
+from kd_lib.study.reading import Study
 
 SLICE = "slice.csv"
 EPOCHS = 2  # of the slice, after epoch 0
@@ -58,7 +55,7 @@ def keep(run: Path, folder: Path) -> None:
     FileNotFoundError
         If the run lacks something.
     """
-    place, edition = Run(run), claims.read_edition(run)
+    edition = claims.read_edition(run)
     entries = {"parameters": edition.parameters, "class_names": edition.class_names} | dict(edition.made)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".edition-") as temporary:
@@ -66,7 +63,7 @@ def keep(run: Path, folder: Path) -> None:
         _files.write_json(new / "run.json", entries)
         for name in edition.tables:
             _files.write_bytes(new / "results" / f"{name}.csv", (run / "results" / f"{name}.csv").read_bytes())
-        if (numbers := slice_of(place)) is not None:
+        if (numbers := slice_of(study.open(run))) is not None:
             _files.write_bytes(new / SLICE, numbers.to_csv(index=False).encode())
         explorer.write(run, new / explorer.NAME)
         _keep_notebooks(run, new / "notebooks")
@@ -143,6 +140,44 @@ def duration(seconds: float) -> str:
 # ---- the slice -------------------------------------------------------------------------------------------------------
 
 
+def slice_of(here: Study) -> pd.DataFrame | None:
+    """Describe a small part of a run in numbers: the first component's first epochs.
+
+    Parameters
+    ----------
+    here : Study
+        Of a run whose networks were trained, and explained.
+
+    Returns
+    -------
+    DataFrame or None
+        Columns epoch (0 … 2), quantity, image (index in the data set), target and value. Quantities of an epoch: loss,
+        train accuracy, test accuracy. Quantities of the first probe image of each class, for every target: the
+        output, and its fall, the largest while a part of the image is hidden. None if no component was trained here.
+    """
+    if not here.components or "arch" not in here.parameters:
+        return None
+    name, frames = here.components[0], []
+    history = here.run.read_csv("history", made_by="train_models")
+    history = history[(history["model"] == name) & (history["epoch"] <= EPOCHS)]
+    for column in ("loss", "train_accuracy", "test_accuracy"):
+        frames.append(pd.DataFrame({"epoch": history["epoch"], "quantity": column, "value": history[column]}))
+    rows = _first_of_each(here.labels)
+    for epoch in (e for e in here.store.epochs(name) if e <= EPOCHS):
+        logits = here.store.logits(name, epoch)[rows]
+        images, targets = np.indices((len(rows), logits.shape[-1]))
+        where = {"epoch": epoch, "image": here.store.index[rows][images.ravel()], "target": targets.ravel()}
+        values = {"output": logits[:, 0], "fall": logits[:, 0] - logits[:, 1:].min(axis=1)}
+        frames += [pd.DataFrame(where | {"quantity": key, "value": value.ravel()}) for key, value in values.items()]
+    frame = pd.concat(frames, ignore_index=True)[["epoch", "quantity", "image", "target", "value"]]
+    return frame.dropna(subset="value").astype({"image": "Int64", "target": "Int64"})
+
+
+def _first_of_each(labels: np.ndarray) -> np.ndarray:
+    """Rows of the first image of each class, in the images' order."""
+    return np.sort(np.unique(labels, return_index=True)[1])
+
+
 def verify(folder: Path, *, root: str | None = None, executor: str = "local:2", device: str = "auto") -> pd.DataFrame:
     """Make the slice of an edition again, from the images on, and compare it with the one that is kept.
 
@@ -174,16 +209,14 @@ def verify(folder: Path, *, root: str | None = None, executor: str = "local:2", 
     kept = _read(folder)
     entries = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     parameters = entries["parameters"]
-    dataset = data.load(parameters["data_set"], root=root, **reading.data_settings(parameters))
+    dataset = study.images(parameters, root)
     if dataset.fingerprint != entries["dataset_fingerprint"]:
         raise ValueError(
             f"these images are not those of edition {folder.name}: their fingerprint is {dataset.fingerprint[:12]}, "
             f"expected {entries['dataset_fingerprint'][:12]}; give the folder that the edition was made from as ROOT"
         )
     with tempfile.TemporaryDirectory() as temporary:
-        with _workers.connect(executor) as client:
-            run = _make_again(Path(temporary), entries, dataset, client, root=root, device=device)
-        again = slice_of(run)
+        again = slice_of(_make_again(Path(temporary), entries, dataset, executor=executor, root=root, device=device))
     return compare(kept, again, precision=entries[OCCLUSION]["precision"])
 
 
@@ -194,6 +227,19 @@ def _read(folder: Path) -> pd.DataFrame:
     if not (folder / SLICE).is_file():
         raise FileNotFoundError(f"edition {folder.name!r} keeps no slice ({SLICE}): its networks were not trained here")
     return pd.read_csv(folder / SLICE)
+
+
+def _make_again(folder: Path, entries: dict, dataset: Dataset, *, root: str | None, **where) -> Study:
+    """Train and explain what the slice is about, in a run of its own."""
+    parameters = entries["parameters"] | {"root": root}
+    recipes = study.pipeline.recipes(parameters | {"components": 1}, len(dataset.class_names))
+    name = next(iter(recipes))  # no student
+    here = study.pipeline.begin(folder, parameters, dataset, networks={name: recipes[name]})
+    study.pipeline.train(here, until=EPOCHS, **where)
+    states = [(name, epoch) for epoch in here.run.checkpoints.epochs(name)]
+    probe = dataset.probe.select(_first_of_each(dataset.probe.labels.numpy()))
+    study.pipeline.explain(here, states, entries[OCCLUSION], probe=probe, **where)
+    return here
 
 
 def compare(kept: pd.DataFrame, again: pd.DataFrame, *, precision: str = "float32") -> pd.DataFrame:
@@ -220,73 +266,3 @@ def summary(name: str, verdicts: Sequence[str]) -> str:
     if CLOSE in verdicts or CANNOT_TELL in verdicts:
         return f"edition {name}: made again, as closely as another processor or version allows"
     return f"edition {name}: made again, the same but for rounding"
-
-
-# ---- what notebooks do, for the slice alone --------------------------------------------------------------------------
-
-
-def slice_of(run: Run) -> pd.DataFrame | None:
-    """Describe a small part of a run in numbers: the first component's first epochs.
-
-    Parameters
-    ----------
-    run : Run
-        Whose networks were trained, and explained.
-
-    Returns
-    -------
-    DataFrame or None
-        Columns epoch (0 … 2), quantity, image (index in the data set), target and value. Quantities of an epoch: loss,
-        train accuracy, test accuracy. Quantities of the first probe image of each class, for every target: the
-        output, and its fall, the largest while a part of the image is hidden. None if no component was trained here.
-    """
-    if not (members := reading.components(run)) or "arch" not in run.parameters:
-        return None
-    name, frames = members[0], []
-    history = run.read_csv("history", made_by="train_models")
-    history = history[(history["model"] == name) & (history["epoch"] <= EPOCHS)]
-    for column in ("loss", "train_accuracy", "test_accuracy"):
-        frames.append(pd.DataFrame({"epoch": history["epoch"], "quantity": column, "value": history[column]}))
-    explained = store.MapStore(run.occlusion)
-    index, rows = explained.index, _first_of_each(explained.labels)
-    for epoch in (e for e in explained.epochs(name) if e <= EPOCHS):
-        logits = explained.logits(name, epoch)[rows]
-        images, targets = np.indices((len(rows), logits.shape[-1]))
-        where = {"epoch": epoch, "image": index[rows][images.ravel()], "target": targets.ravel()}
-        values = {"output": logits[:, 0], "fall": logits[:, 0] - logits[:, 1:].min(axis=1)}
-        frames += [pd.DataFrame(where | {"quantity": key, "value": value.ravel()}) for key, value in values.items()]
-    frame = pd.concat(frames, ignore_index=True)[["epoch", "quantity", "image", "target", "value"]]
-    return frame.dropna(subset="value").astype({"image": "Int64", "target": "Int64"})
-
-
-def _make_again(folder: Path, entries: dict, dataset: data.Dataset, client, *, root: str | None, device: str) -> Run:
-    """Train and explain what the slice is about, in a run of its own."""
-    parameters, run = entries["parameters"], Run(folder)
-    run.claim(parameters, dataset_fingerprint=dataset.fingerprint)
-    run.record("class_names", list(dataset.class_names))
-    run.record("root", root)
-    name = architectures.component_names(1)[0]
-    recipes = reading.recipes([name], parameters["arch"], len(dataset.class_names))
-    run.record("networks", {name: recipes[name]})  # no student
-    settings = regime.Regime(**{key: parameters[key] for key in regime.Regime.__dataclass_fields__})
-    options = {"seed": parameters["seed"], "device": device, "until": EPOCHS}
-    run.write_csv(training.train_all(run, dataset, settings, client=client, **options), "history")
-    rows = _first_of_each(dataset.probe.labels.numpy())
-    probe = dataset.probe.select(rows)
-    explained = store.MapStore.create(
-        run.occlusion,
-        states=[(name, epoch) for epoch in run.checkpoints.epochs(name)],
-        labels=probe.labels,
-        index=probe.index,
-        class_names=dataset.class_names,
-        image_size=tuple(probe.images.shape[-2:]),
-        **entries[OCCLUSION],
-    )
-    load = partial(reading.network, run, device=device)
-    fill.fill(explained, load, probe.images, normalise=dataset.normaliser, client=client)
-    return run
-
-
-def _first_of_each(labels: np.ndarray) -> np.ndarray:
-    """Rows of the first image of each class, in the images' order."""
-    return np.sort(np.unique(labels, return_index=True)[1])

@@ -25,13 +25,12 @@ import yaml
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from kd_lib import _files
+from kd_lib import _files, study
 from kd_lib.book import claims
 from kd_lib.figures import charts
-from kd_lib.maps import occlusion, store
-from kd_lib.measures import similarity
-from kd_lib.study import reading
-from kd_lib.study.run import Run
+from kd_lib.maps import occlusion
+from kd_lib.measures.similarity import pearson
+from kd_lib.study.reading import ENSEMBLE, Study
 
 NAME = "explorer.js"  # of the packed data in the folder of a published edition
 LIMIT = 1_480_000  # characters of a packed edition: half of what a page may weigh
@@ -53,13 +52,13 @@ class Plan(NamedTuple):
     epochs: dict[str, list[int]]
 
 
-def pack(run: Run, *, limit: int = LIMIT) -> dict[str, Any]:
+def pack(here: Study, *, limit: int = LIMIT) -> dict[str, Any]:
     """Pack what the explorer shows of a run.
 
     Parameters
     ----------
-    run : Run
-        A run whose occluded logits are complete, and whose T_c is known.
+    here : Study
+        Of a run whose occluded logits are complete, and whose T_c is known.
     limit : int
         Characters that the result may have as JSON, roughly; see `plan` for what is left out to keep to it.
 
@@ -79,21 +78,17 @@ def pack(run: Run, *, limit: int = LIMIT) -> dict[str, Any]:
     FileNotFoundError, ValueError
         If the store, the images or the threshold are missing or not those of the run.
     """
-    dataset, labels = reading.load_data(run), reading.labels(run)
-    explained = store.MapStore(run.occlusion)
-    size, patch = explained.image_size, explained.settings["patch"]
-    rows, cols = occlusion.windows(size, patch, explained.settings["stride"])
-    members = reading.components(run)
-    student = reading.distilled(run)
-    names = members[:NETWORKS] + ([student] if student else []) + reading.others(run)[:NETWORKS]
-    together = len(members) > 1
+    dataset, labels, store = here.dataset, here.labels, here.store
+    size, patch = tuple(store.image_size), store.settings["patch"]
+    rows, cols = occlusion.windows(size, patch, store.settings["stride"])
+    names = here.components[:NETWORKS] + ([here.distilled] if here.distilled else []) + here.others[:NETWORKS]
 
     images = [_picture(image) for image in dataset.probe.images[_sample(labels, CLASSES, PER_CLASS)]]
     planned = plan(
-        {name: explained.epochs(name) for name in names},
+        {name: store.epochs(name) for name in names},
         num_classes=len(np.unique(labels)),
         windows=len(rows) * len(cols),
-        ensemble=together,
+        ensemble=here.has_ensemble,
         characters=limit - sum(map(len, images)),
     )
     chosen = _sample(labels, planned.classes, planned.per_class)
@@ -105,29 +100,28 @@ def pack(run: Run, *, limit: int = LIMIT) -> dict[str, Any]:
         return {"maps": _base64(steps), "scales": _base64(scales.astype("<f4"))}
 
     def maps(outputs: np.ndarray) -> np.ndarray:
-        return reading.saliency_maps(run, outputs)[:, targets]
+        return here.saliency_maps(outputs)[:, targets]
 
     ensemble, reference = None, None
-    if together:
-        final = [reading.occluded_outputs(run, name)[chosen] for name in members]
-        outputs = np.mean(final, axis=0, dtype=np.float64).astype(np.float32)
+    if here.has_ensemble:
+        outputs = here.outputs(ENSEMBLE)[chosen]
         ensemble, reference = packed(outputs), maps(outputs)
 
-    roles, models = reading.roles(run), []
+    roles, models = here.roles, []
     for name, epochs in planned.epochs.items():
-        last, states = maps(reading.occluded_outputs(run, name)[chosen]), []
+        last, states = maps(here.outputs(name)[chosen]), []
         for epoch in epochs:
-            outputs = reading.occluded_outputs(run, name, epoch)[chosen]
+            outputs = here.outputs(name, epoch)[chosen]
             own = maps(outputs)
-            alike = {"to_final": _thousandths(similarity.pearson(own, last))}
+            alike = {"to_final": _thousandths(pearson(own, last))}
             if reference is not None:
-                alike["to_ensemble"] = _thousandths(similarity.pearson(own, reference))
+                alike["to_ensemble"] = _thousandths(pearson(own, reference))
             states.append(packed(outputs) | alike)
         title = f"component {name}" if roles[name] == "component" else name
         looks = {"kind": roles[name], "title": title, "colour": charts.COLOURS[roles[name]]}
         models.append({"name": name, **looks, "epochs": epochs, "states": states})
 
-    class_names = run.entry("class_names")
+    class_names = here.class_names
     return {
         "classes": [class_names[k] for k in targets],
         "size": list(size),
@@ -142,8 +136,8 @@ def pack(run: Run, *, limit: int = LIMIT) -> dict[str, Any]:
             }
             for i in chosen
         ],
-        "threshold": _threshold(run),
-        "unit": "logits" if run.parameters["ensemble_output"] == "logits" else "probability",
+        "threshold": round(here.t_c, 4),
+        "unit": "logits" if here.parameters["ensemble_output"] == "logits" else "probability",
         "ensemble": ensemble,
         "ensemble_colour": charts.COLOURS["ensemble"],
         "models": models,
@@ -241,9 +235,10 @@ def write(run: Path, path: Path) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(packed, path)
         return True
-    here = Run(run.resolve())
-    if not here.occlusion.exists():
+    if not (run / "occlusion.zarr").exists():
         return False
+    given = _files.read_bytes(run / "parameters" / "rq3.yaml")  # T_c as the answers took it, if as a parameter
+    here = study.open(run.resolve(), threshold=(yaml.safe_load(given or b"") or {}).get("threshold"))
     _files.write_text(path, f"explorerEdition({json.dumps(pack(here), separators=(',', ':'))});\n")
     return True
 
@@ -293,12 +288,6 @@ def _sample(labels: np.ndarray, classes: int, per_class: int) -> np.ndarray:
     known = np.unique(labels)
     some = known[np.linspace(0, len(known) - 1, min(classes, len(known))).astype(int)]
     return np.array(list(itertools.chain.from_iterable(np.flatnonzero(labels == k)[:per_class] for k in some)))
-
-
-def _threshold(run: Run) -> float:
-    """T_c as the answers took it: given to them as a parameter, or else determined."""
-    given = _files.read_bytes(run.folder / "parameters" / "rq3.yaml")
-    return round(reading.threshold(run, (yaml.safe_load(given or b"") or {}).get("threshold"))[0], 4)
 
 
 def _thousandths(similarities: np.ndarray) -> list[int | None]:

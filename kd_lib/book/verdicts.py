@@ -373,35 +373,6 @@ def _origin(claim: Claim) -> str:
     return f"`{claim.table}`: {claim.estimate}; {chosen}{every}"
 
 
-def which_optimiser(accuracy: pd.DataFrame, optimiser: str, max_lr: float) -> str | None:
-    """Say which optimiser gives the accuracy of Gardner (2022), whose Table 3.1 names Adam and SGD's momentum.
-
-    Parameters
-    ----------
-    accuracy : DataFrame
-        What `study.accuracy_table` returned.
-    optimiser : {'sgd', 'adam'}
-        Of the components.
-    max_lr : float
-        Peak of the learning rate.
-
-    Returns
-    -------
-    str or None
-        None unless the components were trained by SGD and a network beside them by Adam.
-    """
-    found = accuracy.set_index("network")
-    if optimiser != "sgd" or "adam" not in found.index:
-        return None
-    published = found.at["components, mean", "Gardner (2022) (%)"]
-    sgd, adam = found.at["components, mean", "accuracy (%)"], found.at["adam", "accuracy (%)"]
-    nearer = "SGD" if abs(sgd - published) < abs(adam - published) else "Adam"
-    return (
-        f"At a peak learning rate of {max_lr:g}, SGD reaches {sgd:.1f} % (mean of the components) and Adam "
-        f"{adam:.1f} % (one network); Gardner (2022) has {published:.1f} %, so that {nearer} is the likelier reading."
-    )
-
-
 # ---- Markdown --------------------------------------------------------------------------------------------------------
 
 

@@ -160,6 +160,19 @@ def check(networks: Sequence[Network], dataset: Dataset) -> None:
         training.check_fit(model, dataset, f"network {network.name!r}")
 
 
+def restore(
+    checkpoints: Checkpoints,
+    recipes: Mapping[str, Mapping],
+    name: str,
+    epoch: int | None = None,
+    *,
+    device: str = "auto",
+) -> nn.Module:
+    """Build a network of a run by its recipe and load its weights, in evaluation mode; its last epoch by default."""
+    model = build(name, recipes[name]).to(training.pick_device(device), memory_format=torch.channels_last)
+    return checkpoints.load(name, checkpoints.last_epoch(name) if epoch is None else epoch, model).eval()
+
+
 def take(networks: Sequence[Network], checkpoints: Checkpoints) -> dict[str, dict]:
     """Copy the weights into a run's checkpoints, and return by name what `build` makes the networks from."""
     for network in networks:

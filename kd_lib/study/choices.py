@@ -11,11 +11,8 @@ Whatever is there already is kept, so a call that was killed goes on where it st
 """
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from functools import partial
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +21,12 @@ import torch
 import yaml
 from upath import UPath
 
-from kd_lib import _files, data
-from kd_lib.maps import fill, occlusion, store
-from kd_lib.networks import training
-from kd_lib.networks.architectures import component_names
-from kd_lib.study import reading, truth
-from kd_lib.study import training as trainings
+from kd_lib import _files
+from kd_lib.maps import occlusion
+from kd_lib.maps.store import SETTINGS
+from kd_lib.networks.regime import Regime
+from kd_lib.study import pipeline, truth
+from kd_lib.study.reading import Study, images
 from kd_lib.study.run import Run
 
 if TYPE_CHECKING:
@@ -49,7 +46,7 @@ class Choice:
     name : str
         As it was spelled.
     output : dict
-        What the maps explain, as `output`, see `occlusion.saliency_maps`; empty leaves it as it is.
+        What the maps explain, as `output`, see `maps.saliency_maps`; empty leaves it as it is.
     maps, training : dict
         Parameters of the occlusion and of the training that change.
     """
@@ -60,136 +57,113 @@ class Choice:
     training: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Variant(Run):
-    """A run with its networks, whose maps are made otherwise.
-
-    Attributes
-    ----------
-    store_of : str
-        Name of the choice whose store of occluded logits is read; empty: the run's own.
-    output : str or None
-        What the maps explain; None leaves it as it is.
-    """
-
-    store_of: str = ""
-    output: str | None = None
-
-    @property
-    def occlusion(self) -> Path | UPath:
-        """The zarr group of occluded logits."""
-        return self.folder / FOLDER / self.store_of / "occlusion.zarr" if self.store_of else super().occlusion
-
-    @property
-    def parameters(self) -> dict:
-        """The run's parameters, `output` among them where it is chosen."""
-        return super().parameters | ({OUTPUT: self.output} if self.output else {})
-
-
-def read(names: Sequence[str], run: Run) -> list[Choice]:
+def read(names: Sequence[str], here: Study) -> list[Choice]:
     """Understand how choices are spelled, before anything is computed.
 
     Parameters
     ----------
     names : sequence of str
         Each ``parameter=value``, or several of them with blanks between; values are read as YAML.
-    run : Run
-        Which has made its own choices.
+    here : Study
+        Of the run which has made its own choices.
 
     Raises
     ------
     ValueError
         If one is not of that form, or this run has no such parameter, or the value is of no use; names the choice.
     """
-    return [_read(name, run) for name in dict.fromkeys(names)]
+    return [_read(name, here) for name in dict.fromkeys(names)]
 
 
-def _read(name: str, run: Run) -> Choice:
-    settings, kept = run.parameters, store.MapStore(run.occlusion)
-    regime = {entry.name for entry in fields(training.Regime)}
+def _read(name: str, here: Study) -> Choice:
+    settings, regime = here.parameters, {entry.name for entry in fields(Regime)}
     trainable = set(settings) - {"data_set"} if regime <= set(settings) else set()
     choice = Choice(name)
     for pair in str(name).split() or [""]:
         key, _, text = pair.partition("=")
         if not text or "/" in pair:
             raise ValueError(f"choice {name!r}: expected parameter=value, such as 'patch=2', or several with blanks")
-        known = [OUTPUT, *store.SETTINGS, *sorted(trainable.difference(store.SETTINGS))]
+        known = [OUTPUT, *SETTINGS, *sorted(trainable.difference(SETTINGS))]
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1)
             hint = f" (did you mean {close[0]!r}?)" if close else ""
             raise ValueError(f"choice {name!r}: {key!r} cannot be chosen{hint}; what can is {', '.join(known)}")
-        part = choice.output if key == OUTPUT else choice.maps if key in store.SETTINGS else choice.training
+        part = choice.output if key == OUTPUT else choice.maps if key in SETTINGS else choice.training
         part[key] = yaml.safe_load(text)
     try:
-        _check(choice, settings, kept)
+        _check(choice, here)
     except (ValueError, TypeError) as error:
         raise ValueError(f"choice {name!r}: {error}") from None
     return choice
 
 
-def _check(choice: Choice, settings: Mapping, kept: store.MapStore) -> None:
+def _check(choice: Choice, here: Study) -> None:
     """Refuse values of no use; what only training finds out is left to it."""
+    settings, size = here.parameters, here.store.image_size
     if (output := choice.output.get(OUTPUT, "probs")) not in occlusion.OUTPUTS:
         raise ValueError(f"unknown output {output!r}: expected {', '.join(map(repr, occlusion.OUTPUTS))}")
     if output == "logits" and settings["ensemble_output"] == "probs":
         raise ValueError("an ensemble that averages probabilities has no logits: expected 'probs' or 'log-probs'")
-    wanted = kept.settings | choice.maps
-    occlusion.windows(kept.image_size, wanted["patch"], wanted["stride"])
-    occlusion.baseline_images(wanted["baseline"], torch.zeros(1, np.size(wanted["baseline"]), *kept.image_size))
+    wanted = here.store.settings | choice.maps
+    occlusion.windows(tuple(size), wanted["patch"], wanted["stride"])
+    occlusion.baseline_images(wanted["baseline"], torch.zeros(1, np.size(wanted["baseline"]), *size))
     for name, value in choice.training.items():
         if type(value) is not type(settings[name]) and (type(value), type(settings[name])) != (int, float):
             raise TypeError(f"{name} is {value!r}: expected the like of {settings[name]!r}")
     if choice.training:
-        _regime(settings | choice.training)
+        pipeline.regime(settings | choice.training)
 
 
-def _regime(settings: Mapping) -> training.Regime:
-    return training.Regime(**{entry.name: settings[entry.name] for entry in fields(training.Regime)})
-
-
-def carry_out(choice: Choice, run: Run, *, device: str = "auto", client: "Client | None" = None) -> Run:
+def carry_out(choice: Choice, here: Study, *, device: str = "auto", executor: "str | Client | None" = "") -> Study:
     """Compute what a choice still lacks.
 
     Parameters
     ----------
     choice : Choice
         What `read` made of it.
-    run : Run
-        A run that is trained and explained. Nothing of it is changed.
+    here : Study
+        Of a run that is trained and explained. Nothing of it is changed.
     device : {'auto', 'cpu', 'cuda'}
-    client : distributed.Client, optional
-        Whose workers train and explain, see `cluster.connect`.
+    executor : str or distributed.Client
+        Which trains and explains, see `_workers.connect`.
 
     Returns
     -------
-    Run
-        To be read in the place of `run`.
+    Study
+        To be read in the place of `here`.
     """
+    output, folder = choice.output.get(OUTPUT, "logits"), here.run.folder / FOLDER / choice.name
+    where = {"device": device, "executor": executor}
     if not choice.training:
-        chosen = Variant(run.folder, store_of=choice.name if choice.maps else "", output=choice.output.get(OUTPUT))
+        chosen = Study(here.run, occlusion=folder / "occlusion.zarr" if choice.maps else None, output=output)
         if choice.maps:
-            _explain(chosen, run, choice, reading.load_data(run), device=device, client=client)
+            pipeline.explain(chosen, _states(chosen, here), here.store.settings | choice.maps, **where)
         return chosen
-    other = Run(run.folder / FOLDER / choice.name)
-    settings = run.parameters | choice.training
-    dataset = data.load(settings["data_set"], root=run.entry("root"), **reading.data_settings(settings))
-    _train(other, run, choice, settings, dataset, device=device, client=client)
-    _explain(other, run, choice, dataset, device=device, client=client)
-    return Variant(other.folder, output=choice.output.get(OUTPUT))
+    other = _begin(Run(folder), here, choice)
+    pipeline.train(other, **where)
+    finals = [(name, other.run.checkpoints.last_epoch(name)) for name in other.networks]
+    pipeline.explain(
+        other,
+        _states(other, here),
+        here.store.settings | choice.maps,
+        same=here if _leaves_components(choice) and not choice.maps else None,
+        **where,
+    )
+    if other.drawn and not _files.is_there(truth.kept(other.run)):
+        truth.remove_views(other, finals, device=device)
+    return Study(other.run, output=output)
 
 
-def _train(other: Run, run: Run, choice: Choice, settings: dict, dataset: data.Dataset, *, device: str, client) -> None:
-    """Train components and the distilled network as `train_models` does, without controls."""
-    names, class_names = component_names(settings["components"]), list(dataset.class_names)
-    other.claim(settings | {"controls": False}, dataset_fingerprint=dataset.fingerprint)
-    other.record("class_names", class_names)
-    other.record("root", run.entry("root"))
-    other.record("networks", reading.recipes(names, settings["arch"], len(class_names)))
+def _begin(run: Run, here: Study, choice: Choice) -> Study:
+    """Begin a run of components and the distilled network, without controls; components that stay are copied."""
+    settings = here.parameters | choice.training | {"controls": False, "root": here.root}
+    dataset = images(settings, here.root)
+    recipes = pipeline.recipes(settings | {"techniques": []}, len(dataset.class_names))
+    other = pipeline.begin(run, settings, dataset, networks=recipes)
     if _leaves_components(choice):
-        for name in names:
-            _copy(run.checkpoints.folder / name, other.checkpoints.folder / name)
-    options = {name: settings[name] for name in ("seed", "temperature", "hard_weight")}
-    trainings.train_all(other, dataset, _regime(settings), client=client, device=device, **options)
+        for name in other.components:
+            _copy(here.run.checkpoints.folder / name, run.checkpoints.folder / name)
+    return other
 
 
 def _copy(source: Path | UPath, target: Path | UPath) -> None:
@@ -199,40 +173,18 @@ def _copy(source: Path | UPath, target: Path | UPath) -> None:
             _files.write_bytes(target / name, _files.read_bytes(source / name))
 
 
-def _explain(chosen: Run, run: Run, choice: Choice, dataset: data.Dataset, *, device: str, client) -> None:
-    """Fill the store of a choice, as `generate_saliency_maps` does, for the networks that the answers are about."""
-    kept, probe = store.MapStore(run.occlusion), dataset.probe
-    at_every_epoch = reading.explained_at_every_epoch(run)
-    stored = chosen.checkpoints
-    finals = [(name, stored.last_epoch(name)) for name in [*reading.networks(chosen), *reading.techniques(chosen)]]
-    states = [(name, e) for name, last in finals for e in (stored.epochs(name) if name in at_every_epoch else [last])]
-    explained = store.MapStore.create(
-        chosen.occlusion,
-        states=states,
-        labels=probe.labels,
-        index=probe.index,
-        class_names=dataset.class_names,
-        image_size=tuple(probe.images.shape[-2:]),
-        **kept.settings | choice.maps,
-    )
-    if _leaves_components(choice) and not choice.maps:
-        _take_components(explained, kept, run)
-    load = partial(reading.network, chosen, device=device)
-    fill.fill(explained, load, probe.images, normalise=dataset.normaliser, client=client)
-    if choice.training and truth.known(chosen) and not _files.is_there(chosen.results / "view_logits.npz"):
-        truth.save_view_logits(chosen, dataset, finals, load)
+def _states(chosen: Study, here: Study) -> list[tuple[str, int]]:
+    """Explain what the answers are about: every epoch of the networks of which the run has them, the last of others."""
+    names, checkpoints = [*chosen.networks, *chosen.techniques], chosen.run.checkpoints
+    return [
+        (name, epoch)
+        for name in names
+        for epoch in (
+            checkpoints.epochs(name) if name in here.explained_at_every_epoch else [checkpoints.last_epoch(name)]
+        )
+    ]
 
 
 def _leaves_components(choice: Choice) -> bool:
     """Whether the components of a run that is trained anew are those of the first one."""
     return bool(choice.training) and choice.training.keys() <= OF_THE_STUDENT
-
-
-def _take_components(explained: store.MapStore, kept: store.MapStore, run: Run) -> None:
-    """Copy the occluded logits of components that are the same in both runs."""
-    states, components = explained.states, reading.components(run)
-    for state, chunks in groupby(explained.missing(), key=itemgetter(0)):
-        if states[state][0] in components:
-            logits = kept.logits(*states[state])
-            for _, block in chunks:
-                explained.write(state, block, logits[explained.rows(block)])

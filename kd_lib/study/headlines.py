@@ -8,14 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from kd_lib.data import Dataset
 from kd_lib.measures import learning, transfer, views
-from kd_lib.measures import threshold as thresholds
-from kd_lib.measures.similarity import pairs_of_components
 from kd_lib.measures.statistics import Interval, interval, percentiles
-from kd_lib.networks import training
-from kd_lib.study import reading, truth
-from kd_lib.study.run import Run
+from kd_lib.study import rq1, rq2, rq3, truth
+from kd_lib.study.reading import ENSEMBLE, Study
 
 COLUMNS = ("question", "headline", "value", "low", "high")
 ON, OFF = "on target", "off target"
@@ -28,48 +24,12 @@ def is_difference(headline: str) -> bool:
     return " less " in headline
 
 
-def threshold(
-    run: Run, *, measure: str = "pearson", loss: str = "log", view_share: float = 0.5, seed: int = 0
-) -> Interval:
-    """Determine T_c from the maps of a run by the rule of `threshold_determination`.
-
-    Parameters
-    ----------
-    run : Run
-    measure, loss : str
-        The fit asked for, see `threshold.choose`.
-    view_share : float
-        See `truth.labelled_pairs`.
-    seed : int
-        Of the bootstrap.
-
-    Returns
-    -------
-    Interval
-        The published value, without an interval, where there are no labels or they fix none.
-    """
-    names, published = reading.networks(run), Interval(thresholds.PUBLISHED, np.nan, np.nan)
-    if len(names) < 2:
-        return published
-    pairs = pairs_of_components(reading.maps_of(run, names), reading.labels(run), models=names)
-    labelled, _ = truth.labelled_pairs(run, pairs, view_share=view_share)
-    if labelled is None:
-        return published
-    try:
-        found = thresholds.fit_threshold(
-            labelled[measure], labelled["same"], loss=loss, clusters=labelled["image"], seed=seed
-        )
-    except ValueError:
-        return published
-    return Interval(found.value, found.low, found.high)
-
-
-def of_maps(run: Run, t_c: Interval) -> pd.DataFrame:
+def of_maps(here: Study, t_c: Interval) -> pd.DataFrame:
     """Compute what the maps of a run say.
 
     Parameters
     ----------
-    run : Run
+    here : Study
     t_c : Interval
         The threshold to go by.
 
@@ -82,16 +42,15 @@ def of_maps(run: Run, t_c: Interval) -> pd.DataFrame:
         a run cannot say (without epochs, with one network, without an ensemble) has no row.
     """
     rows: list[Row] = [("threshold", T_C, t_c)]
-    labels, names = reading.labels(run), reading.compared(run)
-    if models := reading.explained_at_every_epoch(run):
-        first_half = {name: (every := run.checkpoints.epochs(name))[: (len(every) - 1) // 2 + 1] for name in models}
-        similarities = reading.similarities_to_final(run, first_half).values()
-        arrived = pd.concat([_arrived(similarity, labels, t_c.estimate) for similarity in similarities])
+    if names := here.explained_at_every_epoch:
+        every = here.run.checkpoints.epochs
+        first_half = {name: every(name)[: (len(every(name)) - 1) // 2 + 1] for name in names}
+        similarities = rq1.similarity_to_final(here, first_half).values()
+        arrived = pd.concat([_arrived(similarity, here.labels, t_c.estimate) for similarity in similarities])
         rows += shares("RQ1", "arrived half-way", arrived)
-    if len(names) > 1:
-        pairs = pairs_of_components(reading.maps_of(run, names), labels, models=names)
-        rows += shares("RQ2", "two components alike", _above(reading.named(pairs, run), t_c))
-    frame = _above(reading.to_ensemble(run), t_c)
+    if len(here.compared) > 1:
+        rows += shares("RQ2", "two components alike", _above(rq2.pairs(here), t_c))
+    frame = _above(rq3.to_ensemble(here), t_c)
     for kind in ("leave-one-out", "distilled"):
         rows += shares("RQ3", f"{kind} like the ensemble", frame[frame["kind"] == kind])[:2]
     for what, column in (("like the ensemble", "above"), ("similarity", "pearson")):
@@ -102,15 +61,8 @@ def of_maps(run: Run, t_c: Interval) -> pd.DataFrame:
     return _frame(rows)
 
 
-def of_networks(run: Run, dataset: Dataset, *, device: str = "auto") -> pd.DataFrame:
-    """Measure what the networks of a run can do, whatever their maps; takes a forward pass over the test images.
-
-    Parameters
-    ----------
-    run : Run
-    dataset : Dataset
-        Of the run.
-    device : {'auto', 'cpu', 'cuda'}
+def of_networks(here: Study, *, device: str = "auto") -> pd.DataFrame:
+    """Measure what the networks of a run can do on the test images, whatever their maps.
 
     Returns
     -------
@@ -118,16 +70,15 @@ def of_networks(run: Run, dataset: Dataset, *, device: str = "auto") -> pd.DataF
         Columns as of `of_maps`: accuracy (in [0, 1]) of a component (their mean), the ensemble and the distilled
         network, and how much more accurate these two are; on multi-view images also the share of views that each knows.
     """
-    finals = {name: reading.network(run, name, device=device) for name in reading.networks(run)}
-    finals |= {truth.ENSEMBLE: reading.ensemble(run, device=device)} if len(reading.components(run)) > 1 else {}
-    kinds = {"component": reading.components(run), "ensemble": [truth.ENSEMBLE], "distilled": [reading.distilled(run)]}
+    finals = here.with_ensemble
+    kinds = {"component": here.components, "ensemble": [ENSEMBLE], "distilled": [here.distilled]}
     kinds = {kind: own for kind, own in kinds.items() if own and set(own) <= set(finals)}
-    true = dataset.test.labels
-    right = {name: training.predict(net, dataset, dataset.test).argmax(1) == true for name, net in finals.items()}
+    true = here.dataset.test.labels
+    right = {name: here.answers(name, device=device).argmax(1) == true for name in finals}
     by_image = {kind: np.mean([right[name].numpy() for name in own], axis=0) for kind, own in kinds.items()}
     rows = _kinds("accuracy", "accuracy", by_image, interval)
-    if truth.known(run):
-        answers = truth.single_view_answers(run, dataset, device=device)
+    if here.drawn:
+        answers = truth.single_view_answers(here, device=device)
         answers = answers.pivot(index=["image", "class", "view"], columns="network", values="right")
         view = [f"{k}/{v}" for _, k, v in answers.index]
         known = pd.DataFrame(views.views_known(answers, view), columns=answers.columns)

@@ -106,6 +106,13 @@ def check(namespace: Mapping[str, Any]) -> None:
             raise TypeError(f"parameter {name} = {value!r} must be of type {_spell(kind)}; the parameters are: {valid}")
 
 
+def chosen(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of a notebook as they are, checked, see `check`."""
+    check(namespace)
+    annotations = namespace.get("__annotations__") or namespace["__annotate__"](1)
+    return {name: namespace[name] for name in annotations}
+
+
 def _spell(kind: Any) -> str:
     return kind.__name__ if isinstance(kind, type) else str(kind)
 

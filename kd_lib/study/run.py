@@ -108,7 +108,7 @@ class Run:
         if not _files.is_there(self._json):
             entries = {"parameters": parameters, "dataset_fingerprint": dataset_fingerprint}
             return _files.write_json(self._json, entries | surroundings())
-        known = self._entries()
+        known = self.entries()
         owner = known["parameters"] | {"data fingerprint": known["dataset_fingerprint"]}
         if differing := _files.differences(owner, claimed):
             raise ValueError(
@@ -119,15 +119,15 @@ class Run:
     @property
     def parameters(self) -> dict:
         """The parameters this run was claimed with; FileNotFoundError if it never was."""
-        return self._entries()["parameters"]
+        return self.entries()["parameters"]
 
     def entry(self, key: str):
         """One entry of `run.json`; KeyError if it was never recorded."""
-        return self._entries()[key]
+        return self.entries()[key]
 
     def record(self, key: str, value) -> None:
         """Add one JSON-able entry, such as seconds per step, to `run.json`."""
-        _files.write_json(self._json, self._entries() | {key: value})
+        _files.write_json(self._json, self.entries() | {key: value})
 
     def write_csv(self, frame: pd.DataFrame, name: str) -> None:
         """Write `frame` (without its index) to `results/NAME.csv`."""
@@ -144,7 +144,8 @@ class Run:
     def _json(self) -> Path | UPath:
         return self.folder / "run.json"
 
-    def _entries(self) -> dict:
+    def entries(self) -> dict:
+        """All of `run.json`, read anew; FileNotFoundError if nothing was begun here."""
         if (data := _files.read_bytes(self._json)) is None:
             raise FileNotFoundError(f"{self._json} is missing: run train_models first")
         try:

@@ -7,9 +7,9 @@ import pandas as pd
 
 from kd_lib import _workers
 from kd_lib.measures.statistics import Interval
-from kd_lib.study import headlines, reading
-from kd_lib.study.choices import carry_out, read
-from kd_lib.study.run import Run
+from kd_lib.study import choices, headlines
+from kd_lib.study import threshold as study_threshold
+from kd_lib.study.reading import Study
 
 DEFAULT = "this run"  # name of the choices that the run itself made
 COLUMNS = ("choice", *headlines.COLUMNS)
@@ -17,7 +17,7 @@ SURVIVES, LOST, REVERSED, UNKNOWN = "survives", "cannot tell", "reversed", "no a
 
 
 def compare(
-    run: Run,
+    here: Study,
     names: Sequence[str],
     *,
     threshold: float | None = None,
@@ -30,19 +30,19 @@ def compare(
 
     Parameters
     ----------
-    run : Run
-        A run whose threshold is determined.
+    here : Study
+        Of a run whose threshold is determined.
     names : sequence of str
-        Choices, see `read`.
+        Choices, see `choices.read`.
     threshold : float, optional
         T_c for all of them. By default each has its own, determined by the rule that gave the run's.
     view_share : float
-        See `truth.labelled_pairs`.
+        See `threshold.labelled`.
     seed : int
         Of the bootstrap of T_c.
     device : {'auto', 'cpu', 'cuda'}
     executor : str
-        See `cluster.connect`.
+        See `_workers.connect`.
 
     Returns
     -------
@@ -54,44 +54,33 @@ def compare(
     Raises
     ------
     ValueError
-        See `read`.
+        See `choices.read`.
     """
-    choices = read(names, run)
-    rule = {"view_share": view_share, "seed": seed} | (_rule(run) if threshold is None else {})
-    frames = [headlines.of_maps(run, _own_threshold(run) if threshold is None else _given(threshold))]
-    if any(choice.training for choice in choices):
-        frames.append(headlines.of_networks(run, reading.load_data(run), device=device))
-    found = [frame.assign(choice=DEFAULT) for frame in frames]
+    chosen, used = choices.read(names, here), None if threshold is not None else here.used_threshold
+    rule = {"view_share": view_share, "seed": seed}
+    own = _given(threshold)
+    if used is not None:
+        loss = "log" if used["loss"] == "published" else used["loss"]
+        rule |= {"measure": used["measure"], "loss": loss}
+        own = Interval(*(float(used.get(name, np.nan)) for name in ("value", "low", "high")))  # published: value alone
+    anew = any(choice.training for choice in chosen)
+    found = [_headlines(here, own, DEFAULT, networks=anew, device=device)]
     with _workers.connect(executor) as client:
-        for choice in choices:
+        for choice in chosen:
             print(f"choice: {choice.name}", flush=True)
-            chosen = carry_out(choice, run, device=device, client=client)
-            t_c = headlines.threshold(chosen, **rule) if threshold is None else _given(threshold)
-            frames = [headlines.of_maps(chosen, t_c)]
-            if choice.training:
-                frames.append(headlines.of_networks(chosen, reading.load_data(chosen), device=device))
-            found += [frame.assign(choice=choice.name) for frame in frames]
+            other = choices.carry_out(choice, here, device=device, executor=client)
+            t_c = _given(threshold) if threshold is not None else study_threshold.determine(other, **rule)
+            found.append(_headlines(other, t_c, choice.name, networks=bool(choice.training), device=device))
     return pd.concat(found, ignore_index=True)[list(COLUMNS)]
 
 
-def _rule(run: Run) -> dict:
-    """Which fit gave the run's T_c."""
-    used = _threshold_row(run)
-    return {"measure": used["measure"], "loss": "log" if used["loss"] == "published" else used["loss"]}
+def _headlines(here: Study, t_c: Interval, choice: str, *, networks: bool, device: str) -> pd.DataFrame:
+    frames = [headlines.of_maps(here, t_c), *([headlines.of_networks(here, device=device)] if networks else [])]
+    return pd.concat(frames).assign(choice=choice)
 
 
-def _own_threshold(run: Run) -> Interval:
-    used = _threshold_row(run)
-    return Interval(*(float(used.get(name, np.nan)) for name in ("value", "low", "high")))  # published: value alone
-
-
-def _threshold_row(run: Run) -> pd.Series:
-    table = run.read_csv("threshold", made_by="threshold_determination")
-    return table[table["used"]].iloc[0]
-
-
-def _given(value: float) -> Interval:
-    return Interval(float(value), np.nan, np.nan)
+def _given(value: float | None) -> Interval:
+    return Interval(np.nan if value is None else float(value), np.nan, np.nan)
 
 
 def beside_default(frame: pd.DataFrame) -> pd.DataFrame:

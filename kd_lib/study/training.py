@@ -1,70 +1,54 @@
-"""Who learns what from whom: the networks of a run, each trained as its role asks."""
+"""What `train_models` does and says: who learns what from whom, and how accurate that makes each network."""
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from kd_lib import _workers
 from kd_lib.data import Dataset, with_shuffled_labels
-from kd_lib.networks import training
+from kd_lib.measures import gaps
+from kd_lib.networks import architectures, given
+from kd_lib.networks import training as networks_training
 from kd_lib.networks.architectures import HALF_TAUGHT, SELF_DISTILLATION, SHUFFLED
 from kd_lib.networks.regime import Regime
 from kd_lib.networks.techniques import train_technique
-from kd_lib.study import reading
-from kd_lib.study.run import Run
+from kd_lib.study.reading import ENSEMBLE, Study
 
 if TYPE_CHECKING:
     from distributed import Client
 
 
-def train_all(run: Run, dataset: Dataset, regime: Regime, *, client: "Client | None" = None, **options) -> pd.DataFrame:
-    """Train every network that is recorded in a run, or what is left of it; a student waits for its teachers only.
+def train_all(here: Study, regime: Regime, *, client: "Client | None" = None, **options) -> pd.DataFrame:
+    """Train every network of a run, or what is left of it; a student waits for its teachers only.
 
     Parameters
     ----------
-    run : Run
-        Whose entry `networks` says which, see `study.recipes`.
-    dataset : Dataset
-        That of the run; each worker loads its own.
+    here : Study
+        Whose recipes say which.
     regime : Regime
     client : distributed.Client, optional
-        Whose workers train one network each at a time, see `cluster.connect`; None trains here, one after the other.
+        Whose workers train one network each at a time, see `_workers.connect`; None trains here, one after the other.
     **options
         Of `train`.
 
     Returns
     -------
     DataFrame
-        The histories of `training.train`, in the order of the record.
+        The histories of `networks.train`, in the order of the recipes.
     """
-    images = dataset if client is None else client.submit(reading.load_data, run)
-    names = list(reading.roles(run))
-    histories = _workers.each(client, train, names, images, regime, after=_teachers(run), run=run, **options)
+    images = here.dataset if client is None else client.submit(_images, here)
+    first = here.components[:1]
+    teachers = {here.distilled: here.components, HALF_TAUGHT: here.halves[0], SELF_DISTILLATION: first}
+    histories = _workers.each(client, train, list(here.recipes), images, regime, after=teachers, here=here, **options)
     return pd.concat(histories, ignore_index=True)
 
 
-def _teachers(run: Run) -> dict[str, list[str]]:
-    """Networks that those who are taught learn from."""
-    components = reading.components(run)
-    return {
-        reading.distilled(run): components,
-        HALF_TAUGHT: reading.halves(run)[0],
-        SELF_DISTILLATION: components[:1],
-    }
+def _images(here: Study) -> Dataset:
+    return here.dataset
 
 
-def train(
-    name: str,
-    dataset: Dataset,
-    regime: Regime,
-    *,
-    run: Run,
-    seed: int,
-    device: str = "auto",
-    temperature: float = 4.0,
-    hard_weight: float = 0.0,
-    **options,
-) -> pd.DataFrame:
+def train(name: str, dataset: Dataset, regime: Regime, *, here: Study, device: str = "auto", **options) -> pd.DataFrame:
     """Train one network as its role asks: on which labels, and from which teacher.
 
     Parameters
@@ -74,31 +58,173 @@ def train(
     dataset : Dataset
         With the true labels.
     regime : Regime
-    run : Run
-    seed : int
-        The run's seed; also that of the order of shuffled labels.
+    here : Study
+        Its parameters say seed, temperature and hard_weight.
     device : {'auto', 'cpu', 'cuda'}
-    temperature, hard_weight : float
-        Of distillation, see `training.distillation_loss`.
     **options
-        Of `training.train`.
+        More of `networks.train`.
 
     Returns
     -------
     DataFrame
         History of the training.
     """
-    options |= {"checkpoints": run.checkpoints, "seed": seed, "device": device}
-    softened = {"temperature": temperature, "hard_weight": hard_weight}
-    if name in reading.techniques(run):
-        first = reading.network(run, reading.components(run)[0], device=device) if name == SELF_DISTILLATION else None
+    options |= {"checkpoints": here.run.checkpoints, "seed": here.parameters["seed"], "device": device}
+    softened = {key: here.parameters[key] for key in ("temperature", "hard_weight") if key in here.parameters}
+    if name in here.techniques:
+        first = here.network(here.components[0], device=device) if name == SELF_DISTILLATION else None
         return train_technique(name, dataset, regime, component=first, **softened, **options)
-    if name == reading.distilled(run):
-        teacher = reading.ensemble_of(run, reading.components(run), device=device)
-        return training.train(name, dataset, regime, teacher=teacher, **softened, **options)
-    if name == HALF_TAUGHT:
-        teacher = reading.ensemble_of(run, reading.halves(run)[0], device=device)
-        return training.train(name, dataset, regime, teacher=teacher, **softened, **options)
+    taught_by = {here.distilled: here.components, HALF_TAUGHT: here.halves[0]}.get(name)
+    if taught_by:
+        teacher = here.ensemble_of(taught_by, device=device)
+        return networks_training.train(name, dataset, regime, teacher=teacher, **softened, **options)
     if name == SHUFFLED:
-        dataset = with_shuffled_labels(dataset, seed=seed)
-    return training.train(name, dataset, regime, **options)
+        dataset = with_shuffled_labels(dataset, seed=here.parameters["seed"])
+    return networks_training.train(name, dataset, regime, **options)
+
+
+# ---- how they are trained --------------------------------------------------------------------------------------------
+
+
+def regime_table(parameters: dict) -> pd.DataFrame:
+    """How the networks are trained, beside Table 3.1 of Gardner (2022); or which networks are brought instead."""
+    if parameters["models"]:
+        return given.table(given.read(parameters["models"]))
+    rows = {
+        "architecture": ("arch", "resnet18"),
+        "components": ("components", 10),
+        "epochs": ("epochs", 64),
+        "batch size": ("batch_size", 1024),
+        "optimiser": ("optimiser", "Adam"),
+        "peak learning rate": ("max_lr", 0.4),
+        "momentum": ("momentum", 0.9),
+        "weight decay": ("weight_decay", 0.001),
+        "schedule": (None, "one cycle"),
+        "mirrored at random": ("flip", True),
+        "crop padding (pixels)": ("crop_padding", 4),
+        "precision": ("precision", "float32"),
+    }
+    here = {what: parameters[name] if name else "one cycle, linear" for what, (name, _) in rows.items()}
+    published = {what: thesis for what, (_, thesis) in rows.items()}
+    return pd.DataFrame([here, published], index=["this run", "Gardner (2022)"]).T
+
+
+# ---- how accurate they are -------------------------------------------------------------------------------------------
+
+
+def accuracies(here: Study, *, device: str = "auto") -> pd.DataFrame:
+    """Test accuracy of every network after every epoch stored: columns model, epoch, test_accuracy (in [0, 1])."""
+    rows, test = [], here.dataset.test
+    for name in [*here.networks, *here.controls]:
+        for epoch in here.run.checkpoints.epochs(name):
+            logits = networks_training.predict(here.network(name, epoch, device=device), here.dataset, test)
+            rows.append((name, epoch, networks_training.accuracy(logits, test.labels)))
+    return pd.DataFrame(rows, columns=["model", "epoch", "test_accuracy"])
+
+
+def curves(here: Study, history: pd.DataFrame) -> pd.DataFrame:
+    """History of the networks that have several epochs, with their kind and their accuracy in %."""
+    several = history.groupby("model")["epoch"].transform("size") > 1
+    kinds = history["model"].map(here.kinds)
+    return history.assign(kind=kinds, accuracy=100 * history["test_accuracy"])[several]
+
+
+def right_answers(here: Study, *, device: str = "auto") -> pd.DataFrame:
+    """Which test images every network of the study and the ensemble classify correctly, at their last epoch.
+
+    Returns
+    -------
+    DataFrame
+        A row a network and test image: kind ('component', 'distilled', 'other' or 'ensemble'), model, image (position
+        in the source), right.
+    """
+    test, kinds = here.dataset.test, here.roles | {ENSEMBLE: ENSEMBLE}
+    frames = []
+    for name in here.with_ensemble:
+        right = here.answers(name, device=device).argmax(1) == test.labels
+        frames.append(pd.DataFrame({"image": test.index, "right": right}).assign(kind=kinds[name], model=name))
+    return pd.concat(frames, ignore_index=True)[["kind", "model", "image", "right"]]
+
+
+def by_kind(here: Study, right: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Accuracy of each kind of network, and how they differ, image by image; kept as tables, see `measures.gaps`."""
+    found, differences = gaps.accuracy_by_kind(right), gaps.in_accuracy(right)
+    here.keep(found, "accuracies")
+    here.keep(differences, "accuracy_gaps")
+    return found, differences
+
+
+def by_network(history: pd.DataFrame) -> pd.DataFrame:
+    """Give the final accuracy in % of every network: columns model and accuracy (%)."""
+    last = history.groupby("model", sort=False)["test_accuracy"].last() * 100
+    return last.rename("accuracy (%)").reset_index()
+
+
+def accuracy_table(here: Study, history: pd.DataFrame, right: pd.DataFrame) -> pd.DataFrame:
+    """Accuracies in %, beside Table 4.1 of Gardner (2022).
+
+    Parameters
+    ----------
+    here : Study
+    history, right : DataFrame
+        What `pipeline.train` and `right_answers` returned.
+
+    Returns
+    -------
+    DataFrame
+        Columns network, accuracy (%), Gardner (2022) (%); kept as `accuracy`, and of each network alone.
+    """
+    last = by_network(history).set_index("model")["accuracy (%)"]
+    own, rows = last[here.components], []
+    if len(own):
+        rows += [("components, mean", own.mean(), 84.37), ("components, sd", own.std(), 0.32)]
+    if here.has_ensemble:
+        rows.append((ENSEMBLE, 100 * right.loc[right["kind"] == ENSEMBLE, "right"].mean(), 87.95))
+    if here.distilled:
+        rows.append(("distilled", last[here.distilled], 85.32))
+    rows += [(name, last[name], np.nan) for name in [*here.others, *here.techniques, *here.controls]]
+    table = pd.DataFrame(rows, columns=["network", "accuracy (%)", "Gardner (2022) (%)"])
+    here.keep(table, "accuracy")
+    here.keep(by_network(history), "accuracy_by_network")
+    return table
+
+
+def which_optimiser(accuracy: pd.DataFrame, optimiser: str, max_lr: float) -> str | None:
+    """Say which optimiser gives the accuracy of Gardner (2022), whose Table 3.1 names Adam and SGD's momentum.
+
+    Parameters
+    ----------
+    accuracy : DataFrame
+        What `accuracy_table` returned.
+    optimiser : {'sgd', 'adam'}
+        Of the components.
+    max_lr : float
+        Peak of the learning rate.
+
+    Returns
+    -------
+    str or None
+        None unless the components were trained by SGD and a network beside them by Adam.
+    """
+    found = accuracy.set_index("network")
+    if optimiser != "sgd" or architectures.ADAM not in found.index:
+        return None
+    published = found.at["components, mean", "Gardner (2022) (%)"]
+    sgd, adam = found.at["components, mean", "accuracy (%)"], found.at[architectures.ADAM, "accuracy (%)"]
+    nearer = "SGD" if abs(sgd - published) < abs(adam - published) else "Adam"
+    return (
+        f"At a peak learning rate of {max_lr:g}, SGD reaches {sgd:.1f} % (mean of the components) and Adam "
+        f"{adam:.1f} % (one network); Gardner (2022) has {published:.1f} %, so that {nearer} is the likelier reading."
+    )
+
+
+def checks(accuracy: pd.DataFrame) -> list[str]:
+    """Say what the notebook claims of its accuracies, and whether it is so."""
+    found, said = accuracy.set_index("network")["accuracy (%)"], []
+    if ENSEMBLE in found.index:
+        enough = found[ENSEMBLE] - found["components, mean"] >= 1.5
+        said.append(f"the ensemble is more accurate than the mean component by at least 1.5 points: {enough}")
+        if "distilled" in found.index:
+            more = found["distilled"] > found["components, mean"]
+            said.append(f"the distilled network is more accurate than the mean component: {more}")
+    return said

@@ -15,12 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from kd_lib import data
+from kd_lib import data, study
 from kd_lib.book import build, explorer
 from kd_lib.figures import pictures
 from kd_lib.maps import occlusion, store
 from kd_lib.measures import similarity
-from kd_lib.study import reading as study
 from kd_lib.study.run import Run
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
@@ -76,7 +75,7 @@ def make(tmp_path_factory):
             if spoil is not None:
                 spoil(logits)
             explained.write(state, 0, logits.astype(np.float32))
-        return run
+        return study.open(run)
 
     return make
 
@@ -105,11 +104,6 @@ def numbers(packed):
     return [image["number"] for image in packed["images"]]
 
 
-def ensemble_of(run):
-    outputs = [study.occluded_outputs(run, name) for name in study.components(run)]
-    return study.saliency_maps(run, np.mean(outputs, axis=0))
-
-
 def test_images_are_two_of_each_class_as_they_are(packed):
     dataset = load()
     labels = dataset.probe.labels.numpy()
@@ -124,10 +118,10 @@ def test_images_are_two_of_each_class_as_they_are(packed):
 
 def test_maps_are_those_of_the_run_within_half_a_step(run, packed):
     assert {model["name"]: model["epochs"] for model in packed["models"]} == EPOCHS
-    expected = [(packed["ensemble"], ensemble_of(run))]
+    expected = [(packed["ensemble"], run.maps("ensemble"))]
     for model in packed["models"]:
         expected += [
-            (state, study.maps(run, model["name"], epoch))
+            (state, run.maps(model["name"], epoch))
             for epoch, state in zip(model["epochs"], model["states"], strict=True)
         ]
     for state, maps in expected:
@@ -136,11 +130,11 @@ def test_maps_are_those_of_the_run_within_half_a_step(run, packed):
 
 
 def test_similarities_are_those_of_the_exact_maps(run, packed):
-    reference = ensemble_of(run)
+    reference = run.maps("ensemble")
     for model in packed["models"]:
-        final = study.maps(run, model["name"])
+        final = run.maps(model["name"])
         for epoch, state in zip(model["epochs"], model["states"], strict=True):
-            maps = study.maps(run, model["name"], epoch)
+            maps = run.maps(model["name"], epoch)
             for key, other in (("to_final", final), ("to_ensemble", reference)):
                 expected = similarity.pearson(maps, other)[numbers(packed)].ravel()
                 np.testing.assert_allclose(np.array(state[key]) / 1000, expected, atol=5.01e-4)
@@ -286,10 +280,10 @@ def drawn(locator):
 def check(page, run, packed, *, position, target, model, epoch, own_scale=False):
     """Compare what the page shows with the arrays that it comes from."""
     image, chosen = numbers(packed)[position], next(m for m in packed["models"] if m["name"] == model)
-    maps = {e: study.maps(run, model, e)[image, target] for e in chosen["epochs"]}
+    maps = {e: run.maps(model, e)[image, target] for e in chosen["epochs"]}
     shown = {chosen["title"]: maps[epoch]}
     if packed["ensemble"]:
-        shown["the ensemble"] = ensemble_of(run)[image, target]
+        shown["the ensemble"] = run.maps("ensemble")[image, target]
     for name, map_ in shown.items():
         beside = [] if own_scale else [*maps.values(), *shown.values()]
         expected = pictures.colour_maps([map_, *beside])[0]

@@ -174,21 +174,6 @@ def test_how_an_edition_was_made(tmp_path):
         assert cells in page
 
 
-def test_the_optimiser_that_comes_nearer_to_the_published_accuracy_is_the_likelier_reading():
-    columns = ["network", "accuracy (%)", "Gardner (2022) (%)"]
-    rows = [("components, mean", 85.6, 84.37), ("adam", 10.0, math.nan)]
-    assert verdicts.which_optimiser(pd.DataFrame(rows, columns=columns), "sgd", 0.4) == (
-        "At a peak learning rate of 0.4, SGD reaches 85.6 % (mean of the components) and Adam 10.0 % (one network); "
-        "Gardner (2022) has 84.4 %, so that SGD is the likelier reading."
-    )
-    rows[1] = ("adam", 84.0, math.nan)
-    assert verdicts.which_optimiser(pd.DataFrame(rows, columns=columns), "sgd", 0.4).endswith(
-        "Adam is the likelier reading."
-    )
-    assert verdicts.which_optimiser(pd.DataFrame(rows[:1], columns=columns), "sgd", 0.4) is None
-    assert verdicts.which_optimiser(pd.DataFrame(rows, columns=columns), "adam", 0.4) is None
-
-
 def test_the_run_at_full_size_says_what_its_tables_say(tmp_path):
     text = written(tmp_path)["full_size"]
     assert "<%" not in text

@@ -9,8 +9,8 @@ from kd_lib.measures.threshold import (
     PUBLISHED,
     binned,
     choose,
-    fit_threshold,
     fit_all,
+    fit_threshold,
     merge_labels,
     view_labels,
 )

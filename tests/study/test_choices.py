@@ -1,42 +1,42 @@
 """Choices as they are spelled, refused, carried out, and carried on after an interruption."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
 
-from kd_lib.maps import fill, occlusion, store
+from kd_lib.maps import fill, occlusion
+from kd_lib.maps.store import MapStore
 from kd_lib.networks import training
-from kd_lib.study import choices, reading
+from kd_lib.study import choices, reading, rq3
+from kd_lib.study.run import Run
 from tests.trained_run import NAMES, make
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def here(tmp_path_factory):
     return make(tmp_path_factory.mktemp("run"))
 
 
-def carry_out(name, run):
-    (choice,) = choices.read([name], run)
-    return choices.carry_out(choice, run)
+def carry_out(name, here):
+    (choice,) = choices.read([name], here)
+    return choices.carry_out(choice, here)
 
 
-def content(run):
+def content(here):
     """Name and time of every file of a run but those of its choices."""
-    files = [path for path in run.folder.rglob("*") if path.is_file() and choices.FOLDER not in path.parts]
+    files = [path for path in here.run.folder.rglob("*") if path.is_file() and choices.FOLDER not in path.parts]
     return {path: path.stat().st_mtime_ns for path in files}
 
 
-def test_a_choice_is_spelled_as_parameters(run):
-    found = choices.read(["patch=16 stride=4", "baseline=blur", "output=probs", "temperature=1 optimiser=adam"], run)
+def test_a_choice_is_spelled_as_parameters(here):
+    found = choices.read(["patch=16 stride=4", "baseline=blur", "output=probs", "temperature=1 optimiser=adam"], here)
     assert [(c.output, c.maps, c.training) for c in found] == [
         ({}, {"patch": 16, "stride": 4}, {}),
         ({}, {"baseline": "blur"}, {}),
         ({"output": "probs"}, {}, {}),
         ({}, {}, {"temperature": 1, "optimiser": "adam"}),
     ]
-    assert choices.read(["patch=16", "patch=16"], run) == choices.read(["patch=16"], run)
+    assert choices.read(["patch=16", "patch=16"], here) == choices.read(["patch=16"], here)
 
 
 @pytest.mark.parametrize(
@@ -57,60 +57,62 @@ def test_a_choice_is_spelled_as_parameters(run):
         ("epochs=0", "choice 'epochs=0': epochs is 0: expected a whole number, at least 1"),
     ],
 )
-def test_an_unknown_choice_is_refused_before_anything_is_computed(run, name, message):
+def test_an_unknown_choice_is_refused_before_anything_is_computed(here, name, message):
     with pytest.raises(ValueError, match=message) as error:
-        choices.read(["patch=16", name], run)
+        choices.read(["patch=16", name], here)
     assert "\n" not in str(error.value)
-    assert not (run.folder / choices.FOLDER / "patch=2").exists()
+    assert not (here.run.folder / choices.FOLDER / "patch=2").exists()
 
 
-def test_networks_that_somebody_brought_cannot_be_trained_otherwise(run, monkeypatch):
-    brought = {name: run.parameters[name] for name in ("data_set", "seed", "ensemble_output", "single_view")}
-    monkeypatch.setattr(type(run), "parameters", brought)
-    assert choices.read(["patch=16", "output=probs"], run)
+def test_networks_that_somebody_brought_cannot_be_trained_otherwise(here, monkeypatch):
+    brought = {name: here.parameters[name] for name in ("data_set", "seed", "ensemble_output", "single_view")}
+    monkeypatch.setattr(here, "parameters", brought)
+    assert choices.read(["patch=16", "output=probs"], here)
     with pytest.raises(ValueError, match="'seed' cannot be chosen"):
-        choices.read(["seed=1"], run)
+        choices.read(["seed=1"], here)
 
 
 @pytest.mark.parametrize("name", ["probs", "log-probs"])
-def test_maps_of_another_output_are_of_the_same_ensemble(run, name):
-    chosen = carry_out(f"output={name}", run)
-    assert not (run.folder / choices.FOLDER / f"output={name}").exists()
-    outputs = reading.occluded_outputs(chosen, "a")
-    np.testing.assert_array_equal(outputs, reading.occluded_outputs(run, "a"))
+def test_maps_of_another_output_are_of_the_same_ensemble(here, name):
+    chosen = carry_out(f"output={name}", here)
+    assert not (here.run.folder / choices.FOLDER / f"output={name}").exists()
+    outputs = chosen.outputs("a")
+    np.testing.assert_array_equal(outputs, here.outputs("a"))
     expected = occlusion.saliency_maps(outputs, image_size=(32, 32), patch=8, stride=8, output=name)
-    np.testing.assert_array_equal(reading.maps(chosen, "a"), expected)
+    np.testing.assert_array_equal(chosen.maps("a"), expected)
 
 
-def test_an_ensemble_of_probabilities_has_maps_of_log_probabilities_and_no_logits(run, monkeypatch):
-    settings = run.parameters | {"ensemble_output": "probs"}
-    logits = store.MapStore(run.occlusion).logits("a")
-    monkeypatch.setattr(choices.store.Run, "parameters", settings)
+def test_an_ensemble_of_probabilities_has_maps_of_log_probabilities_and_no_logits(here, monkeypatch):
+    settings = here.parameters | {"ensemble_output": "probs"}
+    logits = here.store.logits("a")
+    entries = here.run.entries() | {"parameters": settings}
+    monkeypatch.setattr(Run, "entries", lambda _: entries)
+    here = reading.open(here.run)
     for name in ("probs", "log-probs"):
         expected = occlusion.saliency_maps(logits, image_size=(32, 32), patch=8, stride=8, output=name)
-        np.testing.assert_allclose(reading.maps(carry_out(f"output={name}", run), "a"), expected, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(carry_out(f"output={name}", here).maps("a"), expected, rtol=0, atol=1e-5)
     with pytest.raises(ValueError, match="an ensemble that averages probabilities has no logits"):
-        choices.read(["output=logits"], run)
+        choices.read(["output=logits"], here)
 
 
-def test_other_windows_are_explained_into_a_store_of_their_own(run):
-    before = content(run)
-    chosen = carry_out("patch=16 stride=16 baseline=mean", run)
-    assert content(run) == before
-    kept = store.MapStore(chosen.occlusion)
-    assert kept.settings == {"patch": 16, "stride": 16, "baseline": "mean", "precision": "float32"}
+def test_other_windows_are_explained_into_a_store_of_their_own(here):
+    before = content(here)
+    chosen = carry_out("patch=16 stride=16 baseline=mean", here)
+    assert content(here) == before
+    settings = chosen.store.settings
+    assert (settings["patch"], settings["stride"], settings["baseline"]) == (16, 16, "mean")
     explained = [("a", 0), ("a", 1), ("b", 1), ("distilled", 1), ("mixup", 1)]  # and no controls
-    assert kept.states == explained
-    dataset = reading.load_data(run)
+    assert chosen.store.states == explained
+    dataset = here.dataset
     expected = occlusion.occluded_logits(
-        reading.network(run, "b"), dataset.normalise(dataset.probe.images), patch=16, stride=16, baseline="mean"
+        here.network("b"), dataset.normalise(dataset.probe.images), patch=16, stride=16, baseline="mean"
     )
-    np.testing.assert_allclose(kept.logits("b"), expected, rtol=0, atol=1e-4)
-    assert reading.explained_at_every_epoch(chosen) == ["a"]
-    assert reading.to_ensemble(chosen)["model"].unique().tolist() == [*NAMES, "mixup"]
+    np.testing.assert_allclose(chosen.store.logits("b"), expected, rtol=0, atol=1e-4)
+    assert chosen.explained_at_every_epoch == ["a"]
+    assert rq3.to_ensemble(chosen)["model"].unique().tolist() == [*NAMES, "mixup"]
 
 
-def test_an_interrupted_choice_goes_on(run, monkeypatch):
+def test_an_interrupted_choice_goes_on(here, monkeypatch):
     computed = []
 
     def killed_at_the_third(*arguments, **settings):
@@ -121,9 +123,9 @@ def test_an_interrupted_choice_goes_on(run, monkeypatch):
 
     monkeypatch.setattr(fill, "occluded_logits", killed_at_the_third)
     with pytest.raises(KeyboardInterrupt):
-        carry_out("patch=32", run)
+        carry_out("patch=32", here)
     monkeypatch.undo()
-    stored = store.MapStore(run.folder / "choices/patch=32/occlusion.zarr").stored()
+    stored = MapStore(here.run.folder / "choices/patch=32/occlusion.zarr").stored()
     assert 1 <= len(stored) <= 2
 
     def counting(*arguments, **settings):
@@ -132,11 +134,11 @@ def test_an_interrupted_choice_goes_on(run, monkeypatch):
 
     computed.clear()
     monkeypatch.setattr(fill, "occluded_logits", counting)
-    carry_out("patch=32", run)
+    carry_out("patch=32", here)
     assert len(computed) == 5 - len(stored)
 
 
-def test_an_interrupted_training_goes_on_and_is_a_run_of_its_own(run, monkeypatch):
+def test_an_interrupted_training_goes_on_and_is_a_run_of_its_own(here, monkeypatch):
     trained, train = [], training.train
 
     def killed_at_the_second(name, *arguments, **options):
@@ -145,26 +147,26 @@ def test_an_interrupted_training_goes_on_and_is_a_run_of_its_own(run, monkeypatc
         trained.append(name)
         return train(name, *arguments, **options)
 
-    before = content(run)
+    before = content(here)
     monkeypatch.setattr(training, "train", killed_at_the_second)
     with pytest.raises(KeyboardInterrupt):
-        carry_out("single_view=0.5", run)
+        carry_out("single_view=0.5", here)
     monkeypatch.undo()
-    kept = (run.folder / "choices/single_view=0.5/checkpoints/a/epoch-001.safetensors").stat().st_mtime_ns
-    chosen = carry_out("single_view=0.5", run)
-    assert content(run) == before
-    assert chosen.checkpoints.path("a", 1).stat().st_mtime_ns == kept
-    assert chosen.parameters == run.parameters | {"single_view": 0.5, "controls": False}
-    assert reading.networks(chosen) == NAMES
-    assert reading.controls(chosen) == []
-    assert reading.load_data(chosen).fingerprint != reading.load_data(run).fingerprint
-    assert torch.equal(reading.load_data(chosen).probe.images, reading.load_data(run).probe.images)
-    assert not torch.equal(*(next(reading.network(r, "a", 1).parameters()) for r in (run, chosen)))
-    assert chosen.results.joinpath("view_logits.npz").is_file()
-    assert reading.to_ensemble(chosen)["model"].unique().tolist() == NAMES
+    kept = (here.run.folder / "choices/single_view=0.5/checkpoints/a/epoch-001.safetensors").stat().st_mtime_ns
+    chosen = carry_out("single_view=0.5", here)
+    assert content(here) == before
+    assert chosen.run.checkpoints.path("a", 1).stat().st_mtime_ns == kept
+    assert chosen.parameters == here.parameters | {"single_view": 0.5, "controls": False}
+    assert chosen.networks == NAMES
+    assert chosen.controls == []
+    assert chosen.dataset.fingerprint != here.dataset.fingerprint
+    assert torch.equal(chosen.dataset.probe.images, here.dataset.probe.images)
+    assert not torch.equal(*(next(r.network("a", 1).parameters()) for r in (here, chosen)))
+    assert chosen.run.results.joinpath("view_logits.npz").is_file()
+    assert rq3.to_ensemble(chosen)["model"].unique().tolist() == NAMES
 
 
-def test_what_only_the_student_feels_trains_only_the_student(run, monkeypatch):
+def test_what_only_the_student_feels_trains_only_the_student(here, monkeypatch):
     epochs = []
     epoch = training._epoch
     monkeypatch.setattr(training, "_epoch", lambda *arguments: epochs.append(1) or epoch(*arguments))
@@ -175,19 +177,18 @@ def test_what_only_the_student_feels_trains_only_the_student(run, monkeypatch):
         return occlusion.occluded_logits(*arguments, **settings)
 
     monkeypatch.setattr(fill, "occluded_logits", counting)
-    chosen = carry_out("temperature=1", run)
+    chosen = carry_out("temperature=1", here)
     assert (len(epochs), len(explained)) == (1, 1)
     for state in (("a", 0), ("a", 1), ("b", 1)):
-        ours, theirs = (store.MapStore(r.occlusion).logits(*state) for r in (run, chosen))
+        ours, theirs = (r.store.logits(*state) for r in (here, chosen))
         np.testing.assert_array_equal(ours, theirs)
-    of = partial(reading.network, epoch=1)
     for name, same in (("a", True), ("b", True), ("distilled", False)):
-        ours, theirs = (torch.cat([p.flatten() for p in of(r, name).parameters()]) for r in (run, chosen))
+        ours, theirs = (torch.cat([p.flatten() for p in r.network(name, 1).parameters()]) for r in (here, chosen))
         assert torch.equal(ours, theirs) == same
 
 
-def test_training_and_windows_may_change_together(run):
-    chosen = carry_out("hard_weight=0.5 patch=16 output=probs", run)
-    assert store.MapStore(chosen.occlusion).settings["patch"] == 16
+def test_training_and_windows_may_change_together(here):
+    chosen = carry_out("hard_weight=0.5 patch=16 output=probs", here)
+    assert chosen.store.settings["patch"] == 16
     assert chosen.parameters["hard_weight"] == 0.5
-    assert reading.maps(chosen, "distilled").shape == (20, 10, 32, 32)
+    assert chosen.maps("distilled").shape == (20, 10, 32, 32)

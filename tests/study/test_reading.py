@@ -1,105 +1,155 @@
 """What notebooks read from a run, on a run of two barely trained networks."""
 
 import json
+import shutil
 from dataclasses import asdict
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from kd_lib import data
+from kd_lib.maps.store import MapStore
 from kd_lib.measures import bounds, similarity, transfer
-from kd_lib.networks import architectures, training
-from kd_lib.study import reading
+from kd_lib.networks import architectures
+from kd_lib.networks.regime import Regime
+from kd_lib.study import pipeline, reading, rq1, rq2, rq3, training
+from kd_lib.study.run import Run
 from tests.trained_run import NAMES, make
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def here(tmp_path_factory):
     return make(tmp_path_factory.mktemp("run"))
 
 
-def test_states_are_all_epochs_of_some_components_and_the_last_of_all(run):
+def test_states_are_all_epochs_of_some_components_and_the_last_of_all(here):
     rest = [(name, 1) for name in ("distilled", "mixup", *architectures.CONTROLS)]
-    assert reading.states(run, 1) == [("a", 0), ("a", 1), ("b", 1), *rest]
-    assert reading.states(run, None) == [("a", 0), ("a", 1), ("b", 0), ("b", 1), *rest]
-    assert reading.explained_at_every_epoch(run) == ["a"]
+    assert pipeline.states(here, 1) == [("a", 0), ("a", 1), ("b", 1), *rest]
+    assert pipeline.states(here, None) == [("a", 0), ("a", 1), ("b", 0), ("b", 1), *rest]
+    assert here.explained_at_every_epoch == ["a"]
     with pytest.raises(ValueError, match="every_epoch=3: expected 0 to 2"):
-        reading.states(run, 3)
+        pipeline.states(here, 3)
 
 
-def test_the_last_epoch_is_like_itself_and_the_first_is_not(run):
-    similarity = reading.similarity_to_final(run, "a")
+def test_the_last_epoch_is_like_itself_and_the_first_is_not(here):
+    similarity = rq1.similarity_to_final(here)["a"]
     assert similarity.shape == (2, 20, 10)
     np.testing.assert_allclose(similarity[1], 1)
     assert similarity[0].mean() < 0.9
-    several = reading.similarities_to_final(run, {"b": [1], "a": [0, 1]})
+    several = rq1.similarity_to_final(here, {"b": [1], "a": [0, 1]})
     np.testing.assert_array_equal(several["a"], similarity)
     np.testing.assert_allclose(several["b"], np.ones((1, 20, 10)))
 
 
-def test_the_ensembles_map_is_the_mean_of_its_components_maps(run):
-    outputs = [reading.occluded_outputs(run, name) for name in NAMES[:2]]
-    together = reading.saliency_maps(run, np.mean(outputs, axis=0))
-    np.testing.assert_allclose(together, np.mean([reading.maps(run, n) for n in NAMES[:2]], axis=0), atol=1e-5)
+def test_the_ensembles_map_is_the_mean_of_its_components_maps(here):
+    mean = np.mean([here.maps(n) for n in NAMES[:2]], axis=0)
+    np.testing.assert_allclose(here.maps("ensemble"), mean, atol=1e-5)
+    np.testing.assert_allclose(here.maps("ensemble", without="a"), here.maps("b"), atol=1e-5)
+    np.testing.assert_allclose(here.maps("ensemble", of=["b"]), here.maps("b"), atol=1e-5)
 
 
-def test_the_threshold_is_the_one_given_or_the_one_in_use(run):
-    assert reading.threshold(run, 0.25) == (0.25, "given as a parameter")
+def test_ensembles_of_three_are_means_that_leave_none_twice(here, monkeypatch):
+    fresh = reading.open(here.run)
+    monkeypatch.setattr(reading.Study, "components", NAMES)  # the student as a third member
+    logits = np.stack([fresh.store.logits(name) for name in NAMES]).astype(np.float64)
+    for left_out, rest in zip(NAMES, transfer.leave_one_out(logits), strict=True):
+        np.testing.assert_array_equal(fresh.outputs("ensemble", without=left_out), rest.astype(np.float32))
+    np.testing.assert_array_equal(fresh.outputs("ensemble"), logits.mean(0).astype(np.float32))
+    expected = logits[[0, 2]].mean(0).astype(np.float32)
+    np.testing.assert_array_equal(fresh.outputs("ensemble", of=["a", "distilled"]), expected)
+
+
+def test_a_study_reads_its_record_once_and_derives_a_states_maps_once(here, monkeypatch):
+    read, derived = [], []
+    entries, maps = Run.entries, MapStore.maps
+    monkeypatch.setattr(Run, "entries", lambda run: read.append(run) or entries(run))
+    monkeypatch.setattr(MapStore, "maps", lambda *given, **more: derived.append(given) or maps(*given, **more))
+    fresh = reading.open(here.run)
+    for _ in range(2):
+        rq3.to_ensemble(fresh)
+        rq2.pairs(fresh)
+    assert len(read) == 1
+    assert len(derived) == 4 + 3  # two components, the student and a technique; the ensemble, and without each
+
+
+def test_memory_is_bounded(here, monkeypatch):
+    fresh = reading.open(here.run)
+    size = fresh.maps("a").nbytes
+    monkeypatch.setattr(reading, "MEMORY", int(2.5 * size))
+    expected = {name: fresh.maps(name) for name in NAMES}
+    assert sum(kept.nbytes for kept in fresh._memory.values()) <= 2.5 * size
+    np.testing.assert_array_equal(fresh.maps("a"), expected["a"])
+
+
+def test_the_threshold_is_the_one_given_or_the_one_in_use(here):
+    given = reading.open(here.run, threshold=0.25)
+    assert (given.t_c, given.source) == (0.25, "given as a parameter")
     with pytest.raises(FileNotFoundError, match="run threshold_determination first"):
-        reading.threshold(run, None)
+        assert here.t_c
 
 
-def test_other_images_than_the_networks_were_trained_on_are_refused(run):
-    path = run.folder / "run.json"
+def test_tables_carry_what_they_were_computed_with(here, tmp_path):
+    kept = reading.open(shutil.copytree(here.run.folder, tmp_path / "run"), threshold=0.25)
+    table = pd.DataFrame({"x": [1]})
+    kept.keep(table, "before", seed=3)
+    assert kept.t_c == 0.25
+    kept.keep(table, "after", view_share=0.5)
+    before, after = (json.loads((kept.run.results / f"{name}.json").read_text()) for name in ("before", "after"))
+    assert before == {"seed": 3}
+    assert after == {"T_c": 0.25, "from": "given as a parameter", "view_share": 0.5}
+
+
+def test_other_images_than_the_networks_were_trained_on_are_refused(here):
+    path = here.run.folder / "run.json"
     entries = json.loads(path.read_text())
     path.write_text(json.dumps(entries | {"dataset_fingerprint": "other"}))
     try:
         with pytest.raises(ValueError, match="are not those that .* was trained on"):
-            reading.load_data(run)
+            assert reading.open(here.run).dataset
     finally:
         path.write_text(json.dumps(entries))
 
 
 def test_regime_table_holds_both_columns():
-    table = reading.regime_table(training.Regime(**asdict(training.Regime())), networks=4)
+    table = training.regime_table(asdict(Regime()) | {"components": 4, "models": ""})
     assert table.loc["components"].tolist() == [4, 10]
 
 
-def test_controls_are_no_part_of_the_study(run):
-    assert reading.networks(run) == NAMES
-    assert reading.controls(run) == ["shuffled", "half-taught"]
-    assert reading.halves(run) == (["a"], ["b"])
-    assert not set(architectures.CONTROLS) & set(reading.to_ensemble(run).model)
-    kinds = set(reading.references_of(run).kind)
+def test_controls_are_no_part_of_the_study(here):
+    assert here.networks == NAMES
+    assert here.controls == ["shuffled", "half-taught"]
+    assert here.halves == (["a"], ["b"])
+    assert not set(architectures.CONTROLS) & set(rq3.to_ensemble(here).model)
+    kinds = set(rq2.bounds(here).kind)
     assert kinds == {*bounds.FLOORS, bounds.LAST_TWO}
 
 
-def test_a_technique_is_compared_with_the_ensemble_under_its_own_name(run):
-    assert reading.techniques(run) == ["mixup"]
-    frame = reading.to_ensemble(run)
+def test_a_technique_is_compared_with_the_ensemble_under_its_own_name(here):
+    assert here.techniques == ["mixup"]
+    frame = rq3.to_ensemble(here)
     assert set(frame.model) == {*NAMES, "mixup"}
     own = frame[frame.kind == "mixup"]
     assert set(own.model) == {"mixup"}
-    together = reading.saliency_maps(run, np.mean([reading.occluded_outputs(run, name) for name in "ab"], axis=0))
-    expected = similarity.pearson(reading.maps(run, "mixup"), together)
+    expected = similarity.pearson(here.maps("mixup"), here.maps("ensemble"))
     np.testing.assert_allclose(own.pearson.to_numpy().reshape(expected.shape), expected, atol=1e-6)
     kinds = {"component", "distilled", "mixup", "control"}
-    assert set(reading.kinds(run).values()) == kinds
+    assert set(here.kinds.values()) == kinds
 
 
-def test_the_half_taught_network_is_compared_with_both_halves(run):
-    found = reading.to_half_ensembles(run)
+def test_the_half_taught_network_is_compared_with_both_halves(here):
+    found = rq3.to_half_ensembles(here)
     assert set(zip(found.ensemble, found.model, strict=True)) == {
         (transfer.TEACHERS, "half-taught"),
         (transfer.STRANGERS, "half-taught"),
         (transfer.STRANGERS, "a"),
         (transfer.STRANGERS, "b"),
     }
-    assert reading.own_part(run)["own part"].between(0.4, 1.1).all()
+    assert rq3.bias(reading.open(here.run, 0.5), rq3.to_ensemble(here))["own part"].between(0.4, 1.1).all()
 
 
-def test_shuffled_labels_are_the_same_ones_in_another_order(run):
-    dataset = reading.load_data(run)
+def test_shuffled_labels_are_the_same_ones_in_another_order(here):
+    dataset = here.dataset
     shuffled = data.with_shuffled_labels(dataset, seed=0)
     assert shuffled.train.labels.bincount().equal(dataset.train.labels.bincount())
     assert (shuffled.train.labels == dataset.train.labels).float().mean() < 0.4

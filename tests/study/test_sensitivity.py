@@ -5,17 +5,19 @@ import pandas as pd
 import pytest
 
 from kd_lib.measures import threshold
+from kd_lib.measures.statistics import Interval
 from kd_lib.study import headlines, reading, sensitivity
+from kd_lib.study import threshold as study_threshold
 from tests.trained_run import make
 
 GAIN = "similarity, distilled less leave-one-out, on target"
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def here(tmp_path_factory):
     place = make(tmp_path_factory.mktemp("run"))
     table = threshold.choose(threshold.fit_all(None)[0], measure="pearson", loss="log", source="none")
-    place.write_csv(table, "threshold")
+    place.run.write_csv(table, "threshold")
     return place
 
 
@@ -79,9 +81,9 @@ def test_a_headline_that_a_choice_lacks_is_a_dash():
     assert sensitivity.table(sensitivity.beside_default(more)).loc[("accuracy", "accuracy, ensemble"), "near"] == "–"
 
 
-def test_every_kind_of_choice_has_its_headlines(run):
+def test_every_kind_of_choice_has_its_headlines(here):
     names = ["output=probs", "patch=16 stride=16", "single_view=0.5"]
-    found = sensitivity.compare(run, names)
+    found = sensitivity.compare(here, names)
     assert found.columns.tolist() == ["choice", "question", "headline", "value", "low", "high"]
     assert found["choice"].unique().tolist() == [sensitivity.DEFAULT, *names]
     by_choice = {name: group.set_index("headline")["value"] for name, group in found.groupby("choice")}
@@ -91,36 +93,34 @@ def test_every_kind_of_choice_has_its_headlines(run):
     assert "accuracy, ensemble" not in by_choice["output=probs"]
     for name in names:
         assert by_choice[name][GAIN] != own[GAIN]
-    again = sensitivity.compare(run, names)
+    again = sensitivity.compare(here, names)
     pd.testing.assert_frame_equal(again, found)
 
 
-def test_a_threshold_that_is_given_is_that_of_all_choices(run):
-    found = sensitivity.compare(run, ["output=log-probs"], threshold=0.25)
+def test_a_threshold_that_is_given_is_that_of_all_choices(here):
+    found = sensitivity.compare(here, ["output=log-probs"], threshold=0.25)
     assert found.loc[found["headline"] == "T_c", "value"].tolist() == [0.25, 0.25]
     assert found.loc[found["headline"] == "T_c", "low"].isna().all()
 
 
-def test_no_choices_leave_the_runs_own(run):
-    found = sensitivity.compare(run, [])
+def test_no_choices_leave_the_runs_own(here):
+    found = sensitivity.compare(here, [])
     assert set(found["choice"]) == {sensitivity.DEFAULT}
-    own = headlines.of_maps(run, sensitivity._own_threshold(run))
+    own = headlines.of_maps(here, Interval(threshold.PUBLISHED, np.nan, np.nan))
     assert found["value"].tolist() == own["value"].tolist()
 
 
-def test_the_rule_that_gave_the_threshold_is_taken_again(run, monkeypatch):
+def test_the_rule_that_gave_the_threshold_is_taken_again(here, monkeypatch):
     asked = []
-    monkeypatch.setattr(
-        headlines, "threshold", lambda chosen, **rule: asked.append(rule) or sensitivity.Interval(0.5, 0.4, 0.6)
-    )
-    before = run.read_csv("threshold")
+    monkeypatch.setattr(study_threshold, "determine", lambda _, **rule: asked.append(rule) or Interval(0.5, 0.4, 0.6))
+    before = here.run.read_csv("threshold")
     row = {"measure": "cosine", "loss": "mse", "value": 0.3, "low": 0.2, "high": 0.4, "used": True}
-    run.write_csv(pd.concat([before.assign(used=False), pd.DataFrame([row])]), "threshold")
-    found = sensitivity.compare(run, ["output=probs"], view_share=0.7, seed=3)
-    run.write_csv(before, "threshold")
+    here.run.write_csv(pd.concat([before.assign(used=False), pd.DataFrame([row])]), "threshold")
+    found = sensitivity.compare(here, ["output=probs"], view_share=0.7, seed=3)
+    here.run.write_csv(before, "threshold")
     assert asked == [{"measure": "cosine", "loss": "mse", "view_share": 0.7, "seed": 3}]
     assert found.loc[found["headline"] == "T_c", ["value", "low", "high"]].values.tolist() == [
         [0.3, 0.2, 0.4],
         [0.5, 0.4, 0.6],
     ]
-    assert reading.threshold(run, None)[0] == threshold.PUBLISHED
+    assert reading.open(here.run).t_c == threshold.PUBLISHED

@@ -19,7 +19,6 @@ import pytest
 from kd_lib.measures.similarity import pairs_of_components
 from kd_lib.people import features, tasks
 from kd_lib.people.log import Session
-from kd_lib.study import reading
 from tests.little_run import NAMES, make
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -32,11 +31,8 @@ CELLS = [
     """import os, pathlib
 pathlib.Path('kernel.pid').write_text(str(os.getpid()))
 from kd_lib.people.annotate import annotate_features, annotate_pairs
-from kd_lib.study import reading
-from kd_lib.study.run import Run
-run = Run({run!r})
-maps = dict(zip(names := reading.networks(run), reading.maps_of(run, names)))
-asked = (reading.annotations(run), reading.load_data(run).probe.images.numpy(), maps)""",
+from kd_lib import study
+asked = study.open({run!r}).to_ask()""",
     "annotate_pairs(*asked, annotator={who!r}, number=40)",
     "annotate_features(*asked, 'class 3', annotator={who!r})",
 ]
@@ -90,7 +86,7 @@ class Lab:
 
     def __init__(self, browser, serve, folder, run):
         self.folder = folder
-        cells = [nbformat.v4.new_code_cell(c.format(run=str(run.folder), who=WHO)) for c in CELLS]
+        cells = [nbformat.v4.new_code_cell(c.format(run=str(run.run.folder), who=WHO)) for c in CELLS]
         kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "label.ipynb")
         options = (
@@ -164,7 +160,7 @@ class Widget:
 
 
 def drawn(run):
-    pairs = pairs_of_components([reading.maps(run, n) for n in NAMES], reading.labels(run), models=NAMES)
+    pairs = pairs_of_components([run.maps(n) for n in NAMES], run.labels, models=NAMES)
     return tasks.draw_pairs(pairs, number=40)
 
 
@@ -226,7 +222,7 @@ def test_pairs_by_keyboard_and_mouse_through_a_reload_and_a_killed_kernel(lab, r
     lab.page.keyboard.press("1")  # reaches nobody: not saved, and said so
     here.root.locator(".kd-wrong").wait_for()
     assert here.text(".kd-wrong").startswith("Not saved: Python does not answer.")
-    assert answers(reading.annotations(run).pair_log(WHO)) == list(given.items())
+    assert answers(run.annotations.pair_log(WHO)) == list(given.items())
     lab.accept_restart()
 
     here = lab.run(0, 1)
@@ -245,9 +241,9 @@ def test_pairs_by_keyboard_and_mouse_through_a_reload_and_a_killed_kernel(lab, r
         here.press("2")
         expect("2")
     assert here.text(".kd-question").startswith("Every item has its answer.")
-    assert answers(reading.annotations(run).pair_log(WHO)) == list(given.items())
+    assert answers(run.annotations.pair_log(WHO)) == list(given.items())
     assert len(given) == 44
-    rows = reading.annotations(run).pair_log(WHO).read()
+    rows = run.annotations.pair_log(WHO).read()
     assert [row.action for row in rows].count("undo") == 3
 
 
@@ -272,15 +268,15 @@ def test_features_with_notes_and_keys_that_the_notebook_would_take_for_commands(
     here.press("u")
     lab.page.keyboard.press("1")
     here.press("Enter")
-    items = tasks.draw_features([i for i, k in enumerate(reading.labels(run)) if k == 3], NAMES)
-    log = reading.annotations(run).feature_log("class 3", WHO, ("view 1", "view 2", "view 3"))
+    items = tasks.draw_features([i for i, k in enumerate(run.labels) if k == 3], NAMES)
+    log = run.annotations.feature_log("class 3", WHO, ("view 1", "view 2", "view 3"))
     assert answers(log) == list(zip(items[:4], ["view 1|view 3", "view 3", "none", "view 1"], strict=True))
     assert Session([], log).notes == {items[0]: "half hidden, 2 u"}
     expected = {tasks.feature_of(item)[1]: set(tasks.ticked(answer)) for item, answer in answers(log)[1:]}
     deadline, found = time.monotonic() + SECONDS, None
     while found != expected and time.monotonic() < deadline:  # tables are written at leisure, and again after an undo
         time.sleep(0.1)
-        if tables := features.read_tables(run.annotations):
+        if tables := features.read_tables(run.run.annotations):
             shown, visible = tables["class 3"]
             found = {row["model"]: {n for n in shown.columns[2:] if row[n]} for _, row in shown.iterrows()}
     assert found == expected
@@ -291,7 +287,7 @@ def test_voila_serves_the_annotators_notebook_alone(browser, serve, run):
     notebook = PROJECT / "annotation" / "annotate.ipynb"
     options = ("--Voila.ip=127.0.0.1", "--port={port}", "--show_tracebacks=True")
     address = serve(
-        "voila", str(notebook), *options, ready="/voila/static/voila.js", cwd=PROJECT, KD_RUN=str(run.folder)
+        "voila", str(notebook), *options, ready="/voila/static/voila.js", cwd=PROJECT, KD_RUN=str(run.run.folder)
     )
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     page.set_default_timeout(PATIENCE)
@@ -308,7 +304,7 @@ def test_voila_serves_the_annotators_notebook_alone(browser, serve, run):
     begin("b rule")
     here = Widget(page, page.locator("body"))
     assert here.done() == 3
-    assert [answer for _, answer in answers(reading.annotations(run).pair_log("b rule"))] == [
+    assert [answer for _, answer in answers(run.annotations.pair_log("b rule"))] == [
         "same",
         "different",
         "same",

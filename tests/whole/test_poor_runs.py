@@ -26,7 +26,7 @@ def whole(tmp_path_factory):
 @pytest.fixture
 def run(whole, tmp_path):
     """A copy of a run, to take something from."""
-    return Run(shutil.copytree(whole.folder, tmp_path / "run"))
+    return Run(shutil.copytree(whole.run.folder, tmp_path / "run"))
 
 
 def answer(run, capsys, notebooks=ANSWERS, **parameters):

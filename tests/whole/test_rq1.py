@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kd_lib.study import reading, truth
+from kd_lib.study import rq1, truth
+from kd_lib.study.reading import Study
 from kd_lib.study.run import Run
 
 PAGE = Path(__file__).resolve().parents[2] / "notebooks" / "rq1.py"
@@ -31,11 +32,11 @@ def read(monkeypatch, tmp_path, capsys):
         place = Run(tmp_path)
         place.claim({}, dataset_fingerprint="none")
         place.record("class_names", [f"class {k}" for k in range(10)])
-        monkeypatch.setattr(reading, "labels", lambda run: np.asarray(labels))
-        monkeypatch.setattr(reading, "explained_at_every_epoch", lambda run: list(similarity))
-        monkeypatch.setattr(reading, "similarity_to_final", lambda run, name: similarity[name])
-        monkeypatch.setattr(truth, "known", lambda run: settled is not None)
-        monkeypatch.setattr(truth, "settling", lambda run, t_c, view_share: settled)
+        monkeypatch.setattr(Study, "labels", np.asarray(labels))
+        monkeypatch.setattr(Study, "explained_at_every_epoch", list(similarity))
+        monkeypatch.setattr(rq1, "similarity_to_final", lambda here: similarity)
+        monkeypatch.setattr(Study, "drawn", settled is not None)
+        monkeypatch.setattr(truth, "settling", lambda here, view_share: settled)
 
         def display(thing):
             for name in ("_repr_mimebundle_", "_repr_html_"):

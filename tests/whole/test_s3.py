@@ -17,6 +17,7 @@ from kd_lib import _files, data
 from kd_lib.maps.store import MapStore, open_logits
 from kd_lib.networks import training
 from kd_lib.study import truth
+from kd_lib.study.reading import Study
 from kd_lib.study.run import Run
 from tests import stores
 from tests.stores import STATES
@@ -63,7 +64,9 @@ def test_parameters_and_tables_come_back(run):
     run.write_csv(frame, "accuracy")
     pd.testing.assert_frame_equal(elsewhere.read_csv("accuracy"), frame)
     dataset = data.load("multiview", train_size=40, test_size=30, probe_per_class=1)
-    truth.save_view_logits(run, dataset, [("a", 1)], lambda *_: nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10)))
+    here = Study(run)
+    here.dataset, here.network = dataset, lambda *_, **__: nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
+    truth.remove_views(here, [("a", 1)])
     kept = np.load(io.BytesIO(_files.read_bytes(elsewhere.results / "view_logits.npz")), allow_pickle=False)
     assert kept["a/1"].shape == (len(kept["row"]), 10)
     assert _files.names_in(run.folder) == ["results/accuracy.csv", "results/view_logits.npz", "run.json"]

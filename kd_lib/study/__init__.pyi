@@ -1,0 +1,31 @@
+from . import gallery as gallery
+from . import parameters as parameters
+from . import pipeline as pipeline
+from . import rq1 as rq1
+from . import rq2 as rq2
+from . import rq3 as rq3
+from . import sensitivity as sensitivity
+from . import threshold as threshold
+from . import training as training
+from . import truth as truth
+from .reading import Study as Study
+from .reading import images as images
+from .reading import open as open
+from .run import Run as Run
+
+__all__ = [
+    "Run",
+    "Study",
+    "gallery",
+    "images",
+    "open",
+    "parameters",
+    "pipeline",
+    "rq1",
+    "rq2",
+    "rq3",
+    "sensitivity",
+    "threshold",
+    "training",
+    "truth",
+]

@@ -1,0 +1,230 @@
+"""From parameters to a run: networks, trained, and their occluded logits.
+
+The notebooks call it, and so does whatever carries out a part of a study again: another choice, a slice to be verified,
+a test's small run. Whatever is there already is kept.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from kd_lib import _workers
+from kd_lib.data import Dataset, Split
+from kd_lib.maps.fill import fill
+from kd_lib.maps.occlusion import pick_precision
+from kd_lib.maps.store import SETTINGS, MapStore
+from kd_lib.networks import architectures, given, techniques
+from kd_lib.networks.regime import Regime
+from kd_lib.networks.training import pick_device
+from kd_lib.study import training
+from kd_lib.study.reading import IMAGES, Study
+from kd_lib.study.run import Run
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+INDIFFERENT = ("run", "root", "data_title", "models", "device", "executor", "recompute")  # to what a run computes
+
+
+def regime(parameters: Mapping) -> Regime:
+    """How networks are trained, of the parameters of `train_models`."""
+    return Regime(**{entry.name: parameters[entry.name] for entry in fields(Regime)})
+
+
+def recipes(parameters: Mapping, classes: int) -> dict[str, dict]:
+    """How to build what `train_models` trains: components, the distilled network, controls, one of each technique."""
+    names = architectures.component_names(parameters["components"])
+    techniques.check_techniques(parameters.get("techniques", ()))
+    of_role = dict.fromkeys(names, "component") | {"distilled": "distilled"}
+    if parameters.get("controls") and len(names) > 1:
+        of_role |= dict.fromkeys(architectures.CONTROLS, "control")
+    of_role |= dict.fromkeys(parameters.get("techniques", ()), "technique")
+    arguments = {"arch": parameters["arch"], "num_classes": classes}
+    recipe = {"factory": "kd_lib.networks:build", "arguments": arguments}
+    return {name: recipe | {"role": role} for name, role in of_role.items()}
+
+
+def begin(
+    folder: str | Run, parameters: Mapping, dataset: Dataset, *, networks: Mapping[str, dict] | None = None
+) -> Study:
+    """Make a folder the run of these parameters, and record what belongs to it.
+
+    Parameters
+    ----------
+    folder : str or Run
+    parameters : mapping
+        Those of `train_models`. With `models` the networks that this file lists are checked and taken over.
+    dataset : Dataset
+        What `reading.images` gave.
+    networks : mapping, optional
+        Recipes of what is to be trained; `recipes` of the parameters by default.
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    ValueError
+        If the folder belongs to other parameters or images, see `Run.claim`, or a parameter is of no use.
+    """
+    run = folder if isinstance(folder, Run) else Run(folder)
+    brought = given.read(parameters["models"]) if parameters.get("models") else []
+    given.check(brought, dataset)
+    if not brought and networks is None:
+        regime(parameters)
+        networks = recipes(parameters, len(dataset.class_names))
+    run.claim(decisive(parameters, brought), dataset_fingerprint=dataset.fingerprint)
+    run.record("class_names", list(dataset.class_names))
+    for name in ("root", "data_title"):
+        run.record(name, parameters.get(name) or None)
+    run.record("networks", given.take(brought, run.checkpoints) if brought else networks)
+    here = Study(run)
+    here.dataset = dataset
+    return here
+
+
+def decisive(parameters: Mapping, brought: Sequence[given.Network] = ()) -> dict:
+    """Choose the parameters of `train_models` that decide what a run is.
+
+    With networks that are `brought`, how to train does not matter, but what these are does.
+    """
+    if not brought:
+        return {name: value for name, value in parameters.items() if name not in INDIFFERENT}
+    chosen = {name: parameters[name] for name in ("data_set", *IMAGES, "ensemble_output")}
+    return chosen | {f"network {name}": digest for name, digest in given.fingerprint(brought).items()}
+
+
+def train(
+    here: Study,
+    *,
+    executor: "str | Client | None" = "",
+    device: str = "auto",
+    recompute: bool = False,
+    **options,
+) -> pd.DataFrame:
+    """Train what a run still lacks; of networks that were brought, measure how accurate they are.
+
+    Parameters
+    ----------
+    here : Study
+    executor : str or distributed.Client
+        See `_workers.connect`.
+    device : {'auto', 'cpu', 'cuda'}
+    recompute : bool
+        Train anew, whatever is stored.
+    **options
+        More of `networks.train`, such as `until`.
+
+    Returns
+    -------
+    DataFrame
+        The histories of all networks, see `networks.train`; of brought ones model, epoch and test_accuracy. Kept as the
+        table `history`.
+    """
+    if "arch" not in here.parameters:
+        history = training.accuracies(here, device=device)
+    else:
+        started, how = time.perf_counter(), regime(here.parameters)
+        epochs = here.run.checkpoints.epochs
+        lacking = recompute or any(how.epochs not in epochs(name) for name in here.recipes)
+        with _workers.connect(executor) as client:
+            options |= {"device": device, "recompute": recompute}
+            history = training.train_all(here, how, client=client, **options)
+        if lacking:
+            here.run.record("seconds_training", round(time.perf_counter() - started, 1))
+    here.keep(history, "history")
+    return history
+
+
+def states(here: Study, every_epoch: int | None) -> list[tuple[str, int]]:
+    """Which (model, epoch) to explain: all epochs of the first `every_epoch` components, the last of all networks.
+
+    None takes all components. Where there are none, the other networks take their place.
+
+    Raises
+    ------
+    ValueError
+        If `every_epoch` is negative or larger than the number of components.
+    """
+    names, checkpoints = here.components or here.others, here.run.checkpoints
+    every_epoch = len(names) if every_epoch is None else every_epoch
+    if not 0 <= every_epoch <= len(names):
+        raise ValueError(f"every_epoch={every_epoch}: expected 0 to {len(names)}, the number of components")
+    whole = [(name, epoch) for name in names[:every_epoch] for epoch in checkpoints.epochs(name)]
+    rest = [name for name in [*here.networks, *here.techniques, *here.controls] if name not in names[:every_epoch]]
+    return whole + [(name, checkpoints.last_epoch(name)) for name in rest]
+
+
+def explain(
+    here: Study,
+    wanted: Sequence[tuple[str, int]],
+    settings: Mapping,
+    *,
+    probe: Split | None = None,
+    same: Study | None = None,
+    device: str = "auto",
+    executor: "str | Client | None" = "",
+    progress: bool = True,
+) -> MapStore:
+    """Fill the map store of a run, or what is left of it.
+
+    Parameters
+    ----------
+    here : Study
+        Whose networks are trained.
+    wanted : sequence of (str, int)
+        States to explain, see `states`.
+    settings : mapping
+        patch, stride, baseline and precision of the occlusion; precision may be 'auto'.
+    probe : Split, optional
+        Images to explain; all probe images by default.
+    same : Study, optional
+        Another one whose components are the same networks: their logits are copied.
+    device : {'auto', 'cpu', 'cuda'}
+    executor : str or distributed.Client
+        See `_workers.connect`.
+    progress : bool
+
+    Returns
+    -------
+    MapStore
+    """
+    started, dataset = time.perf_counter(), here.dataset
+    images = probe or dataset.probe
+    settings = {name: settings[name] for name in SETTINGS if name in settings}
+    if "precision" in settings:
+        settings["precision"] = pick_precision(settings["precision"], pick_device(device))
+    store = MapStore.create(
+        here.occlusion,
+        states=wanted,
+        labels=images.labels,
+        index=images.index,
+        class_names=dataset.class_names,
+        image_size=tuple(images.images.shape[-2:]),
+        **settings,
+    )
+    if own := here.occlusion == here.run.occlusion:  # not a choice's store
+        here.run.record("occlusion", {name: store.settings[name] for name in SETTINGS})
+    if same is not None:
+        _copy_components(store, same)
+    load = partial(given.restore, here.run.checkpoints, here.recipes, device=device)
+    with _workers.connect(executor) as client:
+        options = {"normalise": dataset.normaliser, "client": client, "progress": progress}
+        blocks = fill(store, load, images.images, **options)
+    if blocks and own:
+        here.run.record("seconds_occlusion", round(time.perf_counter() - started, 1))
+    here.store = store
+    return store
+
+
+def _copy_components(store: MapStore, same: Study) -> None:
+    """Copy the occluded logits of components that are the same in both runs."""
+    for state, block in store.missing():
+        name, epoch = store.states[state]
+        if name in same.components:
+            store.write(state, block, same.store.logits(name, epoch)[store.rows(block)])

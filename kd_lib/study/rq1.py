@@ -1,0 +1,141 @@
+"""What `rq1` says: when maps come to look as they will in the end, where curves bend, and whether networks settle."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from kd_lib._workers import in_threads
+from kd_lib.measures import learning, second_transitions, transfer
+from kd_lib.measures import settling as settling_measures
+from kd_lib.study import truth
+from kd_lib.study.reading import TARGETS, Study
+
+CLASS = ["model", "class", "target", "on_target"]  # what tells the curves of classes apart
+
+
+def similarity_to_final(here: Study, epochs: Mapping[str, Sequence[int]] | None = None) -> dict[str, np.ndarray]:
+    """Pearson similarity (E, N, K) of networks' maps to their own final ones, epoch by epoch.
+
+    Parameters
+    ----------
+    here : Study
+    epochs : mapping of str to sequence of int, optional
+        Of which networks, and at which epochs; by default all of those that are explained at every epoch.
+    """
+    if epochs is None:
+        epochs = {name: here.run.checkpoints.epochs(name) for name in here.explained_at_every_epoch}
+    here.maps_of(list(epochs))  # the final ones, of which each state needs one
+    states = [(name, epoch) for name, own in epochs.items() for epoch in own]
+    found = iter(in_threads(lambda state: here.similarity_to_final(*state), states))
+    return {name: np.stack([next(found) for _ in own]) for name, own in epochs.items()}
+
+
+def arrivals(here: Study, similarity: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """When each map reaches T_c, for the first time and for good, see `learning.arrivals`; with the class's name."""
+    return here.named(learning.arrivals(similarity, here.labels, here.t_c))
+
+
+def crossing_times(arrivals: pd.DataFrame) -> pd.DataFrame:
+    """When maps arrive, of all networks together (model 'all') and of each, see `learning.crossing_times`."""
+    together = learning.crossing_times(arrivals, by=["target"]).assign(model="all")
+    return pd.concat([together, learning.crossing_times(arrivals, by=["model", "target"])], ignore_index=True)
+
+
+def medians(times: pd.DataFrame) -> list[str]:
+    """Say by when half of the maps of all networks have arrived."""
+    said = []
+    for row in times[times["model"] == "all"].to_dict("records"):
+        seen = np.isfinite(row["median"])
+        by = f"by epoch {row['median']:.0f}" if seen else "only with the last epoch, by construction"
+        said.append(
+            f"{row['target']}, {row['crossing']} arrival: half of the maps {by}; "
+            f"{row['censored']:.1%} not before the last epoch, {row['undefined']:.1%} constant in the end"
+        )
+    return said
+
+
+def curves(here: Study, arrivals: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Cumulative shares of maps that have arrived: of each network, and their mean over networks; kept as tables."""
+    found = _curves(arrivals, ["model", "target", "on_target"])
+    bands = learning.over_networks(found, by=["target", "crossing"])
+    _keep_crossings(here, found, "rq1_curves")
+    here.keep(bands, "rq1_bands")
+    return found, bands
+
+
+def by_class(here: Study, arrivals: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Class by class: the curves, their transitions and those of all classes together, and second transitions.
+
+    Returns
+    -------
+    curves, transitions, second : DataFrame
+        See `learning.curves` and `learning.onsets`; of the second transitions those on target. Kept as tables.
+    """
+    found = _curves(arrivals, CLASS)
+    onsets, second = learning.onsets(arrivals, by=CLASS)
+    whole = learning.onsets(arrivals, by=["model", "target"])[0].assign(**{"class": "all classes"})
+    second = second[second["target"] == "on target"]
+    _keep_crossings(here, found, "rq1_curves_by_class")
+    here.keep(onsets, "rq1_transitions")
+    here.keep(whole, "rq1_transitions_overall")
+    here.keep(second, "rq1_second_transitions")
+    return found, pd.concat([whole, onsets]), second
+
+
+def on_target(transitions: pd.DataFrame) -> pd.DataFrame:
+    """Transitions of on-target curves; phase says whether learning slows down, or does so again after a rise."""
+    found = transitions[transitions["target"] == "on target"]
+    return found.assign(phase=np.where(found["distinct"].astype(bool), "again", "slower"))
+
+
+def onsets(transitions: pd.DataFrame) -> pd.DataFrame:
+    """First transition of each class: means over the networks that have one, and how many do."""
+    first = transitions[transitions["transition"] == 1].astype({"onset": float, "proportion_memorised": float})
+    summary = first.groupby("class", sort=False)[["onset", "proportion_memorised", "support"]].mean()
+    return summary.assign(networks=first.groupby("class", sort=False)["model"].nunique())
+
+
+def second_by_class(here: Study, second: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Is a second transition a property of the class, or of the network? Verdicts, and a sentence; kept as a table."""
+    verdicts = second_transitions.second_by_class(second)
+    here.keep(verdicts, "rq1_second_by_class")
+    return verdicts, second_transitions.second_in_words(second)
+
+
+def settling(here: Study, *, view_share: float) -> tuple[pd.DataFrame, str]:
+    """How many maps settle when, by when the use of views does, and a sentence; kept as tables."""
+    settled = truth.settling(here, view_share=view_share)
+    here.keep(settled, "rq1_settling", view_share=view_share)
+    here.keep(settling_measures.maps_and_views(settled), "rq1_settling_agreement", view_share=view_share)
+    counts = settled.dropna().groupby(["use", "map"]).size().rename("images").reset_index()
+    return counts, settling_measures.maps_and_views_in_words(settled)
+
+
+def sweep(here: Study, similarity: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Share of maps that have arrived half-way through training, for every threshold; kept as the table `rq1_sweep`."""
+    found = learning.crossing_times_by_threshold(similarity, here.labels, transfer.THRESHOLDS)
+    found = found.assign(target=found["on_target"].map(TARGETS))
+    here.keep(found, "rq1_sweep")
+    return found
+
+
+def checks(curves: pd.DataFrame, times: pd.DataFrame) -> list[str]:
+    """Say what the notebook claims of its curves, and whether it is so."""
+    said, start = [], curves[(curves["epoch"] == 0) & (curves["crossing"] == "first")]
+    if len(curves):
+        said.append(f"hardly any map of an untrained network has arrived: {bool((start['share'] < 0.2).all())}")
+    first = times[(times["model"] == "all") & (times["crossing"] == "first")].set_index("target")["share"]
+    if {*TARGETS.values()} <= set(first.index):
+        more = bool(first["on target"] > first["off target"])
+        said.append(f"half-way through training more on-target than off-target maps have arrived: {more}")
+    return said
+
+
+def _curves(arrivals: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    return pd.concat([learning.arrival_curves(arrivals, by=by, crossing=crossing) for crossing in learning.CROSSINGS])
+
+
+def _keep_crossings(here: Study, curves: pd.DataFrame, table: str) -> None:
+    for crossing, end in zip(learning.CROSSINGS, ("", "_lasting"), strict=True):
+        here.keep(curves[curves["crossing"] == crossing], table + end)
