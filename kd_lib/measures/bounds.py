@@ -55,10 +55,8 @@ def over_training(maps: Mapping[int, ArrayLike], labels: ArrayLike, *, model: st
     ----------
     maps : mapping of int to array_like, shape (N, K, H, W)
         By epoch; the first (0), the last and the one before are used.
-    labels : array_like of int, shape (N,)
-        True class of each image.
-    model : str
-        Name of the network.
+    labels, model
+        As of `floors`.
 
     Returns
     -------
@@ -66,11 +64,8 @@ def over_training(maps: Mapping[int, ArrayLike], labels: ArrayLike, *, model: st
         As of `floors`.
     """
     epochs = sorted(maps)
-    final = maps[epochs[-1]]
-    frames = [
-        compare(maps[epochs[0]], final, labels, kind=UNTRAINED, model=model),
-        compare(maps[epochs[-2]], final, labels, kind=LAST_TWO, model=model),
-    ]
+    pairs = {UNTRAINED: epochs[0], LAST_TWO: epochs[-2]}
+    frames = [compare(maps[epoch], maps[epochs[-1]], labels, kind=kind, model=model) for kind, epoch in pairs.items()]
     return pd.concat(frames, ignore_index=True)
 
 

@@ -18,7 +18,6 @@ from kd_lib.measures.similarity import check_labels, check_threshold
 from kd_lib.measures.statistics import RESAMPLES, cluster_of, percentiles
 
 CROSSINGS = ("first", "lasting")
-EXACT = 10**6  # observations behind a curve that is taken as exact
 REFITS = 200
 
 
@@ -50,23 +49,13 @@ def first_crossing(similarity: ArrayLike, threshold: float) -> np.ndarray:
 def lasting_crossing(similarity: ArrayLike, threshold: float) -> np.ndarray:
     """Epoch from which on a similarity never falls below the threshold again.
 
-    Parameters
-    ----------
-    similarity : array_like, shape (E, ...)
-        Similarity of each map to the same network's final map, epoch by epoch from 0.
-    threshold : float
-        T_c, in [-1, 1].
+    Parameters and errors are those of `first_crossing`.
 
     Returns
     -------
     ndarray of float64, shape (...)
         Position along the first axis of the first value of the last unbroken run of values >= threshold; NaN where the
         last value is below it or NaN.
-
-    Raises
-    ------
-    ValueError
-        If the threshold is outside [-1, 1] or there is no epoch.
     """
     reached = _reached(similarity, threshold)
     held = np.logical_and.accumulate(reached[::-1]).sum(0)
@@ -181,7 +170,6 @@ def crossing_times(
     arrivals: pd.DataFrame,
     *,
     by: Sequence[str],
-    crossings: Sequence[str] = CROSSINGS,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -189,29 +177,19 @@ def crossing_times(
 
     Parameters
     ----------
-    arrivals : DataFrame
-        What `arrivals` returns, with the columns of `by`.
-    by : sequence of str
-        Columns that tell the groups apart.
-    crossings : sequence of str
-        Which arrivals.
+    arrivals, by
+        As of `arrival_curves`.
     resamples, seed : int
         Of the bootstrap, which draws whole images.
 
     Returns
     -------
     DataFrame
-        A row a group and crossing: the columns of `by`, crossing, median (epoch by which half of the maps have arrived,
-        by the product-limit estimate; infinite if that is not so before the last epoch), median_low, median_high,
-        share (of maps that have arrived half-way through training), low, high, censored (share of maps that have not
-        arrived before the last epoch), censored_low, censored_high, undefined (share of maps, all censored, that have
-        no similarity), maps, images, last (number of the last epoch, the latest one). Intervals are 95 % bootstraps;
-        NaN where there is one image.
-
-    References
-    ----------
-    Kaplan and Meier (1958), "Nonparametric estimation from incomplete observations", Journal of the American
-    Statistical Association 53(282).
+        A row a group and crossing ('first', 'lasting'): the columns of `by`, crossing, median (epoch by which half of
+        the maps have arrived, see `survival.median`), share (of maps that have arrived half-way through training),
+        censored (share of maps that have not arrived before the last epoch), undefined (share of maps, all censored,
+        that have no similarity), maps, images, last (number of the last epoch, the latest one). 95 % intervals are
+        median_low, median_high; low, high; censored_low, censored_high; NaN where there is one image.
     """
     by, rows = list(by), []
     for key, group in arrivals.groupby(by):
@@ -219,7 +197,7 @@ def crossing_times(
         images, count = cluster_of(group["image"], len(group))
         weights = survival.weights(count, resamples, seed=seed)
         sizes = weights @ np.bincount(images)
-        for crossing in crossings:
+        for crossing in CROSSINGS:
             time = group[crossing].to_numpy()
             arrived = time < last
             events = weights @ survival.tally(images, time, arrived, last.max())
@@ -245,50 +223,12 @@ def crossing_times(
 def crossing_times_by_threshold(
     similarity: Mapping[str, ArrayLike], labels: ArrayLike, thresholds: Iterable[float], *, resamples: int = REFITS
 ) -> pd.DataFrame:
-    """Give the `crossing_times` of all networks, on and off target, for every threshold (column threshold)."""
+    """`crossing_times` of all networks, on and off target, for every threshold (column threshold)."""
     found = []
     for threshold in thresholds:
         times = crossing_times(arrivals(similarity, labels, threshold), by=["on_target"], resamples=resamples)
         found.append(times.assign(threshold=threshold))
     return pd.concat(found, ignore_index=True)
-
-
-def transitions(curve: ArrayLike, epochs: ArrayLike | None = None, *, images: float = EXACT) -> pd.DataFrame:
-    """Epochs at which fast learning gives way to slow memorising.
-
-    A continuous piecewise-linear function of as many segments as give the least Bayesian information criterion is
-    fitted to a cumulative curve (`piecewise.fits`). Each bend at which its slope falls is a transition.
-
-    Parameters
-    ----------
-    curve : array_like, shape (E,)
-        Share of maps that have reached the threshold by each epoch.
-    epochs : array_like, shape (E,), optional
-        Strictly increasing epochs; 0 to E - 1 by default.
-    images : float
-        Number of independent observations behind the curve. By default it is taken as exact, and every bend as real.
-
-    Returns
-    -------
-    DataFrame
-        One row a transition, in order of onset; none where the curve has no such bend. Columns: onset (epoch of the
-        bend), proportion_memorised (share still to come: the curve's last value less its value at the onset),
-        slope_before and slope_after (share per epoch), distinct (whether the slope has fallen and risen before).
-
-    Raises
-    ------
-    ValueError
-        If the curve has fewer than two points or a value that is not finite, or the epochs do not match.
-
-    Notes
-    -----
-    A segment takes at least three points, so a curve of fewer than six has no transition. A gradual bend is described
-    by several in a row; a second phase of learning is one that is `distinct`.
-    """
-    curve = np.asarray(curve, dtype=np.float64)
-    if curve.ndim != 1:
-        raise ValueError(f"curve of shape {curve.shape}: expected at least two finite shares, one an epoch")
-    return piecewise.transitions(curve[None], images, epochs=epochs)[0][TRANSITION]
 
 
 def onsets(
@@ -300,21 +240,15 @@ def onsets(
 
     Parameters
     ----------
-    arrivals : DataFrame
-        What `arrivals` returns, with the columns of `by`.
-    by : sequence of str
-        Columns that tell the curves apart, the network among them.
-    crossing : {'first', 'lasting'}
-        Which arrival.
+    arrivals, by, crossing
+        As of `arrival_curves`.
     resamples, seed : int
         Of the bootstrap, which draws whole images.
 
     Returns
     -------
     found : DataFrame
-        The columns of `transitions`; onset_low, onset_high, proportion_low, proportion_high: 95 % intervals from curves
-        of resampled images, fitted again with the same number of segments; support: share of these curves that, with a
-        number of segments of their own, have as many transitions; the columns of `by`; transition: its number, from 1.
+        The columns of `piecewise.transitions`, those of `by`, and transition: its number, from 1.
     second : DataFrame
         A row a curve: the columns of `by`, able (whether it has epochs enough to show a second phase), second (whether
         it has one, a transition that is distinct) and support (share of resampled curves that have one).

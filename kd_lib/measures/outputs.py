@@ -17,13 +17,13 @@ AGREEMENT, KL, CKA, ACCURACY = "agreement", "KL (nats)", "CKA", "accuracy"
 
 
 def together(logits: ArrayLike, *, output: str = "logits") -> np.ndarray:
-    """Logits (N, K) of the ensemble of M networks.
+    """Logits (N, K) of the ensemble of M networks, which averages their logits or their probabilities.
 
     Parameters
     ----------
     logits : array_like, shape (M, N, K)
     output : {'logits', 'probs'}
-        What the ensemble averages; for 'probs' the log of the mean probability, as in `models.Ensemble`.
+        What is averaged; of the mean probability the log is returned, as in `networks.Ensemble`.
     """
     logits = np.asarray(logits, dtype=np.float64)
     if output == "logits":
@@ -144,11 +144,7 @@ def cka_by_image(a: ArrayLike, b: ArrayLike) -> np.ndarray:
 
     A bootstrap that draws an image twice would count the two copies as alike and raise CKA; the jackknife has no
     copies. The value of an image is CKA, plus N - 1 times what CKA loses, against the mean, when the image is left out.
-
-    Parameters
-    ----------
-    a, b : array_like, shape (N, N)
-        As of `cka`, of at least 5 images.
+    a and b are as of `cka`, of at least 5 images.
 
     References
     ----------

@@ -21,10 +21,7 @@ INTERVALS = ["onset_low", "onset_high", "proportion_low", "proportion_high", "su
 
 
 class Fit(NamedTuple):
-    """The best fit of each of R curves with S segments, and its Bayesian information criterion (the less the better).
-
-    knots (R, S - 1) are positions along the curve, slopes (R, S) shares per epoch, criterion (R,).
-    """
+    """Best fits of R curves with S segments: knots (R, S - 1) along the curve, slopes (R, S), BIC (R,)."""
 
     knots: np.ndarray
     slopes: np.ndarray
@@ -44,23 +41,33 @@ def able(points: int) -> bool:
 def transitions(
     curves: ArrayLike, images: float, *, epochs: ArrayLike | None = None
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """Where the slope of a curve falls, how sure that is, and whether it falls again after a rise.
+    """Epochs at which fast learning gives way to slow memorising: bends at which the slope of a curve falls.
+
+    Of the continuous piecewise-linear fits (`fits`), the one with the least Bayesian information criterion counts.
 
     Parameters
     ----------
     curves : array_like, shape (1 + R, E)
-        The curve, then what it is in R bootstrap samples.
+        Share of maps that have arrived by each epoch, then what it is in R bootstrap samples.
     images, epochs
         See `fits`.
 
     Returns
     -------
     found : DataFrame
-        One row a fall of the curve's slope, see `learning.transitions` and `learning.onsets` (`TRANSITION` and
-        `INTERVALS`). For the intervals of onset and proportion, the samples are fitted with as many segments as the
-        curve; for the support, with as many as suit each of them best.
+        One row a transition, in order of onset; none where the curve has no such bend. Columns: onset (epoch of the
+        bend), proportion_memorised (share still to come: the curve's last value less its value at the onset),
+        slope_before and slope_after (share per epoch), distinct (whether the slope has fallen and risen before);
+        onset_low, onset_high, proportion_low, proportion_high: 95 % intervals from the samples, fitted with as many
+        segments as the curve; support: share of the samples that, with as many segments as suit each of them best, have
+        as many transitions.
     second : ndarray of bool, shape (1 + R,)
         Whether each curve's slope falls, rises and falls again.
+
+    Notes
+    -----
+    A segment takes at least three points, so a curve of fewer than six has no transition. A gradual bend is described
+    by several in a row; a second phase of learning is one that is `distinct`.
     """
     curves = np.asarray(curves, dtype=np.float64)
     every = fits(curves, images, epochs=epochs)
@@ -136,16 +143,7 @@ def fits(curves: ArrayLike, images: float, *, epochs: ArrayLike | None = None) -
 
 
 def slope_falls(slopes: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """At which knots the slope falls, and which of these falls come after another one and a rise since.
-
-    Parameters
-    ----------
-    slopes : array_like, shape (R, S)
-
-    Returns
-    -------
-    falls, again : ndarray of bool, shape (R, S - 1)
-    """
+    """At which knots (R, S - 1) slopes (R, S) fall, and which of these falls come after another and a rise since."""
     change = np.diff(slopes, axis=1)
     falls, rises = change < 0, change > 0
     risen = np.logical_or.accumulate(rises & np.logical_or.accumulate(falls, axis=1), axis=1)

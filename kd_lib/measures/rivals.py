@@ -26,8 +26,7 @@ def technique_contrasts(frame: pd.DataFrame, techniques: Sequence[str], *, seed:
     Returns
     -------
     DataFrame
-        See `transfer.contrasts`: what, less, target, difference, low, high, effect size, p, p (Holm, over all rows),
-        images. No rows without techniques.
+        See `transfer.contrasts`; Holm's correction is over all rows. No rows without techniques.
     """
     pairs = [("distilled", name) for name in techniques]
     if PLAIN in techniques:
@@ -41,7 +40,7 @@ def seed_spread(frame: pd.DataFrame) -> pd.Series:
     Parameters
     ----------
     frame : DataFrame
-        As for `technique_contrasts`.
+        As of `technique_contrasts`.
 
     Returns
     -------

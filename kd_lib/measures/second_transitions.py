@@ -21,17 +21,9 @@ COLUMNS = ["class", "networks", "shown", "share", "low", "high", "p", "p (Holm)"
 
 
 def second_shown(second: pd.DataFrame) -> pd.DataFrame:
-    """Which networks show a second transition for which classes.
+    """Which networks show a second transition for which classes: bool, networks by classes.
 
-    Parameters
-    ----------
-    second : DataFrame
-        What `learning.onsets` says of a curve a network and class: columns model, class, able, second, support.
-
-    Returns
-    -------
-    DataFrame of bool
-        Networks by classes, of the networks whose curves have epochs enough for all classes.
+    See `second_by_class`. Networks are left out whose curves have too few epochs for some class.
     """
     able = second.groupby("model")["able"].transform("all").astype(bool)
     second = second[able]
@@ -45,7 +37,7 @@ def second_by_class(second: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     second : DataFrame
-        See `second_shown`.
+        What `learning.onsets` says of a curve a network and class: columns model, class, able, second, support.
 
     Returns
     -------
@@ -85,23 +77,13 @@ def second_by_class(second: pd.DataFrame) -> pd.DataFrame:
 def second_overall(second: pd.DataFrame, *, seed: int = 0) -> pd.Series:
     """How far networks agree on the classes for which they show a second transition.
 
-    Parameters
-    ----------
-    second : DataFrame
-        See `second_shown`.
-    seed : int
-        Of the permutations and the bootstrap.
-
     Returns
     -------
     Series
         networks, classes, shown (number of curves), kappa (Fleiss; 0 is agreement by chance), low, high (95 % bootstrap
-        over classes), p (of a permutation test that shuffles the classes within each network), verdict.
-
-    Notes
-    -----
-    The verdict is 'class' if p is at most 0.05, 'net' if it is not and kappa's interval lies below one half, 'none' if
-    no network shows one, and 'cannot tell' otherwise, also with fewer than two networks or classes.
+        over classes), p (of a permutation test that shuffles the classes within each network), verdict: 'class' if p is
+        at most 0.05, 'net' if it is not and kappa's interval lies below one half, 'none' if no network shows one, and
+        'cannot tell' otherwise, also with fewer than two networks or classes.
 
     References
     ----------

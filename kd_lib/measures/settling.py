@@ -46,19 +46,9 @@ def maps_and_views(settling: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
 
 
 def mean_rank_correlation(x: ArrayLike, y: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0) -> tuple:
-    """Spearman's rank correlation over images, its mean over networks, with a bootstrap interval over images.
+    """Spearman's rank correlation of x and y, shapes (N, M), over N images, its mean over M networks, and its interval.
 
-    Parameters
-    ----------
-    x, y : array_like, shape (N, M)
-        Two numbers for each of N images and M networks.
-    resamples, seed : int
-        Of the bootstrap.
-
-    Returns
-    -------
-    estimate, low, high : float
-        Networks in which x or y does not vary are left out; NaN where there is no other.
+    The bootstrap draws images. Networks in which x or y does not vary are left out; NaN where there is no other.
     """
     x, y = np.asarray(x, dtype=np.float64).T, np.asarray(y, dtype=np.float64).T
     estimate = _mean_of_known(statistics.rank_correlation(x, y))

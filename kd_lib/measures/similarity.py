@@ -40,20 +40,7 @@ def pearson(a: ArrayLike, b: ArrayLike) -> np.ndarray:
 def cosine(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     """Cosine similarity of maps over their last two axes.
 
-    Parameters
-    ----------
-    a, b : array_like, shape (..., H, W)
-        Maps; the leading axes broadcast. Sums are accumulated in float64.
-
-    Returns
-    -------
-    ndarray of float64, the broadcast leading shape
-        Values in [-1, 1]; NaN where a map is zero everywhere or holds a value that is not finite.
-
-    Raises
-    ------
-    ValueError
-        If a map has fewer than two axes, or the shapes do not match.
+    Parameters, result and errors are those of `pearson`, but that a constant map has a similarity unless it is zero.
     """
     return _blockwise(_cosine, a, b)
 
@@ -61,20 +48,7 @@ def cosine(a: ArrayLike, b: ArrayLike) -> np.ndarray:
 def spearman(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     """Spearman rank correlation of maps over their last two axes: `pearson` of the ranks, ties sharing theirs.
 
-    Parameters
-    ----------
-    a, b : array_like, shape (..., H, W)
-        Maps; the leading axes broadcast.
-
-    Returns
-    -------
-    ndarray of float64, the broadcast leading shape
-        Values in [-1, 1]; NaN where a map is constant or holds a value that is not finite.
-
-    Raises
-    ------
-    ValueError
-        If a map has fewer than two axes, or the shapes do not match.
+    Parameters, result and errors are those of `pearson`.
     """
     return pearson(_ranks(a), _ranks(b))
 
@@ -179,9 +153,7 @@ def compare(
     return frame
 
 
-def pairs_of_components(
-    maps: Sequence[ArrayLike], labels: ArrayLike, *, models: Sequence[str], index: ArrayLike | None = None
-) -> pd.DataFrame:
+def pairs_of_components(maps: Sequence[ArrayLike], labels: ArrayLike, *, models: Sequence[str]) -> pd.DataFrame:
     """Similarity of every pair of components, map by map.
 
     Parameters
@@ -192,13 +164,11 @@ def pairs_of_components(
         True class of each image.
     models : sequence of M str
         Names of the components.
-    index : array_like of int, shape (N,), optional
-        Identifier of each image; its position by default.
 
     Returns
     -------
     DataFrame
-        Columns model_a, model_b, image, target, label, on_target, pearson, cosine. No rows for fewer than two.
+        Columns model_a, model_b, then those of `compare`. No rows for fewer than two.
 
     Raises
     ------
@@ -212,31 +182,14 @@ def pairs_of_components(
 
     def compared(pair: tuple[tuple[str, ArrayLike], tuple[str, ArrayLike]]) -> pd.DataFrame:
         (a, of_a), (b, of_b) = pair
-        return compare(of_a, of_b, labels, index=index, model_a=a, model_b=b)
+        return compare(of_a, of_b, labels, model_a=a, model_b=b)
 
     pairs = combinations(zip(models, maps, strict=True), 2)
     return pd.concat(in_threads(compared, pairs), ignore_index=True)
 
 
 def check_labels(labels: ArrayLike, images: int, classes: int) -> np.ndarray:
-    """Labels as an array, once they are known to be one class an image.
-
-    Parameters
-    ----------
-    labels : array_like of int, shape (N,)
-        True class of each image.
-    images, classes : int
-        N and the number of classes K.
-
-    Returns
-    -------
-    ndarray of int, shape (N,)
-
-    Raises
-    ------
-    ValueError
-        If there are not N labels, or one is not a whole number from 0 to K - 1.
-    """
+    """Labels (N,) as an array, once they are known to be one class, 0 to `classes` - 1, for each of N `images`."""
     labels = np.asarray(labels)
     if labels.shape != (images,):
         raise ValueError(f"labels of shape {labels.shape}: expected one for each of the {images} images")
@@ -246,22 +199,7 @@ def check_labels(labels: ArrayLike, images: int, classes: int) -> np.ndarray:
 
 
 def check_threshold(threshold: float) -> float:
-    """Return a threshold on similarity, once it is known to be one.
-
-    Parameters
-    ----------
-    threshold : float
-        A similarity, in [-1, 1].
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    ValueError
-        If it is not a number in [-1, 1].
-    """
+    """Return a threshold on similarity, once it is known to be a number in [-1, 1]."""
     if not isinstance(threshold, Real) or not -1 <= threshold <= 1:
         raise ValueError(f"threshold {threshold!r}: expected a similarity between -1 and 1, such as 0.53")
     return float(threshold)

@@ -89,25 +89,21 @@ def interval(
 def percentiles(
     draws: ArrayLike, *, levels: tuple[float, float] = LEVELS, outward: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval of a statistic, from its bootstrap samples.
+    """95 % interval of a statistic, from its bootstrap samples.
 
     Parameters
     ----------
     draws : array_like, shape (R,) or (R, ...)
         The statistic in each sample; of (R,), those that are NaN are left out.
     levels : (float, float)
-        Quantiles that bound the interval: 95 % by default.
+        Quantiles that bound the interval.
     outward : bool
         Whether to take the next values that occur, as where some are infinite, and not to interpolate.
 
     Returns
     -------
-    low, high : ndarray, shape (...)
+    low, high : float or ndarray, shape (...)
         NaN where there are no draws.
-
-    References
-    ----------
-    Davison and Hinkley (1997), see `interval`, section 5.3.
     """
     draws = np.asarray(draws)
     if draws.ndim == 1:
@@ -165,10 +161,8 @@ def interval_table(
     frame : DataFrame
         A row an observation; NaN are left out.
     columns : list of str
-    by : str
-        Column that tells the groups apart.
-    clusters : str
-        Column that names each row's cluster (image).
+    by, clusters : str
+        Columns that tell the groups apart, and name each row's cluster (image).
     digits, seed : int
 
     Returns
@@ -192,27 +186,7 @@ def _text(found: Interval, digits: int) -> str:
 
 
 def cluster_of(clusters: ArrayLike | None, rows: int) -> tuple[np.ndarray, int]:
-    """Give each cluster a number from 0.
-
-    Parameters
-    ----------
-    clusters : array_like, shape (n,), or None
-        Name of each row's cluster; None puts each row into its own.
-    rows : int
-        The number of rows n.
-
-    Returns
-    -------
-    group : ndarray of int, shape (n,)
-        Number of each row's cluster.
-    count : int
-        How many clusters there are.
-
-    Raises
-    ------
-    ValueError
-        If there is not one cluster a row.
-    """
+    """Give each row's cluster a number from 0; return these (n,) and how many there are. None: each row its own."""
     if clusters is None:
         return np.arange(rows), rows
     clusters = np.asarray(clusters)
@@ -224,22 +198,7 @@ def cluster_of(clusters: ArrayLike | None, rows: int) -> tuple[np.ndarray, int]:
 
 @lru_cache(maxsize=2)  # most of a study's intervals are over the same images
 def bootstrap_weights(clusters: int, *, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """How often each bootstrap sample holds each cluster.
-
-    Parameters
-    ----------
-    clusters : int
-        Number of clusters C, drawn C times with replacement.
-    resamples : int
-        Number of bootstrap samples R.
-    seed : int
-        Seed of the draws.
-
-    Returns
-    -------
-    ndarray of float64, shape (R, C)
-        Each row sums to C. Read-only, since it is kept for the next call.
-    """
+    """How often each of R bootstrap samples holds each of C clusters, drawn C times: float64 (R, C), read-only."""
     draws = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
     weights = draws.astype(np.float64)
     weights.flags.writeable = False
@@ -247,19 +206,10 @@ def bootstrap_weights(clusters: int, *, resamples: int = RESAMPLES, seed: int = 
 
 
 def sign_flip_test(differences: ArrayLike, *, seed: int = 0) -> float:
-    """Two-sided p-value of paired differences having mean zero, by a permutation test that swaps within pairs.
+    """Two-sided p-value of paired differences (n,) having mean zero, by a permutation test that swaps within pairs.
 
-    Parameters
-    ----------
-    differences : array_like, shape (n,)
-        One a pair (an image). Under the null hypothesis the two of a pair may be swapped: the sign is arbitrary.
-    seed : int
-        Seed of the permutations, where there are too many to try all of them (more than `PERMUTATIONS`).
-
-    Returns
-    -------
-    float
-        NaN for fewer than two differences.
+    Under the null hypothesis the two of a pair (an image) may be swapped: the sign is arbitrary. `seed` is of the
+    permutations, where there are more than `PERMUTATIONS`. NaN for fewer than two differences.
 
     References
     ----------

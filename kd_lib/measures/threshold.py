@@ -28,11 +28,9 @@ class Threshold:
     low, high : float
         95 % percentile interval of the bootstrap, within [-1, 1].
     error : float
-        Share of pairs on the wrong side of `value` (same means similarity >= value).
-    n : int
-        Number of pairs.
+        Share of the n pairs on the wrong side of `value` (same means similarity >= value).
     slope : float
-        Slope of the fitted log-odds, per unit of similarity.
+        Of the fitted log-odds, per unit of similarity.
     """
 
     value: float
@@ -43,18 +41,7 @@ class Threshold:
     slope: float
 
     def probability(self, similarity: ArrayLike) -> np.ndarray:
-        """Fitted probability that two maps of this similarity show the same features.
-
-        Parameters
-        ----------
-        similarity : array_like
-            Any shape.
-
-        Returns
-        -------
-        ndarray of float64
-            Same shape.
-        """
+        """Fitted probability that two maps of this similarity (of any shape) show the same features."""
         return expit(self.slope * (np.asarray(similarity, dtype=np.float64) - self.value))
 
 
@@ -103,10 +90,9 @@ def fit_threshold(
         raise ValueError(f"loss {loss!r}: expected 'log' or 'mse'")
     x, y = _checked(similarity, same)
     group, count = cluster_of(clusters, len(x))
-    if _gap(x, y) is not None:
-        below, above = _gap(x, y)
+    if (gap := _gap(x, y)) is not None:
         raise ValueError(
-            f"labels are separable: every similarity up to {below:.3g} is 'different' and from {above:.3g} 'same', "
+            f"labels are separable: every similarity up to {gap[0]:.3g} is 'different' and from {gap[1]:.3g} 'same', "
             "so no curve is the best; label more pairs between"
         )
     intercept, slope = _curve(x, y, np.ones(len(x)), loss)
@@ -122,20 +108,14 @@ def fit_threshold(
         _resampled(x, y, weights[group], loss, start)
         for weights in bootstrap_weights(count, resamples=RESAMPLES, seed=seed)
     ]
-    if np.mean(np.isnan(draws)) > UNUSABLE:
+    if (without := np.mean(np.isnan(draws))) > UNUSABLE:
         raise ValueError(
-            f"{len(x)} pairs fix no threshold: {np.mean(np.isnan(draws)):.0%} of their bootstrap samples have no "
-            "rising curve; label more pairs"
+            f"{len(x)} pairs fix no threshold: {without:.0%} of their bootstrap samples have no rising curve; "
+            "label more pairs"
         )
     low, high = percentiles(draws)
-    return Threshold(
-        value=float(value),
-        low=float(low),
-        high=float(high),
-        error=float(np.mean((x >= value) != y)),
-        n=len(x),
-        slope=float(slope),
-    )
+    numbers = map(float, (value, low, high, np.mean((x >= value) != y)))
+    return Threshold(*numbers, n=len(x), slope=float(slope))
 
 
 def fit_all(labelled: pd.DataFrame | None, *, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -157,8 +137,8 @@ def fit_all(labelled: pd.DataFrame | None, *, seed: int = 0) -> tuple[pd.DataFra
     curves : DataFrame
         Columns measure, loss, similarity, same (fitted probability) of the fits that succeeded.
     """
-    rows, curves = [], []
-    grid = np.linspace(-1, 1, 101)
+    rows, curves, grid = [], [], np.linspace(-1, 1, 101)
+    of_error = ("error", "error low", "error high")
     for measure in ("pearson", "cosine") if labelled is not None else ():
         for loss in ("log", "mse"):
             row = {"measure": measure, "loss": loss, "n": len(labelled)}
@@ -171,13 +151,11 @@ def fit_all(labelled: pd.DataFrame | None, *, seed: int = 0) -> tuple[pd.DataFra
                 rows.append(row | {"baseline": rare, "remark": str(error)})
                 continue
             wrong = (labelled[measure] >= found.value) != labelled["same"].astype(bool)
-            error = interval(wrong, labelled["image"], seed=seed)
-            numbers = {"value": found.value, "low": found.low, "high": found.high, "error": error.estimate}
-            numbers |= {"error low": error.low, "error high": error.high}
+            errors = dict(zip(of_error, interval(wrong, labelled["image"], seed=seed), strict=True))
+            numbers = {"value": found.value, "low": found.low, "high": found.high} | errors
             rows.append(row | numbers | {"baseline": rare, "remark": ""})
             fitted = {"measure": measure, "loss": loss, "similarity": grid, "same": found.probability(grid)}
             curves.append(pd.DataFrame(fitted))
-    of_error = ["error", "error low", "error high"]
     columns = ["measure", "loss", "value", "low", "high", *of_error, "baseline", "n", "remark"]
     return pd.DataFrame(rows, columns=columns), pd.concat(curves) if curves else pd.DataFrame()
 
@@ -260,7 +238,7 @@ def merge_labels(pairs: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:
     pairs : DataFrame
         Columns model_a, model_b, image, target and the similarities.
     people : DataFrame
-        Columns image, target, model_a, model_b, same; a pair may name its models in either order.
+        Columns image, target, model_a, model_b (in either order), same and annotator, a row a label.
 
     Returns
     -------
@@ -288,7 +266,7 @@ def view_labels(used_a: ArrayLike, used_b: ArrayLike) -> np.ndarray:
     Parameters
     ----------
     used_a, used_b : array_like, shape (N, K, V)
-        Which views each model uses in an image for class k, or against it: what `views.used` returns.
+        What `views.used` returns of each model.
 
     Returns
     -------

@@ -29,8 +29,7 @@ def leave_one_out(logits: ArrayLike) -> np.ndarray:
     Returns
     -------
     ndarray, shape (M, ...)
-        For each component the mean of the other M - 1, in the same floating type (float64 for integers), summed in
-        float64.
+        For each component the mean of the other M - 1, summed in float64, in the same floating type (else float64).
 
     Raises
     ------
@@ -176,7 +175,6 @@ def shares_above(
     by : str or sequence of str
         Columns that tell the groups apart, such as ``["kind", "on_target"]``.
     similarity : {'pearson', 'cosine'}
-        Which similarity.
 
     Returns
     -------
@@ -199,23 +197,15 @@ def shares_above(
         raise ValueError("by is empty: expected at least one column")
     rows = []
     for key, group in frame.groupby(by, sort=False, dropna=False):
-        share, low, high = interval(group[similarity] >= threshold, group.image)
-        counts = {"maps": len(group), "images": group.image.nunique(), "undefined": int(group[similarity].isna().sum())}
-        rows.append(dict(zip(by, key, strict=True)) | {"share": share, "low": low, "high": high} | counts)
+        counts = len(group), group.image.nunique(), int(group[similarity].isna().sum())
+        rows.append((*key, *interval(group[similarity] >= threshold, group.image), *counts))
     return pd.DataFrame(rows, columns=[*by, "share", "low", "high", "maps", "images", "undefined"])
 
 
 def shares_by_threshold(frame: pd.DataFrame, *, by: Sequence[str], similarity: str = "pearson") -> pd.DataFrame:
     """Share of maps whose similarity reaches the threshold, for every threshold of `THRESHOLDS`.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        One row a comparison of two maps, with the columns `similarity` and those of `by`.
-    by : sequence of str
-        Columns that tell the groups apart.
-    similarity : {'pearson', 'cosine'}
-        Which similarity; NaN, of a constant map, reaches no threshold.
+    Parameters are those of `shares_above`; NaN reach no threshold.
 
     Returns
     -------
@@ -256,10 +246,7 @@ def gain(
     Returns
     -------
     DataFrame
-        One row an opponent and group: the mean over images of the distilled network's
-        similarity less the components' mean, its 95 % bootstrap interval over images (low, high), its effect size
-        (`statistics.standardised`), the p-value of the paired permutation test and that value after Holm's correction
-        for the number of rows, and the number of images. No rows without a distilled network.
+        What `contrasts` returns, with 'distilled less' instead of what and less.
     """
     pairs = [(DISTILLED, opponent) for opponent in opponents]
     found = contrasts(frame, pairs, column="kind", by=by, value=similarity, seed=seed)
@@ -275,7 +262,7 @@ def contrasts(
     value: str = "pearson",
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Mean similarity of one group of comparisons less that of another, image by image.
+    """Mean of one group of comparisons less that of another, image by image.
 
     Parameters
     ----------
@@ -294,8 +281,9 @@ def contrasts(
     Returns
     -------
     DataFrame
-        One row a pair and group that has both: what, less, the columns of `by`, difference, low, high, effect size,
-        p, p (Holm), images; see `gain`.
+        One row a pair and group that has both: what, less, the columns of `by`, difference (mean over images), low,
+        high (95 % bootstrap over images), effect size (`statistics.standardised`), p (`statistics.sign_flip_test`),
+        p (Holm) (corrected for the number of rows), images.
     """
     by = list(by)
     kinds = list(dict.fromkeys(name for pair in pairs for name in pair))
@@ -305,10 +293,8 @@ def contrasts(
     for what, less in pairs:
         for key, paired in means[[what, less]].dropna().groupby(level=by, sort=False):
             differences = paired[what] - paired[less]
-            difference, low, high = interval(differences, seed=seed)
-            tested = {"effect size": standardised(differences), "p": sign_flip_test(differences, seed=seed)}
-            row = {"what": what, "less": less} | dict(zip(by, key, strict=True)) | {"difference": difference}
-            rows.append(row | {"low": low, "high": high} | tested | {"images": len(paired)})
+            tested = standardised(differences), sign_flip_test(differences, seed=seed)
+            rows.append((what, less, *key, *interval(differences, seed=seed), *tested, len(paired)))
     columns = ["what", "less", *by, "difference", "low", "high", "effect size", "p", "images"]
     found = pd.DataFrame(rows, columns=columns)
     found.insert(found.columns.get_loc("p") + 1, "p (Holm)", holm(found["p"]))

@@ -7,6 +7,7 @@ from hypothesis.extra.numpy import arrays
 from statsmodels.duration.survfunc import SurvfuncRight
 from statsmodels.stats.weightstats import DescrStatsW
 
+from kd_lib.measures import piecewise
 from kd_lib.measures.learning import (
     arrival_curves,
     arrivals,
@@ -16,7 +17,6 @@ from kd_lib.measures.learning import (
     lasting_crossing,
     onsets,
     over_networks,
-    transitions,
 )
 from kd_lib.measures.statistics import interval
 
@@ -211,7 +211,7 @@ def test_the_interval_of_a_median_covers_it():
     for _ in range(60):
         time = np.floor(rng.exponential(9, 80))
         frame = pd.DataFrame({"model": "a", "image": np.arange(80), "first": time, "epochs": 30, "undefined": False})
-        row = crossing_times(frame, by=["model"], crossings=["first"], resamples=200).iloc[0]
+        row = crossing_times(frame.assign(lasting=time), by=["model"], resamples=200).iloc[0]
         covered.append(row["median_low"] <= true <= row["median_high"])
     assert np.mean(covered) >= 0.9
 
@@ -235,6 +235,10 @@ def test_without_networks_every_frame_is_empty_and_has_its_columns():
     found, second = onsets(frame, by=["model"])
     assert "onset_low" in found
     assert "able" in second
+
+
+def transitions(curve, epochs=None, *, images=10**6):
+    return piecewise.transitions(np.asarray(curve)[None], images, epochs=epochs)[0][piecewise.TRANSITION]
 
 
 def test_one_bend_by_hand():
