@@ -70,7 +70,7 @@ def by_class(here: Study, arrivals: pd.DataFrame) -> tuple[pd.DataFrame, pd.Data
     Returns
     -------
     curves, transitions, second : DataFrame
-        See `learning.curves` and `learning.onsets`; of the second transitions those on target. Kept as tables.
+        See `learning.arrival_curves` and `learning.onsets`; of the second transitions those on target. Kept as tables.
     """
     found = _curves(arrivals, CLASS)
     onsets, second = learning.onsets(arrivals, by=CLASS)
