@@ -1,5 +1,5 @@
-"""networks."""
+"""Networks that are built, trained, distilled, or given; and their checkpoints."""
 
-from kd_lib.networks.architectures import build
+import lazy_loader
 
-__all__ = ["build"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
