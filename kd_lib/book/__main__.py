@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +72,9 @@ def execute(notebook: Path, output: Path, values: dict[str, Any]) -> None:
     logging.getLogger("papermill").handlers = []
     source, failed = output.with_suffix(".source.ipynb"), output.with_suffix(".failed.ipynb")
     _files.write_text(source, jupytext.writes(read_source(notebook), fmt="ipynb"))
+    options = {"kernel_name": "python3", "progress_bar": False, "log_output": True, "cwd": PROJECT}
     try:
-        papermill.execute_notebook(
-            source, failed, values, kernel_name="python3", progress_bar=False, log_output=True, cwd=PROJECT
-        )
+        papermill.execute_notebook(source, failed, values, **options)
     except papermill.PapermillExecutionError as error:
         raise RuntimeError(f"{notebook.name}: {error.ename}: {error.evalue} (see {failed})") from None
     finally:
@@ -151,22 +150,18 @@ def verify(name: str, root: str | None) -> int:
     return int(editions.DIFFERS in set(frame["verdict"]))
 
 
-def extract_picture(executed: Path, caption: str, output: Path) -> None:
-    """Write the picture of an executed notebook's cell whose figure has the given name as a PNG file."""
+def keep_picture(executed: Path) -> None:
+    """Write the picture of the annotation guide, which an executed notebook shows, as a PNG file."""
     import nbformat
 
     for cell in nbformat.read(executed, as_version=4).cells:
-        if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == caption:
+        if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == "fig-judging":
             data = re.search(r"base64,([^\"]+)", cell.outputs[-1].data["text/html"])[1]
-            _files.write_bytes(output, base64.b64decode(data))
+            _files.write_bytes(PROJECT / "book" / "judging.png", base64.b64decode(data))
 
 
 def _execute(notebook: Path, output: Path, parameters: Path) -> None:
     execute(notebook, output, yaml.safe_load(parameters.read_text(encoding="utf-8")))
-
-
-def _picture(executed: Path) -> None:
-    extract_picture(executed, "fig-judging", PROJECT / "book" / "judging.png")
 
 
 def _book(notebooks: Path, output: Path, run: Path) -> None:
@@ -187,13 +182,14 @@ def _pdf(output: Path) -> None:
     printing.write_pdf(output)
 
 
-PATH = {"type": Path}
+PATH, NAME = {"type": Path}, {"nargs": "?", "help": "of the edition; by default that of its kind of images"}
+ROOT, OVERRIDES = {"nargs": "?", "help": "folder of its images"}, {"nargs": "*", "metavar": "name=value"}
 # Step: what does it, what it is for, and its arguments, which the function has under the same names.
-STEPS = {
+STEPS: dict[str, tuple[Callable, str, dict[str, dict]]] = {
     "parameters": (
         write_parameters,
         "write the notebooks' parameters as YAML, where they changed",
-        {"profile": {}, "folder": PATH, "overrides": {"nargs": "*", "metavar": "name=value"}},
+        {"profile": {}, "folder": PATH, "overrides": OVERRIDES},
     ),
     "execute": (
         _execute,
@@ -205,17 +201,13 @@ STEPS = {
         "keep an executed notebook's outputs in notebooks/NAME.ipynb",
         {"executed": PATH, "notebook": PATH},
     ),
-    "picture": (_picture, "renew the picture of the annotation guide", {"executed": PATH}),
+    "picture": (keep_picture, "renew the picture of the annotation guide", {"executed": PATH}),
     "edition": (
         keep_edition,
         "keep what the published book needs of a run; renew the README",
-        {"run": PATH, "name": {"nargs": "?", "help": "of the edition; by default that of its kind of images"}},
+        {"run": PATH, "name": NAME},
     ),
-    "verify": (
-        verify,
-        "make a slice of an edition again and compare",
-        {"name": {}, "root": {"nargs": "?", "help": "folder of its images"}},
-    ),
+    "verify": (verify, "make a slice of an edition again and compare", {"name": {}, "root": ROOT}),
     "book": (_book, "render a run's report", {"notebooks": PATH, "output": PATH, "run": PATH}),
     "site": (_site, "render the published book", {"output": PATH}),
     "pdf": (_pdf, "print it to a PDF file", {"output": PATH}),

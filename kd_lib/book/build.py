@@ -125,13 +125,8 @@ def publish(output: Path, *, builder: str = "html") -> None:
 def fill_in(folder: Path, judged: Sequence[claims.Edition], **marks: str) -> None:
     """Fill in the marks of a folder's pages, in place.
 
-    Parameters
-    ----------
-    folder : Path
-        Its Markdown files have marks: ``verdicts``, see `verdicts.Verdicts`, ``made``, see `editions.made`, or one of
-        `marks`. On the page of the run at full size they stand for that run, and ``optimiser`` for what it says of
-        the thesis's optimiser.
-    judged : sequence of Edition
+    They are ``verdicts``, see `verdicts.Verdicts`, ``made``, see `editions.made`, and `marks`. On the page of the run
+    at full size they stand for that run, and ``optimiser`` for what it says of the thesis's optimiser.
 
     Raises
     ------
@@ -142,11 +137,9 @@ def fill_in(folder: Path, judged: Sequence[claims.Edition], **marks: str) -> Non
     accuracy = pd.read_csv(UNFINISHED / "results" / "accuracy.csv")
     reading = which_optimiser(accuracy, unfinished.parameters["optimiser"], unfinished.parameters["max_lr"])
     of_all = marks | {"verdicts": verdicts.Verdicts(known, judged), "made": editions.made(judged)}
-    of_unfinished = {
-        "verdicts": verdicts.Verdicts([claim for claim in known if claim.table in unfinished.tables], [unfinished]),
-        "made": editions.made([unfinished]),
-        "optimiser": reading or "No network was trained by the other optimiser.",
-    }
+    computed = [claim for claim in known if claim.table in unfinished.tables]
+    of_unfinished = {"verdicts": verdicts.Verdicts(computed, [unfinished]), "made": editions.made([unfinished])}
+    of_unfinished["optimiser"] = reading or "No network was trained by the other optimiser."
     for page in folder.glob("*.md"):
         meant = of_unfinished if page.stem == Path(FULL_SIZE).name else of_all
         try:
@@ -237,11 +230,10 @@ def _listed(contents: dict[str, Any], parts: Sequence[Part], *, whole: bool) -> 
     listed = []
     for given in contents["parts"]:
         pages = [page for page in given["chapters"] if whole or page["file"] not in (REFERENCE, FULL_SIZE)]
-        if pages[0]["file"].startswith("notebooks/"):
-            names = [Path(page["file"]).name for page in pages]
-            for part in parts:
-                own = [{"file": f"{part.folder}/{name}"} for name in names]
-                listed.append(given | {"caption": part.caption, "chapters": own})
-        else:
+        names = [page["file"].partition("notebooks/")[2] for page in pages]
+        for part in parts if names[0] else ():
+            own = [{"file": f"{part.folder}/{name}"} for name in names]
+            listed.append(given | {"caption": part.caption, "chapters": own})
+        if not names[0]:
             listed.append(given | {"chapters": pages})
     return contents | {"parts": listed}

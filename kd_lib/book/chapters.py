@@ -19,6 +19,8 @@ NOTICE = "::::{{error}}\n{text}\n::::"
 _GIVEN = re.compile(r"^\(([\w.-]+)\)=\s*$|^:(?:name|label): ([\w.-]+)\s*$|\$\$ \(([\w.-]+)\)\s*$", re.M)
 _REFERENCE = re.compile(r"(\{(?:ref|numref|eq)\}`(?:[^`<]*<)?|\]\(#?|^\(|^:(?:name|label): |\$\$ \()([\w.-]+)", re.M)
 
+_NUMBERED = re.compile(r'(\bid="|url\(#)((?:clip|gradient_)\d)')  # ids in SVG
+
 
 class Part(NamedTuple):
     """A set of the six notebooks: folder in the book, kind of images, caption, and where they lie."""
@@ -35,35 +37,28 @@ def sources() -> list[Path]:
 
 
 def copy_notebooks(part: Part, source: Path) -> dict[str, str]:
-    """Put a part's notebooks into the book's sources.
+    """Put a part's notebooks into the book's sources; what is lacking is given back, by ``PART/NAME`` of the notebook.
 
     Labels of all but the first part begin with the part's folder, so that each is given once in the book.
-
-    Returns
-    -------
-    dict of str to str
-        What is lacking: ``PART/NAME`` of a notebook and what happened to it.
     """
     (source / part.folder).mkdir(parents=True)
     lacking, nodes = {}, {}
     for name in (path.stem for path in sources()):
         done, failed = part.notebooks / f"{name}.ipynb", part.notebooks / f"{name}.failed.ipynb"
         if failed.is_file():
-            nodes[name], what = failure(nbformat.read(failed, as_version=4))
+            nodes[name], lacking[f"{part.folder}/{name}"] = failure(nbformat.read(failed, as_version=4))
         elif done.is_file():
-            nodes[name], what = nbformat.read(done, as_version=4), ""
+            nodes[name] = nbformat.read(done, as_version=4)
         else:
-            what = "was not executed"
+            lacking[f"{part.folder}/{name}"] = "was not executed"
             _files.write_text(source / part.folder / f"{name}.md", _missing(name))
-        if what:
-            lacking[f"{part.folder}/{name}"] = what
     if part.folder != "notebooks":
         rename_labels(list(nodes.values()), part.folder)
     for name, node in nodes.items():
-        node = without_widgets(node)
+        without_widgets(node)
         if part.folder != "notebooks":
-            title, *rest = node.cells[0].source.split("\n")
-            node.cells[0].source = "\n".join([f"{title} ({part.kind.lower()})", *rest])
+            title, end, rest = node.cells[0].source.partition("\n")
+            node.cells[0].source = f"{title} ({part.kind.lower()}){end}{rest}"
         _distinguish_pictures(node, f"{part.folder}-{name}")
         fold_logs(node)
         nbformat.write(node, source / part.folder / f"{name}.ipynb")
@@ -92,9 +87,7 @@ def _distinguish_pictures(node: Any, prefix: str) -> None:
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             if "text/html" in data:
-                data["text/html"] = re.sub(
-                    r'(\bid="|url\(#)((?:clip|gradient_)\d)', rf"\1{prefix}-\2", data["text/html"]
-                )
+                data["text/html"] = _NUMBERED.sub(rf"\1{prefix}-\2", data["text/html"])
 
 
 def fold_logs(node: Any) -> None:

@@ -102,18 +102,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Edition:
-    """A run, or what is kept of one.
-
-    Attributes
-    ----------
-    name : str
-    parameters : mapping
-        Those of the run.
-    class_names : tuple of str
-    tables : mapping of str to DataFrame
-    made : mapping
-        How it was made, as far as that is recorded; keys of `MADE`.
-    """
+    """A run, or what is kept of one; `made` says how it was made, as far as that is recorded, by the keys `MADE`."""
 
     name: str
     parameters: Mapping[str, Any]
@@ -153,12 +142,8 @@ def read_claims(path: Path = CLAIMS) -> list[Claim]:
         that has no sentences; names the claim.
     """
     parts = yaml.safe_load(path.read_text(encoding="utf-8"))
-    claims = [
-        _claim(dict(entry), part, chapter)
-        for part, chapters in parts.items()
-        for chapter, entries in chapters.items()
-        for entry in entries
-    ]
+    chapters = [(part, *chapter) for part, of_part in parts.items() for chapter in of_part.items()]
+    claims = [_claim(dict(entry), part, chapter) for part, chapter, entries in chapters for entry in entries]
     names = Counter(claim.id for claim in claims)
     if repeated := [name for name, count in names.items() if count > 1]:
         raise ValueError(f"{path.name}: two claims have the id {repeated[0]!r}; rename one")

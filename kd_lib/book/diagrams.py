@@ -18,17 +18,10 @@ from scipy.special import expit
 from kd_lib import _files
 from kd_lib.figures.charts import COLOURS
 
-STYLE = {
-    "svg.hashsalt": "kd_lib",
-    "svg.fonttype": "path",
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
-COMPONENT, LEFT_OUT, DISTILLED, ENSEMBLE = (
-    COLOURS[kind] for kind in ("component", "leave-one-out", "distilled", "ensemble")
-)
+STYLE = {"svg.hashsalt": "kd_lib", "svg.fonttype": "path", "font.family": "DejaVu Sans", "font.size": 10}
+STYLE |= {"axes.spines.top": False, "axes.spines.right": False}
+COMPONENT, LEFT_OUT, DISTILLED = COLOURS["component"], COLOURS["leave-one-out"], COLOURS["distilled"]
+ENSEMBLE = COLOURS["ensemble"]
 INK, FAINT = "#333333", "#999999"
 
 
@@ -39,25 +32,11 @@ def write_all(folder: Path) -> None:
 
 
 def svg(draw: Callable[[], Figure]) -> bytes:
-    """Render a diagram; the same one gives the same bytes.
-
-    Parameters
-    ----------
-    draw : callable
-        Returns the figure; one of `DIAGRAMS`.
-
-    Returns
-    -------
-    bytes
-        An SVG document.
-    """
+    """Render one of `DIAGRAMS` as an SVG document; the same one gives the same bytes."""
     buffer = io.BytesIO()
     with rc_context(STYLE):
         draw().savefig(buffer, format="svg", bbox_inches="tight", facecolor="white", metadata={"Date": None})
     return buffer.getvalue()
-
-
-# ---- label smoothing beside dark knowledge ---------------------------------------------------------------------------
 
 
 def dark_knowledge() -> Figure:
@@ -78,19 +57,10 @@ def dark_knowledge() -> Figure:
     return figure
 
 
-# ---- idealised maps --------------------------------------------------------------------------------------------------
-
-
 def ideal_maps() -> Figure:
     """Draw what maps would look like if the multi-view theory held exactly: who finds which of three views."""
     places = {"A": (0.26, 0.72), "B": (0.74, 0.68), "C": (0.5, 0.26)}
-    found = {
-        "component a": "A",
-        "component b": "B",
-        "component c": "C",
-        "ensemble": "ABC",
-        "distilled": "ABC",
-    }
+    found = {"component a": "A", "component b": "B", "component c": "C", "ensemble": "ABC", "distilled": "ABC"}
     y, x = np.mgrid[0:1:60j, 0:1:60j]
     figure = Figure(figsize=(7.5, 1.9), layout="constrained")
     panels = figure.subplots(1, 1 + len(found))
@@ -102,8 +72,7 @@ def ideal_maps() -> Figure:
     for axes, (title, views) in zip(panels[1:], found.items(), strict=True):
         height = sum(np.exp(-((x - places[v][0]) ** 2 + (y - places[v][1]) ** 2) / 0.022) for v in views)
         axes.imshow(height, cmap="RdBu_r", vmin=-1.2, vmax=1.2, origin="lower", extent=(0, 1, 0, 1))
-        kind = title.split()[0]
-        _empty(axes, title, colour=COLOURS[kind])
+        _empty(axes, title, colour=COLOURS[title.split()[0]])
     return figure
 
 
@@ -113,9 +82,6 @@ def _empty(axes: Axes, title: str, *, colour: str = INK) -> None:
     axes.set_title(title, fontsize=9, color=colour)
     for spine in axes.spines.values():
         spine.set(visible=True, color=colour, linewidth=1.5)
-
-
-# ---- the curves of the threshold and of RQ1 --------------------------------------------------------------------------
 
 
 def curves() -> Figure:
@@ -139,9 +105,6 @@ def curves() -> Figure:
     right.text(22, 0.6, "proportion\nmemorised", ha="right", fontsize=8, color=INK)
     right.set(xlabel="epoch", ylabel="share of maps that have arrived", ylim=(0, 1.03), xlim=(0, 24))
     return figure
-
-
-# ---- the research design and the procedure of RQ3 --------------------------------------------------------------------
 
 
 def design() -> Figure:
@@ -208,16 +171,8 @@ def _canvas(figure: Figure, width: float, height: float) -> Axes:
 def _box(axes: Axes, x: float, y: float, text: str, colour: str, *, width: float, height: float = 1.2) -> None:
     """Draw a box around its middle."""
     corner = (x - width / 2, y - height / 2)
-    patch = FancyBboxPatch(
-        corner,
-        width,
-        height,
-        boxstyle="round,pad=0,rounding_size=0.18",
-        facecolor="white",
-        edgecolor=colour,
-        linewidth=2,
-    )
-    axes.add_patch(patch)
+    rounded = "round,pad=0,rounding_size=0.18"
+    axes.add_patch(FancyBboxPatch(corner, width, height, rounded, facecolor="white", edgecolor=colour, linewidth=2))
     axes.text(x, y, text, ha="center", va="center", fontsize=9, color=INK)
 
 
@@ -226,10 +181,4 @@ def _arrow(axes: Axes, start: Sequence[float], end: Sequence[float], *, both: bo
     axes.annotate("", end, start, arrowprops={"arrowstyle": style, "color": INK, "linewidth": 1.2, "shrinkA": 0})
 
 
-DIAGRAMS = {
-    "dark_knowledge": dark_knowledge,
-    "ideal_maps": ideal_maps,
-    "curves": curves,
-    "design": design,
-    "rq3": rq3,
-}
+DIAGRAMS = {"dark_knowledge": dark_knowledge, "ideal_maps": ideal_maps, "curves": curves, "design": design, "rq3": rq3}

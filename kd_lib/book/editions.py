@@ -43,10 +43,8 @@ def keep(run: Path, folder: Path) -> None:
 
     Parameters
     ----------
-    run : Path
-        Folder of a run that is complete.
-    folder : Path
-        Of the edition; whatever was there before is replaced, once the new one is complete.
+    run, folder : Path
+        Of a run that is complete, and of the edition: what was there before is replaced, once the new one is complete.
 
     Raises
     ------
@@ -77,8 +75,7 @@ def _keep_notebooks(run: Path, folder: Path) -> None:
     for source in chapters.sources():
         node = chapters.without_widgets(nbformat.read(run / "notebooks" / f"{source.stem}.ipynb", as_version=4))
         for cell in node.cells:
-            for key in ("papermill", "execution"):
-                cell.metadata.pop(key, None)
+            cell.metadata = {k: v for k, v in cell.metadata.items() if k not in ("papermill", "execution")}
             if cell.cell_type == "code":
                 cell.outputs = chapters.without_progress(cell.outputs)
             if "injected-parameters" in cell.metadata.get("tags", []):
@@ -183,13 +180,10 @@ def verify(folder: Path, *, root: str | None = None, executor: str = "local:2", 
 
     Parameters
     ----------
-    folder : Path
-        Of an edition.
-    root : str, optional
-        Folder of its images, where they are not drawn by the project.
-    executor : str
-        See `cluster.connect`; as many threads compute to the same bits.
-    device : {'auto', 'cpu', 'cuda'}
+    folder, root : Path, str
+        Of an edition, and of its images where they are not drawn by the project.
+    executor, device : str
+        See `_workers.connect`; as many threads compute to the same bits. 'auto', 'cpu' or 'cuda'.
 
     Returns
     -------

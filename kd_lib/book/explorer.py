@@ -95,8 +95,7 @@ def pack(here: Study, *, limit: int = LIMIT) -> dict[str, Any]:
     targets = np.unique(labels[chosen])
 
     def packed(outputs: np.ndarray) -> dict[str, Any]:
-        fall = (outputs[:, :1] - outputs[:, 1:]).transpose(0, 2, 1)[:, targets]
-        steps, scales = quantise(fall)
+        steps, scales = quantise((outputs[:, :1] - outputs[:, 1:]).transpose(0, 2, 1)[:, targets])
         return {"maps": _base64(steps), "scales": _base64(scales.astype("<f4"))}
 
     def maps(outputs: np.ndarray) -> np.ndarray:
@@ -121,21 +120,15 @@ def pack(here: Study, *, limit: int = LIMIT) -> dict[str, Any]:
         looks = {"kind": roles[name], "title": title, "colour": charts.COLOURS[roles[name]]}
         models.append({"name": name, **looks, "epochs": epochs, "states": states})
 
-    class_names = here.class_names
+    places, pictures = np.searchsorted(targets, labels[chosen]), map(_picture, dataset.probe.images[chosen])
+    shown = zip(chosen.tolist(), places.tolist(), pictures, strict=True)
     return {
-        "classes": [class_names[k] for k in targets],
+        "classes": [here.class_names[k] for k in targets],
         "size": list(size),
         "patch": patch,
         "rows": rows,
         "cols": cols,
-        "images": [
-            {
-                "number": int(i),
-                "label": int(np.searchsorted(targets, labels[i])),
-                "picture": _picture(dataset.probe.images[i]),
-            }
-            for i in chosen
-        ],
+        "images": [{"number": i, "label": place, "picture": picture} for i, place, picture in shown],
         "threshold": round(here.t_c, 4),
         "unit": "logits" if here.parameters["ensemble_output"] == "logits" else "probability",
         "ensemble": ensemble,
@@ -163,11 +156,6 @@ def plan(
         Whether there is one.
     characters : int
         Room for maps and similarities.
-
-    Returns
-    -------
-    Plan
-        `epochs` has those to pack.
     """
     finals = len(epochs) + ensemble
     steps = min(STEPS, max(len(known) - 1 for known in epochs.values()))
@@ -226,10 +214,7 @@ def quantise(values: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
 def write(run: Path, path: Path) -> bool:
     """Write what the explorer needs of a folder, a run's or a published edition's, as a script.
 
-    Returns
-    -------
-    bool
-        Whether there is anything to explore: maps of the run, or what was packed of them.
+    False if there is nothing to explore: no maps of the run, nor what was packed of them.
     """
     if (packed := run / NAME).is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -244,19 +229,10 @@ def write(run: Path, path: Path) -> bool:
 
 
 def place(static: Path, folders: Sequence[Path]) -> str:
-    """Put what the explorer shows of each edition beside its script.
+    """Put what the explorer shows of each run, or of what is kept of it, into the folder of the book's scripts.
 
-    Parameters
-    ----------
-    static : Path
-        Folder of the book's scripts.
-    folders : sequence of Path
-        Of runs, or of what is kept of them. Those without maps are left out.
-
-    Returns
-    -------
-    str
-        What its page has in its place, in Markdown: the explorer, or that there is nothing to explore.
+    Folders without maps are left out. Gives what the page has in its place, in Markdown: the explorer, or that there is
+    nothing to explore.
     """
     found = []
     for position, folder in enumerate(folders):
@@ -270,10 +246,7 @@ def place(static: Path, folders: Sequence[Path]) -> str:
 def markup(editions: Sequence[Mapping[str, str]]) -> str:
     """HTML of the explorer: the script fills it, and without scripts it says why it is empty.
 
-    Parameters
-    ----------
-    editions : sequence of mapping
-        ``name``, ``title`` and ``file``, the address of the data relative to the page.
+    Of each edition ``name``, ``title`` and ``file`` are given, the address of the data relative to the page.
     """
     data = html.escape(json.dumps(list(editions)), quote=True)
     return f"""<link rel="stylesheet" href="../_static/explorer.css">

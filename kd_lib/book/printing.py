@@ -12,13 +12,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 
 def find_browser() -> str:
-    """Find the browser that prints.
-
-    Raises
-    ------
-    RuntimeError
-        If there is none.
-    """
+    """Find the browser that prints; a `RuntimeError` if there is none."""
     if (found := next(filter(None, map(shutil.which, BROWSERS)), None)) is None:
         raise RuntimeError("no Chromium or Chrome found, which prints the book: install one (apt-get install chromium)")
     return found
@@ -48,15 +42,7 @@ def write_pdf(output: Path) -> None:
 
 
 def picture(site: Path, output: Path) -> None:
-    """Take the README's picture of the explorer from a rendered book, 1200 pixels wide; needs Playwright and Chromium.
-
-    Parameters
-    ----------
-    site : Path
-        Folder of the rendered book.
-    output : Path
-        Receives a PNG.
-    """
+    """Take the README's picture of the explorer, 1200 pixels wide, from a rendered book; needs Playwright, too."""
     from playwright.sync_api import sync_playwright  # optional: who makes editions has it, who reads them need not
 
     with sync_playwright() as playwright:

@@ -81,19 +81,16 @@ def judge(claim: Claim, edition: Edition) -> Finding:
     rows, reason = _select(claim, edition)
     if reason:
         return Finding(CANNOT_TELL, claim.lacking or lacks or reason)
-    findings = []
-    for _, row in rows.iterrows():
-        numbers = [float(row[column]) for column in (claim.estimate, claim.low, claim.high)]
-        which = ", ".join(f"{column} {row[column]}" for column in claim.every)
-        findings.append(_finding(claim, *numbers, which=which))
+    findings = [_finding(claim, row) for _, row in rows.iterrows()]
     # What is claimed of every row is as sure as its least sure row, and that is the one to show.
     order = (FAILS, CANNOT_TELL, HOLDS)
     worst = min(findings, key=lambda f: (order.index(f.verdict), -f.high if math.isinf(claim.above) else f.low))
     return worst._replace(verdict=CANNOT_TELL, reason=lacks) if lacks else worst
 
 
-def _finding(claim: Claim, estimate: float, low: float, high: float, *, which: str) -> Finding:
-    reason = ""
+def _finding(claim: Claim, row: pd.Series) -> Finding:
+    estimate, low, high = (float(row[column]) for column in (claim.estimate, claim.low, claim.high))
+    which, reason = ", ".join(f"{column} {row[column]}" for column in claim.every), ""
     if math.isnan(low) or math.isnan(high):
         reason = "no interval is known"
     if math.isnan(estimate):
@@ -165,10 +162,7 @@ class Answers:
     def sentences(self, names: Sequence[str]) -> list[str]:
         """Say what came out: a sentence a claim and verdict, then what is not known, and why.
 
-        Parameters
-        ----------
-        names : sequence of str
-            Ids of claims that have sentences; those that are said with one are said with it.
+        `names` are ids of claims that have sentences; those that are said with one are said with it.
         """
         said, lacking = [], {}
         for name in names:
@@ -196,9 +190,9 @@ class Answers:
 
     def accuracies(self) -> str:
         """Give the accuracy of each kind of network."""
-        names = {"a component": "component-accuracy", "the ensemble": "ensemble-accuracy"}
-        names |= {"the distilled network": "distilled-accuracy"}
-        parts = [f"{self.of[name].quantity} of {kind}" for kind, name in names.items() if self.of[name].quantity]
+        kinds = {"component": "a component", "ensemble": "the ensemble", "distilled": "the distilled network"}
+        found = {kind: self.of[f"{name}-accuracy"].quantity for name, kind in kinds.items()}
+        parts = [f"{quantity} of {kind}" for kind, quantity in found.items() if quantity]
         return f"Accuracy on the test images: {_and(parts)}." if parts else ""
 
     def labels(self) -> str:
@@ -254,11 +248,7 @@ def used_threshold(edition: Edition) -> pd.Series | None:
 class Verdicts:
     """What the book's pages and the README say of claims and editions; the pages' marks name its methods.
 
-    Parameters
-    ----------
-    claims : sequence of Claim
-    editions : sequence of Edition
-        A column each; without any the claims are listed and none is judged.
+    An edition has a column; without any the claims are listed and none is judged.
     """
 
     def __init__(self, claims: Sequence[Claim], editions: Sequence[Edition]):
@@ -281,12 +271,7 @@ class Verdicts:
     def said(self, *names: str, also: str = "") -> str:
         """Say what came out of some claims, a list an edition, named where there are several.
 
-        Parameters
-        ----------
-        *names : str
-            See `Answers.sentences`.
-        also : str
-            Name of a method of `Answers` that gives one sentence more.
+        The names are those of `Answers.sentences`; `also` is a method of `Answers` that gives one sentence more.
         """
         blocks = []
         for one in self.found:
@@ -316,7 +301,10 @@ class Verdicts:
     def sources(self) -> str:
         """Say of each claim which region it claims, and where its number comes from."""
         header = ["claim", "holds where the quantity is", "table and row"]
-        rows = [[_sourced(claim), _region(claim), _origin(claim)] for claim in self.of_claims]
+        rows = [
+            [f"{claim.says} ({claim.source})" if claim.source else claim.says, _region(claim), _origin(claim)]
+            for claim in self.of_claims
+        ]
         return table(header, rows, "Where each claim's number comes from.")
 
     def counts(self) -> str:
@@ -352,17 +340,10 @@ class Verdicts:
         return table(["", "Gardner (2022): 10 resnet18, 64 epochs of CIFAR-10", *columns], rows)
 
 
-def _sourced(claim: Claim) -> str:
-    return f"{claim.says} ({claim.source})" if claim.source else claim.says
-
-
 def _region(claim: Claim) -> str:
     above, below = (number(bound, claim.unit) for bound in (claim.above, claim.below))
-    region = f"between {above} and {below}"
-    if math.isinf(claim.below):
-        region = f"above {above}"
-    if math.isinf(claim.above):
-        region = f"below {below}"
+    region = f"between {above} and {below}" if not math.isinf(claim.above) else f"below {below}"
+    region = f"above {above}" if math.isinf(claim.below) else region
     needs = ", ".join(f"{key} {value}" for key, value in claim.needs.items())
     return f"{region}<br>of {needs}" if needs else region
 
