@@ -25,16 +25,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 def write_parameters(profile: str, folder: Path, overrides: list[str]) -> None:
     """Write what a profile and the command line change in each notebook's parameters as ``folder/NAME.yaml``.
 
-    A file keeps its modification time when nothing changed, so that Make re-runs only the notebooks concerned.
-
-    Parameters
-    ----------
-    profile : str
-        Name of a file in ``profiles/``.
-    folder : Path
-        Receives one file a notebook.
-    overrides : list of str
-        ``name=value`` pairs that win over the profile; values are read as YAML.
+    A file keeps its modification time when nothing changed, so that Make re-runs only the notebooks concerned. The
+    overrides, ``name=value`` with the value in YAML, win over the profile.
 
     Raises
     ------

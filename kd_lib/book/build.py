@@ -162,8 +162,8 @@ def table_of_contents() -> dict[str, Any]:
 def _render(source: Path, builder: str, *, strict: bool) -> None:
     program = Path(sys.executable).with_name("jupyter-book")
     options = ["--builder", builder, "-n", "--keep-going", *(["-W", "-q"] if strict else ["-qq"])]
-    done = subprocess.run([program, "build", source, *options], env=os.environ | {"PYTHONWARNINGS": "ignore"})
-    if done.returncode:
+    environment = os.environ | {"PYTHONWARNINGS": "ignore"}
+    if subprocess.run([program, "build", source, *options], env=environment).returncode:
         raise RuntimeError("the book was not built: see the warnings above")
 
 

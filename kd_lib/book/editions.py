@@ -178,12 +178,8 @@ def _first_of_each(labels: np.ndarray) -> np.ndarray:
 def verify(folder: Path, *, root: str | None = None, executor: str = "local:2", device: str = "auto") -> pd.DataFrame:
     """Make the slice of an edition again, from the images on, and compare it with the one that is kept.
 
-    Parameters
-    ----------
-    folder, root : Path, str
-        Of an edition, and of its images where they are not drawn by the project.
-    executor, device : str
-        See `_workers.connect`; as many threads compute to the same bits. 'auto', 'cpu' or 'cuda'.
+    `root` is the folder of its images, where they are not drawn by the project; for the `executor` see
+    `_workers.connect`: as many threads compute to the same bits.
 
     Returns
     -------

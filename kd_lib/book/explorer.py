@@ -12,7 +12,6 @@ fall. Similarities are those of the exact maps.
 import base64
 import html
 import io
-import itertools
 import json
 import math
 import shutil
@@ -39,9 +38,8 @@ NETWORKS = 4  # at most, components as well as others
 STEPS = 4  # epochs before the last that are worth more than a second image of each class
 LARGE = 64  # pixels a side, above which an image is packed as a JPEG
 SCRIPTLESS = "The explorer needs JavaScript, which is switched off here: the picture below shows what it looks like."
-NONE = (
-    "No edition of this book keeps maps to explore. `make report` makes one that does, and `make edition` publishes it."
-)
+NONE = "No edition of this book keeps maps to explore. `make report` makes one that does, and `make edition` publishes "
+NONE += "it."
 
 
 class Plan(NamedTuple):
@@ -144,18 +142,8 @@ def plan(
 
     Every network's last epoch has its place. Then come two images a class, rather than one, if that leaves room for
     some training; then whole histories, network by network, or a part of the first one's; where even one image a class
-    is too much, fewer classes.
-
-    Parameters
-    ----------
-    epochs : mapping of str to sequence of int
-        Those stored of each network, in order.
-    num_classes, windows : int
-        Classes that have images, and windows of a map.
-    ensemble : bool
-        Whether there is one.
-    characters : int
-        Room for maps and similarities.
+    is too much, fewer classes. `epochs` are those stored of each network; `num_classes` have images, a map has so
+    many `windows`, there is an `ensemble` or none, and maps and similarities have room for so many `characters`.
     """
     finals = len(epochs) + ensemble
     steps = min(STEPS, max(len(known) - 1 for known in epochs.values()))
@@ -190,11 +178,7 @@ def thin(epochs: Sequence[int], count: int) -> list[int]:
 
 
 def quantise(values: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Whole numbers from -127 to 127 in proportion to the values of each map.
-
-    Parameters
-    ----------
-    values : array_like, float, shape (..., W)
+    """Whole numbers from -127 to 127 in proportion to the values of each map, of shape (..., W).
 
     Returns
     -------
@@ -260,7 +244,7 @@ def _sample(labels: np.ndarray, classes: int, per_class: int) -> np.ndarray:
     """Positions of the first images of some classes, class by class; the classes are spread over all of them."""
     known = np.unique(labels)
     some = known[np.linspace(0, len(known) - 1, min(classes, len(known))).astype(int)]
-    return np.array(list(itertools.chain.from_iterable(np.flatnonzero(labels == k)[:per_class] for k in some)))
+    return np.concatenate([np.flatnonzero(labels == k)[:per_class] for k in some])
 
 
 def _thousandths(similarities: np.ndarray) -> list[int | None]:

@@ -19,13 +19,7 @@ def find_browser() -> str:
 
 
 def write_pdf(output: Path) -> None:
-    """Print the published book to one PDF file.
-
-    Raises
-    ------
-    RuntimeError
-        If there is no browser, the book cannot be built, or the browser does not print it.
-    """
+    """Print the published book to one PDF file; a `RuntimeError` if that cannot be built or printed."""
     browser = find_browser()
     with tempfile.TemporaryDirectory() as folder:
         pages, printed = Path(folder) / "pages", Path(folder) / "book.pdf"

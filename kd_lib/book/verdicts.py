@@ -47,14 +47,7 @@ def verdict(low: float, high: float, *, above: float = -math.inf, below: float =
 
     The one rule of the scorecard. The claim holds if the whole interval lies inside the region claimed, fails if the
     whole interval lies outside it, and otherwise the data cannot tell. An interval that touches a bound does not
-    exclude it.
-
-    Parameters
-    ----------
-    low, high : float
-        95 % interval of the quantity; NaN if it is not known.
-    above, below : float
-        Bounds of the region, infinite where there is none.
+    exclude it. The interval is NaN if it is not known; a bound is infinite where there is none.
 
     Returns
     -------
@@ -323,10 +316,9 @@ class Verdicts:
             judged = [one.of[claim.id] for one in self.found]
             if claim.part == THESIS and any(one.verdict == FAILS for one in judged):
                 rows.append([claim.says, claim.number, *(one.cell for one in judged)])
-        if not rows:
-            return "No claim of the thesis that could be judged failed to replicate."
-        names = [one.edition.name for one in self.found]
-        return table(["claim", "thesis", *names], rows, "What an edition did not replicate.")
+        header = ["claim", "thesis", *(one.edition.name for one in self.found)]
+        none = "No claim of the thesis that could be judged failed to replicate."
+        return table(header, rows, "What an edition did not replicate.") if rows else none
 
     def readme(self) -> str:
         """Write the README's table: the headline claims, and of each edition its number and its verdict's mark."""
