@@ -1,6 +1,10 @@
-"""The charts of the book. They compute nothing: each draws a tidy frame (Altair), and `render` puts it on a page."""
+"""The charts of the book. They compute nothing: each draws a tidy frame (Altair), and `render` puts it on a page.
+
+Each is given its `title` and, as `description`, its alternative text; without rows it is a sentence that says so.
+"""
 
 import html
+import inspect
 from collections.abc import Sequence
 from functools import wraps
 
@@ -34,52 +38,65 @@ COLOURS = {
     "lasting": "#D55E00",
 }
 MEASURE_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7"]
+TARGETS = ["on target", "off target"]
 WIDTH = 560
 
 render.enable()
 
 
-def _colour(kinds: Sequence[str]) -> alt.Scale:
-    return alt.Scale(domain=list(kinds), range=[COLOURS[k] for k in kinds])
-
-
-def _unless_empty(draw):
-    """Let a chart say so where its frame has no rows."""
+def _chart(draw):
+    """Let a chart take its title and its description, and say so where its frame has no rows."""
 
     @wraps(draw)
-    def drawn(frame: pd.DataFrame, *more, **options):
+    def drawn(frame: pd.DataFrame, *more, title: str, description: str, **options):
         if len(frame):
-            return draw(frame, *more, **options)
-        return HTML(f"<p>Nothing to draw for “{html.escape(options['title'])}”: this run has none of it.</p>")
+            return draw(frame, *more, **options).properties(title=title, description=description)
+        return HTML(f"<p>Nothing to draw for “{html.escape(title)}”: this run has none of it.</p>")
 
+    known = inspect.signature(draw)
+    words = [inspect.Parameter(w, inspect.Parameter.KEYWORD_ONLY, annotation=str) for w in ("title", "description")]
+    drawn.__signature__ = known.replace(parameters=[*known.parameters.values(), *words])  # what the reference shows
     return drawn
 
 
-@_unless_empty
-def training_curves(history: pd.DataFrame, *, title: str, description: str) -> alt.HConcatChart:
+def _kinds(frame: pd.DataFrame, field: str = "kind") -> list[str]:
+    """Kinds that a frame has, in the order of `COLOURS`."""
+    return [kind for kind in COLOURS if kind in set(frame[field])]
+
+
+def _colour(kinds: Sequence[str], field: str = "kind") -> alt.Color:
+    scale = alt.Scale(domain=kinds, range=[COLOURS[kind] for kind in kinds])
+    return alt.Color(f"{field}:N", title=None, scale=scale)
+
+
+def _by_target(layers: alt.LayerChart) -> alt.FacetChart:
+    """Draw one panel for targets that are an image's own class, one beside it for others."""
+    return layers.facet(column=alt.Column("target:N", title=None, sort=TARGETS))
+
+
+def _order(frame: pd.DataFrame, field: str) -> list:
+    """Values of a column as they come."""
+    return list(dict.fromkeys(frame[field]))
+
+
+@_chart
+def training_curves(history: pd.DataFrame) -> alt.HConcatChart:
     """Training loss, where known, and held-out accuracy by epoch (columns model, kind, epoch, loss, accuracy)."""
-    kinds = [k for k in COLOURS if k in set(history["kind"])]
     base = (
         alt.Chart(history)
         .mark_line(strokeWidth=1.5)
-        .encode(
-            x=alt.X("epoch:Q", title="epoch"),
-            detail="model:N",
-            color=alt.Color("kind:N", title=None, scale=_colour(kinds)),
-        )
+        .encode(x=alt.X("epoch:Q", title="epoch"), detail="model:N", color=_colour(_kinds(history)))
         .properties(width=WIDTH // 2 - 40, height=200)
     )
     panels = [base.encode(y=alt.Y("accuracy:Q", title="test accuracy (%)", scale=alt.Scale(zero=False)))]
     if "loss" in history:
         loss = base.transform_filter("datum.epoch > 0").encode(y=alt.Y("loss:Q", title="training loss (nats)"))
         panels.insert(0, loss)
-    return alt.hconcat(*panels, title=title, description=description)
+    return alt.hconcat(*panels)
 
 
-@_unless_empty
-def response_curves(
-    binned: pd.DataFrame, curves: pd.DataFrame, thresholds: pd.DataFrame, *, title: str, description: str
-) -> alt.FacetChart:
+@_chart
+def response_curves(binned: pd.DataFrame, curves: pd.DataFrame, thresholds: pd.DataFrame) -> alt.FacetChart:
     """Share of pairs called "same" by similarity, the fitted logistic curves and where each crosses one half.
 
     Parameters
@@ -94,8 +111,8 @@ def response_curves(
     x = alt.X("similarity:Q", title="similarity of the two maps", scale=alt.Scale(domain=[-1, 1]))
     y = alt.Y("same:Q", title="share of pairs with the same features", scale=alt.Scale(domain=[0, 1]))
     loss = alt.Color("loss:N", title="fitted by", scale=alt.Scale(range=["#D55E00", "#009E73"]))
-    every = pd.concat([f.assign(layer=n) for n, f in (("bin", binned), ("curve", curves), ("at", thresholds))])
-    base = alt.Chart(every)
+    frames = {"bin": binned, "curve": curves, "at": thresholds}
+    base = alt.Chart(pd.concat([frame.assign(layer=name) for name, frame in frames.items()]))
     layers = alt.layer(
         base.mark_point(filled=True, color="#777")
         .encode(x=x, y=y, size=alt.Size("pairs:Q", title="pairs"))
@@ -103,13 +120,13 @@ def response_curves(
         base.mark_line().encode(x=x, y=y, color=loss).transform_filter("datum.layer == 'curve'"),
         base.mark_rule(strokeDash=[4, 3]).encode(x="value:Q", color=loss).transform_filter("datum.layer == 'at'"),
     ).properties(width=WIDTH // 2 - 50, height=220)
-    return layers.facet(column=alt.Column("measure:N", title=None), title=title).properties(description=description)
+    return layers.facet(column=alt.Column("measure:N", title=None))
 
 
-@_unless_empty
-def roc(curves: pd.DataFrame, *, title: str, description: str) -> alt.LayerChart:
+@_chart
+def roc(curves: pd.DataFrame) -> alt.LayerChart:
     """ROC curves (columns measure, false positive rate, true positive rate); dashed is a measure that tells nothing."""
-    order = list(dict.fromkeys(curves["measure"]))
+    order = _order(curves, "measure")
     lines = (
         alt.Chart(curves)
         .mark_line()
@@ -121,19 +138,17 @@ def roc(curves: pd.DataFrame, *, title: str, description: str) -> alt.LayerChart
         )
     )
     chance = alt.Chart(pd.DataFrame({"x": [0, 1]})).mark_line(strokeDash=[4, 3], color="#777").encode(x="x:Q", y="x:Q")
-    return alt.layer(chance, lines, title=title, description=description).properties(width=280, height=280)
+    return alt.layer(chance, lines).properties(width=280, height=280)
 
 
-@_unless_empty
-def cumulative_share(shares: pd.DataFrame, *, title: str, description: str) -> alt.FacetChart:
+@_chart
+def cumulative_share(shares: pd.DataFrame) -> alt.FacetChart:
     """Share of maps that have reached the threshold, by epoch, with its band: a panel a ``panel``.
 
     Columns panel, target, crossing (first or lasting), epoch, share, low, high. Dashed is the lasting crossing.
     """
     base = alt.Chart(shares).encode(
-        x=alt.X("epoch:Q", title="epoch"),
-        color=alt.Color("target:N", title=None, scale=_colour(["on target", "off target"])),
-        detail="crossing:N",
+        x=alt.X("epoch:Q", title="epoch"), color=_colour(TARGETS, "target"), detail="crossing:N"
     )
     y = {"title": "share of maps arrived", "scale": alt.Scale(domain=[0, 1])}
     band = base.mark_area(opacity=0.2).encode(y=alt.Y("low:Q", **y), y2="high:Q").transform_filter("isValid(datum.low)")
@@ -141,44 +156,37 @@ def cumulative_share(shares: pd.DataFrame, *, title: str, description: str) -> a
         y=alt.Y("share:Q", **y),
         strokeDash=alt.StrokeDash("crossing:N", title="arrival", scale=alt.Scale(domain=["first", "lasting"])),
     )
-    panels = alt.Facet("panel:N", title=None, sort=list(dict.fromkeys(shares["panel"])))
-    layers = alt.layer(band, line).properties(width=170, height=140)
-    return layers.facet(facet=panels, columns=3, title=title).properties(description=description)
+    panels = alt.Facet("panel:N", title=None, sort=_order(shares, "panel"))
+    return alt.layer(band, line).properties(width=170, height=140).facet(facet=panels, columns=3)
 
 
-@_unless_empty
-def cumulative_by_class(shares: pd.DataFrame, *, title: str, description: str) -> alt.FacetChart:
+@_chart
+def cumulative_by_class(shares: pd.DataFrame) -> alt.FacetChart:
     """Draw a panel a class (columns class, model, target, epoch, share): thin lines are networks, thick their mean."""
     lines = alt.Chart(shares).encode(
         x=alt.X("epoch:Q", title="epoch"),
         y=alt.Y("share:Q", title="share arrived", scale=alt.Scale(domain=[0, 1])),
-        color=alt.Color("target:N", title=None, scale=_colour(["on target", "off target"])),
+        color=_colour(TARGETS, "target"),
     )
     single = lines.mark_line(strokeWidth=0.7, opacity=0.5).encode(detail="model:N")
     mean = lines.mark_line(strokeWidth=2).encode(y=alt.Y("mean(share):Q"))
     layers = alt.layer(single, mean).properties(width=110, height=90)
-    return layers.facet(facet=alt.Facet("class:N", title=None), columns=5, title=title).properties(
-        description=description
-    )
+    return layers.facet(facet=alt.Facet("class:N", title=None), columns=5)
 
 
-@_unless_empty
-def onsets(found: pd.DataFrame, *, title: str, description: str) -> alt.FacetChart:
-    """Onsets with their intervals (columns class, model, onset, onset_low, onset_high, proportion_memorised)."""
+@_chart
+def onsets(found: pd.DataFrame) -> alt.FacetChart:
+    """Onsets with their intervals (columns class, model, onset, onset_low, onset_high, proportion_memorised, phase)."""
     base = alt.Chart(found).encode(y=alt.Y("model:N", title=None), color=alt.Color("phase:N", title=None))
     x = alt.X("onset:Q", title="epoch")
     size = alt.Size("proportion_memorised:Q", title="share still to come", scale=alt.Scale(range=[25, 200]))
     rule = base.mark_rule().encode(x=alt.X("onset_low:Q", title="epoch"), x2="onset_high:Q")
     layers = alt.layer(rule.transform_filter("isValid(datum.onset_low)"), base.mark_circle().encode(x=x, size=size))
-    return (
-        layers.properties(width=110, height=alt.Step(11))
-        .facet(facet=alt.Facet("class:N", title=None), columns=5, title=title)
-        .properties(description=description)
-    )
+    return layers.properties(width=110, height=alt.Step(11)).facet(facet=alt.Facet("class:N", title=None), columns=5)
 
 
-@_unless_empty
-def settling(counts: pd.DataFrame, *, title: str, description: str) -> alt.LayerChart:
+@_chart
+def settling(counts: pd.DataFrame) -> alt.LayerChart:
     """How many images settle when (columns use and map, both epochs, and images); on the line both do at once."""
     last = float(counts[["use", "map"]].max(axis=None))
     line = alt.Chart(pd.DataFrame({"use": [0, last], "map": [0, last]}))
@@ -188,32 +196,25 @@ def settling(counts: pd.DataFrame, *, title: str, description: str) -> alt.Layer
         line.mark_line(strokeDash=[4, 3], color="#777").encode(x=x, y=y),
         alt.Chart(counts).mark_circle(color="#0072B2").encode(x=x, y=y, size=alt.Size("images:Q", title="maps")),
     )
-    return layers.properties(width=280, height=280, title=title, description=description)
+    return layers.properties(width=280, height=280)
 
 
-@_unless_empty
+@_chart
 def boxes(
-    numbers: pd.DataFrame,
-    *,
-    group: str,
-    colour: str,
-    value_title: str,
-    title: str,
-    description: str,
-    panel: str = "target",
-    bands: pd.DataFrame | None = None,
+    numbers: pd.DataFrame, *, group: str, colour: str, value_title: str, bands: pd.DataFrame | None = None
 ) -> alt.FacetChart:
-    """Draw box plots from quantiles (q05, q25, q50, q75, q95): a box a ``group`` and ``colour``.
+    """Draw box plots from quantiles (q05, q25, q50, q75, q95): a panel a target, a box a ``group`` and ``colour``.
 
-    Behind them, a grey band for each row of ``bands`` (columns ``panel``, band: its name, low, high).
+    Behind them, a grey band for each row of ``bands`` (columns target, band: its name, low, high).
     """
-    kinds = [k for k in COLOURS if k in set(numbers[colour])]
+    kinds = _kinds(numbers, colour)
     x = alt.X(f"{group}:N", title=None, axis=alt.Axis(labelAngle=-40))
     offset = alt.XOffset(f"{colour}:N", sort=kinds)
     scale = alt.Scale(domain=[min(0.0, float(numbers["q05"].min())), 1])
-    tint = alt.Color(f"{colour}:N", title=None, scale=_colour(kinds))
-    every = pd.concat([numbers.assign(layer="box"), *([] if bands is None else [bands.assign(layer="band")])])
-    chart = alt.Chart(every)
+    tint = _colour(kinds, colour)
+    chart = alt.Chart(
+        pd.concat([numbers.assign(layer="box"), *([] if bands is None else [bands.assign(layer="band")])])
+    )
     base = chart.encode(x=x, xOffset=offset).transform_filter("datum.layer == 'box'")
     behind = chart.transform_filter("datum.layer == 'band'").encode(y=alt.Y("low:Q", title=value_title, scale=scale))
     area = behind.mark_rect(color="#888", opacity=0.18).encode(y2="high:Q")
@@ -222,49 +223,35 @@ def boxes(
     box = base.mark_bar(size=90 / (len(kinds) * len(set(numbers[group]))) + 3).encode(y="q25:Q", y2="q75:Q", color=tint)
     median = base.mark_tick(color="white", thickness=2, size=9).encode(y="q50:Q")
     layers = alt.layer(area, name, low_high, box, median).properties(width=WIDTH, height=190)
-    return layers.facet(
-        row=alt.Row(f"{panel}:N", title=None, sort=["on target", "off target"]), title=title
-    ).properties(description=description)
+    return layers.facet(row=alt.Row("target:N", title=None, sort=TARGETS))
 
 
-@_unless_empty
-def intervals(
-    shares: pd.DataFrame,
-    *,
-    group: str,
-    colour: str,
-    value_title: str,
-    title: str,
-    description: str,
-    panel: str = "target",
-) -> alt.FacetChart:
-    """Estimates with their intervals (columns share, low, high): one panel a ``panel``."""
-    kinds = [k for k in COLOURS if k in set(shares[colour])]
+@_chart
+def intervals(shares: pd.DataFrame, *, group: str, colour: str, value_title: str) -> alt.FacetChart:
+    """Estimates with their intervals (columns share, low, high, target): a panel a target."""
+    kinds = _kinds(shares, colour)
     base = alt.Chart(shares).encode(
         y=alt.Y(f"{group}:N", title=None),
         yOffset=alt.YOffset(f"{colour}:N", sort=kinds),
-        color=alt.Color(f"{colour}:N", title=None, scale=_colour(kinds)),
+        color=_colour(kinds, colour),
     )
     domain = alt.Scale(domain=[0, 1])
     layers = alt.layer(
         base.mark_rule().encode(x=alt.X("low:Q", title=value_title, scale=domain), x2="high:Q"),
         base.mark_point(filled=True, size=45).encode(x=alt.X("share:Q", scale=domain)),
-    ).properties(width=WIDTH // 2 - 60, height=alt.Step(9))
-    return layers.facet(
-        column=alt.Column(f"{panel}:N", title=None, sort=["on target", "off target"]), title=title
-    ).properties(description=description)
+    )
+    return _by_target(layers.properties(width=WIDTH // 2 - 60, height=alt.Step(9)))
 
 
-@_unless_empty
-def by_choice(numbers: pd.DataFrame, *, title: str, description: str) -> alt.FacetChart:
+@_chart
+def by_choice(numbers: pd.DataFrame) -> alt.FacetChart:
     """Draw a panel a headline: its value and interval under each choice, and a line at the run's own value.
 
     Columns question, headline, choice, value, low, high, default, differs: see `sensitivity.beside_default`.
     """
     panels = numbers.assign(panel=numbers["question"] + ": " + numbers["headline"])
-    order = {name: list(dict.fromkeys(panels[name])) for name in ("panel", "choice")}
     base = alt.Chart(panels).encode(
-        y=alt.Y("choice:N", title=None, sort=order["choice"]),
+        y=alt.Y("choice:N", title=None, sort=_order(panels, "choice")),
         color=alt.condition("datum.differs", alt.value(COLOURS["off target"]), alt.value(COLOURS["on target"])),
     )
     scale = alt.Scale(zero=False)
@@ -274,22 +261,15 @@ def by_choice(numbers: pd.DataFrame, *, title: str, description: str) -> alt.Fac
         base.mark_point(filled=True, size=40).encode(x=alt.X("value:Q", scale=scale)),
     ).properties(width=WIDTH // 4, height=alt.Step(12))
     header = alt.Header(labelLimit=WIDTH // 2, labelFontSize=9)
-    chart = layers.facet(facet=alt.Facet("panel:N", title=None, sort=order["panel"], header=header), columns=2)
-    return chart.resolve_scale(x="independent").properties(title=title, description=description)
+    chart = layers.facet(facet=alt.Facet("panel:N", title=None, sort=_order(panels, "panel"), header=header), columns=2)
+    return chart.resolve_scale(x="independent")
 
 
-@_unless_empty
+@_chart
 def threshold_sweep(
-    shares: pd.DataFrame,
-    marks: Sequence[float],
-    *,
-    colour: str,
-    title: str,
-    description: str,
-    value_title: str = "share of maps above it",
+    shares: pd.DataFrame, marks: Sequence[float], *, colour: str, value_title: str = "share of maps above it"
 ) -> alt.FacetChart:
     """Share of maps by the threshold it counts from (columns threshold, share, target), with some thresholds marked."""
-    kinds = [k for k in COLOURS if k in set(shares[colour])]
     rules = pd.DataFrame({"at": marks}).merge(shares[["target"]].drop_duplicates(), how="cross")
     base = alt.Chart(pd.concat([shares, rules]))
     layers = alt.layer(
@@ -297,82 +277,60 @@ def threshold_sweep(
         .encode(
             x=alt.X("threshold:Q", title="threshold T_c"),
             y=alt.Y("share:Q", title=value_title, scale=alt.Scale(domain=[0, 1])),
-            color=alt.Color(f"{colour}:N", title=None, scale=_colour(kinds)),
+            color=_colour(_kinds(shares, colour), colour),
         )
         .transform_filter("isValid(datum.threshold)"),
         base.mark_rule(strokeDash=[4, 3], color="#777").encode(x="at:Q").transform_filter("isValid(datum.at)"),
-    ).properties(width=WIDTH // 2 - 60, height=200)
-    return layers.facet(
-        column=alt.Column("target:N", title=None, sort=["on target", "off target"]), title=title
-    ).properties(description=description)
+    )
+    return _by_target(layers.properties(width=WIDTH // 2 - 60, height=200))
 
 
-@_unless_empty
-def heat_map(
-    cells: pd.DataFrame,
-    *,
-    x: str,
-    y: str,
-    value: str,
-    title: str,
-    description: str,
-    diverging: bool = False,
-    domain: tuple[float, float] = (0, 1),
-) -> alt.LayerChart:
-    """Draw a matrix of numbers, each written in its cell (long-form columns ``x``, ``y``, ``value``)."""
-    order = {"x": list(dict.fromkeys(cells[x])), "y": list(dict.fromkeys(cells[y]))}
-    scheme = "redblue" if diverging else "viridis"
-    limits = (-1, 1) if diverging else domain
+@_chart
+def heat_map(cells: pd.DataFrame, *, x: str, y: str, value: str, diverging: bool = False) -> alt.LayerChart:
+    """Draw a matrix of numbers, each written in its cell (long-form columns ``x``, ``y``, ``value``).
+
+    Colours are for numbers from 0 to 1, or, if they are ``diverging``, from -1 to 1.
+    """
     base = alt.Chart(cells).encode(
-        x=alt.X(f"{x}:N", sort=order["x"], title=x, axis=alt.Axis(labelAngle=-40)),
-        y=alt.Y(f"{y}:N", sort=order["y"], title=y),
+        x=alt.X(f"{x}:N", sort=_order(cells, x), title=x, axis=alt.Axis(labelAngle=-40)),
+        y=alt.Y(f"{y}:N", sort=_order(cells, y), title=y),
     )
-    middle = sum(limits) / 2
-    dark = f"abs(datum['{value}']) > 0.6" if diverging else f"datum['{value}'] < {middle}"
-    rect = base.mark_rect().encode(
-        color=alt.Color(
-            f"{value}:Q", title=value, scale=alt.Scale(scheme=scheme, domain=list(limits), reverse=diverging)
-        )
-    )
+    scheme, domain = ("redblue", [-1, 1]) if diverging else ("viridis", [0, 1])
+    dark = f"abs(datum['{value}']) > 0.6" if diverging else f"datum['{value}'] < 0.5"
+    scale = alt.Scale(scheme=scheme, domain=domain, reverse=diverging)
+    rect = base.mark_rect().encode(color=alt.Color(f"{value}:Q", title=value, scale=scale))
     text = base.mark_text(fontSize=10).encode(
         text=alt.Text(f"{value}:Q", format=".2f"),
         color=alt.condition(dark, alt.value("white"), alt.value("black")),
     )
-    return alt.layer(rect, text, title=title, description=description).properties(
-        width=alt.Step(40), height=alt.Step(30)
-    )
+    return alt.layer(rect, text).properties(width=alt.Step(40), height=alt.Step(30))
 
 
-@_unless_empty
-def similarity_by_kl(bins: pd.DataFrame, *, title: str, description: str) -> alt.FacetChart:
+@_chart
+def similarity_by_kl(bins: pd.DataFrame) -> alt.FacetChart:
     """Mean similarity of maps by how far outputs are (columns target, kind, KL (nats), similarity, low, high)."""
-    kinds = [k for k in COLOURS if k in set(bins["kind"])]
     at = alt.X("KL (nats):Q", title="KL(ensemble || network) (nats)", scale=alt.Scale(type="log"))
-    base = alt.Chart(bins).encode(x=at, color=alt.Color("kind:N", title=None, scale=_colour(kinds)))
+    base = alt.Chart(bins).encode(x=at, color=_colour(_kinds(bins)))
     scale = alt.Scale(domain=[min(0.0, float(bins["low"].min())), 1])
-    mean = alt.Y("similarity:Q", title="Pearson similarity of maps", scale=scale)
     layers = alt.layer(
         base.mark_rule().encode(y=alt.Y("low:Q", scale=scale), y2="high:Q"),
-        base.mark_line(point=True).encode(y=mean),
-    ).properties(width=WIDTH // 2 - 60, height=200)
-    return layers.facet(
-        column=alt.Column("target:N", title=None, sort=["on target", "off target"]), title=title
-    ).properties(description=description)
+        base.mark_line(point=True).encode(y=alt.Y("similarity:Q", title="Pearson similarity of maps", scale=scale)),
+    )
+    return _by_target(layers.properties(width=WIDTH // 2 - 60, height=200))
 
 
-@_unless_empty
-def consensus(states: pd.DataFrame, *, title: str, description: str) -> alt.LayerChart:
+@_chart
+def consensus(states: pd.DataFrame) -> alt.LayerChart:
     """Accuracy (%) by similarity to the consensus (columns kind, model, epoch, similarity, accuracy (%)).
 
     A line follows a network through its epochs; a large point is its last one (column last).
     """
-    kinds = [k for k in COLOURS if k in set(states["kind"])]
     base = alt.Chart(states).encode(
         x=alt.X("similarity:Q", title="Pearson similarity to the consensus, own class", scale=alt.Scale(zero=False)),
         y=alt.Y("accuracy (%):Q", title="test accuracy (%)", scale=alt.Scale(zero=False)),
-        color=alt.Color("kind:N", title=None, scale=_colour(kinds)),
+        color=_colour(_kinds(states)),
         detail="model:N",
     )
     path = base.mark_line(strokeWidth=1, opacity=0.5, point=alt.OverlayMarkDef(size=15)).encode(order="epoch:Q")
     last = base.mark_point(filled=True, size=90).transform_filter("datum.last")
-    return alt.layer(path, last, title=title, description=description).properties(width=WIDTH, height=260)
+    return alt.layer(path, last).properties(width=WIDTH, height=260)

@@ -18,10 +18,8 @@ def image_grid(rows: Sequence[tuple[str, np.ndarray]], *, title: str, descriptio
     ----------
     rows : sequence of (name, images)
         ``images`` is uint8 (n, C, H, W); every row has the same n.
-    title : str
-        What the figure shows.
-    description : str
-        Alternative text.
+    title, description : str
+        What the figure shows, above it, and its alternative text.
     """
     columns = max(len(images) for _, images in rows)
     figure, axes = _grid(len(rows), columns, (0.85 * columns + 1, 0.85 * len(rows) + 0.4))
@@ -53,15 +51,12 @@ def map_grid(
         ``image`` is uint8 (C, H, W); ``maps`` holds one (H, W) array a column.
     columns : sequence of str
         Names of the columns of maps.
-    title : str
-        What the figure shows.
-    description : str
-        Alternative text.
+    title, description : str
+        See `image_grid`.
     shared : bool
         One colour scale for a row (True), or one for every map (False: for methods with different units).
     """
-    size = (0.9 * len(columns) + 1.9, 0.9 * len(rows) + 0.7)
-    figure, axes = _grid(len(rows), len(columns) + 1, size)
+    figure, axes = _grid(len(rows), len(columns) + 1, (0.9 * len(columns) + 1.9, 0.9 * len(rows) + 0.7))
     for line, (name, image, maps) in zip(axes, rows, strict=True):
         line[0].imshow(np.asarray(image).transpose(1, 2, 0), interpolation="nearest")
         line[0].set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center")
@@ -99,7 +94,7 @@ def colour_maps(maps: Sequence[np.ndarray]) -> np.ndarray:
     ndarray of uint8, shape (M, H, W, 4)
         Red, green, blue and opacity.
     """
-    import matplotlib
+    import matplotlib  # takes seconds, as in `_grid`
 
     maps = np.stack(maps)
     limit = np.nanmax(np.abs(maps)) or 1.0

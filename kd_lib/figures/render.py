@@ -47,11 +47,9 @@ def figure(spec: dict, **_: Any) -> tuple[dict, dict]:
     svg = _NOISE.sub(lambda number: f"{float(number[0]):.3f}".rstrip("0").rstrip("."), svg)
     svg = svg.replace("<svg ", '<svg style="max-width:100%;height:auto" ', 1)
     text = html.escape(spec.get("description", ""), quote=True)
-    live = json.dumps(pack(touchable(spec)), ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace(
-        "<", "\\u003c"
-    )
+    live = json.dumps(pack(touchable(spec)), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     picture = f'<div class="picture" role="img" aria-label="{text}">{svg}</div>'
-    script = f'<script type="application/json">{live}</script>'
+    script = '<script type="application/json">' + live.replace("<", "\\u003c") + "</script>"
     return {"text/html": f'<div class="chart" style="background:#fff">{picture}{script}</div>'}, {}
 
 
@@ -77,9 +75,7 @@ def touchable(spec: dict) -> dict:
     spec.setdefault("config", {}).update(mark={"tooltip": True}, line={"tooltip": None}, area={"tooltip": None})
     units = list(_units(spec))
     choices = _choices(units, rows)
-    for unit, channels, facets in units:
-        unit["encoding"] = channels
-        fields = _fields(channels) | set(facets)
+    for unit, channels, fields in units:
         _fade(channels, [choice for choice in choices if choice["field"] in fields])
         mark = unit["mark"] if isinstance(unit["mark"], dict) else {"type": unit["mark"]}
         if mark["type"] == "line" and "point" not in mark and "color" in channels and len(rows) <= FEW_POINTS:
@@ -89,11 +85,11 @@ def touchable(spec: dict) -> dict:
     return spec
 
 
-def _choices(units: list[tuple[dict, dict, tuple[str, ...]]], rows: list[dict]) -> list[dict]:
+def _choices(units: list[tuple[dict, dict, set[str]]], rows: list[dict]) -> list[dict]:
     """List what can be chosen: the class, and the fields of legends of colours, with two or more values."""
     colours = [channels["color"] for _, channels, _ in units if "color" in channels]
     legends = [c["field"] for c in colours if c.get("type") == "nominal" and c.get("legend", True)]
-    shown = set().union(*(_fields(channels) | set(facets) for _, channels, facets in units))
+    shown = set().union(*(fields for _, _, fields in units))
     choices = []
     for field in dict.fromkeys([LINKED, *legends]):
         values = _values(field, rows, colours)
@@ -131,22 +127,18 @@ def _tell_points(unit: dict) -> None:
     unit["layer"] = [line, {"mark": {"type": "point", "opacity": 0, "size": 90, "filled": True}, "encoding": place}]
 
 
-def _units(spec: dict, facets: tuple[str, ...] = ()) -> Iterator[tuple[dict, dict, tuple[str, ...]]]:
-    """Find what has a mark: itself, its channels, and the fields of the facets that it is in."""
+def _units(spec: dict, outer: frozenset[str] = frozenset()) -> Iterator[tuple[dict, dict, set[str]]]:
+    """Find what has a mark: itself, its channels, and the fields that they and the facets that it is in name."""
     facet = spec.get("facet", {})
-    facets += tuple(part["field"] for part in (facet, facet.get("row", {}), facet.get("column", {})) if "field" in part)
+    outer |= {part["field"] for part in (facet, facet.get("row", {}), facet.get("column", {})) if "field" in part}
     if "mark" in spec:
-        yield spec, spec.get("encoding", {}), facets
+        channels = spec.setdefault("encoding", {})
+        yield spec, channels, outer | {channel["field"] for channel in _listed(channels) if "field" in channel}
     for key in ("layer", "hconcat", "vconcat", "concat"):
         for part in spec.get(key, []):
-            yield from _units(part, facets)
+            yield from _units(part, outer)
     if "spec" in spec:
-        yield from _units(spec["spec"], facets)
-
-
-def _fields(channels: dict) -> set[str]:
-    """Fields that channels name."""
-    return {channel["field"] for channel in _listed(channels) if "field" in channel}
+        yield from _units(spec["spec"], outer)
 
 
 def _listed(channels: dict) -> list[dict]:
