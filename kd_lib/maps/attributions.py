@@ -57,8 +57,7 @@ def methods(model: nn.Module, image: Tensor, target: int, *, patch: int = 4, str
     if (layer := _last_spatial_convolution(model, image)) is not None:
         cam = LayerGradCam(model, layer).attribute(image, target=target)
         maps["GradCAM"] = LayerAttribution.interpolate(cam, tuple(image.shape[-2:])).sum(1)
-    with torch.no_grad():
-        explained = {name: value[0].detach().cpu().numpy() for name, value in maps.items()}
+    explained = {name: value[0].detach().cpu().numpy() for name, value in maps.items()}
     return {"Occlusion": occlusion_map(model, image, target, patch=patch, stride=stride)} | explained
 
 
@@ -67,15 +66,9 @@ def _last_spatial_convolution(model: nn.Module, image: Tensor) -> nn.Module | No
     found = []
 
     def note(module, _, output):
-        if min(output.shape[-2:]) >= GRID:
+        if isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1) and min(output.shape[-2:]) >= GRID:
             found.append(module)
 
-    hooks = [
-        m.register_forward_hook(note) for m in model.modules() if isinstance(m, nn.Conv2d) and m.kernel_size != (1, 1)
-    ]
-    try:
+    with nn.modules.module.register_module_forward_hook(note):
         model(image)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return found[-1] if found else None

@@ -101,38 +101,31 @@ def _check(store: MapStore, state: int, block: int) -> int:
 
 
 def _here(
-    store: MapStore,
-    load_model: Loader,
-    explain: Explainer,
-    todo: Iterable[tuple[int, int]],
-    blocks: Mapping[int, Tensor],
+    store: MapStore, load_model: Loader, explain: Explainer, todo: list[tuple[int, int]], blocks: Mapping[int, Tensor]
 ) -> Iterator[int]:
     """Compute blocks in this process; gives the number of maps of each one that is written.
 
     Meanwhile one thread reads the next network, and another one writes the last block. That is waited for before the
     next write: a kill costs the block at hand and at most one that is done.
     """
-    by_state = {state: [block for _, block in chunks] for state, chunks in groupby(todo, key=itemgetter(0))}
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        models = _ahead(reader, load_model, [store.states[state] for state in by_state])
-        written = None
-        for (state, numbers), model in zip(by_state.items(), models, strict=True):
-            for block in numbers:
-                logits = explain(model, blocks[block])
-                if written:
-                    yield written.result()
-                written = writer.submit(_write, store, state, block, logits)
-        if written:
-            yield written.result()
+        by_state = [(state, list(chunks)) for state, chunks in groupby(todo, key=itemgetter(0))]
+        models = _ahead(reader, load_model, (store.states[state] for state, _ in by_state))
+        explained = (
+            (store, *chunk, explain(model, blocks[chunk[1]]))
+            for (_, chunks), model in zip(by_state, models, strict=True)
+            for chunk in chunks
+        )
+        yield from _ahead(writer, _write, explained)
 
 
 def _ahead(pool: Executor, function: Callable, items: Iterable[tuple]) -> Iterator:
-    """Call ``function(*item)`` for every item in order; the pool has the next one at hand while one is used."""
+    """Call ``function(*item)`` for every item in order, in the pool; an item is asked for while one is at work."""
     coming = None
     for item in items:
-        coming, ready = pool.submit(function, *item), coming
-        if ready:
-            yield ready.result()
+        done = [coming.result()] if coming else []
+        coming = pool.submit(function, *item)
+        yield from done
     if coming:
         yield coming.result()
 
@@ -142,9 +135,7 @@ def _compute(store: MapStore, load_model: Loader, explain: Explainer, state: int
     return _write(store, state, block, explain(load_model(*store.states[state]), images))
 
 
-def _explain(
-    normalise: Callable[[Tensor], Tensor] | None, settings: Mapping, model: nn.Module, images: Tensor
-) -> np.ndarray:
+def _explain(normalise: Callable | None, settings: Mapping, model: nn.Module, images: Tensor) -> np.ndarray:
     return occluded_logits(model, images if normalise is None else normalise(images), **settings).numpy()
 
 

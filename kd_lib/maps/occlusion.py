@@ -45,14 +45,11 @@ def windows(image_size: tuple[int, int], patch: int, stride: int) -> tuple[list[
         If the patch does not fit into the image, or the stride is below 1 or leaves pixels that no window covers.
     """
     height, width = image_size
-    if not 1 <= patch <= min(height, width):
-        raise ValueError(
-            f"patch {patch} does not fit the {height}x{width} image: give 1 to {min(height, width)} pixels"
-        )
+    if not 1 <= patch <= (most := min(image_size)):
+        raise ValueError(f"patch {patch} does not fit the {height}x{width} image: give 1 to {most} pixels")
     if not 1 <= stride <= patch:
-        raise ValueError(
-            f"stride {stride} with patch {patch}: give 1 to {patch} pixels, so that every pixel is covered"
-        )
+        fitting = f"give 1 to {patch} pixels, so that every pixel is covered"
+        raise ValueError(f"stride {stride} with patch {patch}: {fitting}")
     rows, cols = (list(range(0, side - patch + stride, stride)) for side in (height, width))
     return rows, cols
 
@@ -209,9 +206,8 @@ def baseline_images(baseline: float | Sequence[float] | str | Tensor, images: Te
     channels = images.shape[1]
     if values.ndim in (0, 1):
         if values.ndim == 1 and len(values) != channels or not values.isfinite().all():
-            raise ValueError(
-                f"baseline {baseline}: expected one finite number, or one for each of the {channels} channels"
-            )
+            expected = f"one finite number, or one for each of the {channels} channels"
+            raise ValueError(f"baseline {baseline}: expected {expected}")
         return values.expand(channels)[None, :, None, None]
     if values.ndim != 4 or any(own not in (1, side) for own, side in zip(values.shape, images.shape, strict=True)):
         raise ValueError(f"baseline of shape {tuple(values.shape)}: expected one that fits {tuple(images.shape)}")
@@ -265,10 +261,8 @@ def saliency_maps(
     covered_rows, covered_cols = (side.to(logits) for side in _coverage(image_size, patch, stride))
     expected = 1 + len(covered_rows) * len(covered_cols)
     if logits.ndim < 2 or logits.shape[-2] != expected:
-        raise ValueError(
-            f"logits have shape {tuple(logits.shape)}: expected (..., {expected}, K) for image size "
-            f"{tuple(image_size)}, patch {patch}, stride {stride}"
-        )
+        windows_of = f"image size {tuple(image_size)}, patch {patch}, stride {stride}"
+        raise ValueError(f"logits have shape {tuple(logits.shape)}: expected (..., {expected}, K) for {windows_of}")
     values = logits
     if output != "logits":  # float32 tells no probability above 1 - 6e-8 from 1
         values = (torch.softmax if output == "probs" else torch.log_softmax)(logits.double(), -1)
@@ -280,9 +274,8 @@ def saliency_maps(
 
 def _suitable_batch(images: Tensor, precision: str) -> int:
     """Count the images a forward pass that keep their device busy and fit its memory."""
-    room = BATCH_BYTES
-    if images.is_cuda:
-        room = int(GPU_SHARE * torch.cuda.get_device_properties(images.device).total_memory)
+    memory = torch.cuda.get_device_properties(images.device).total_memory if images.is_cuda else 0
+    room = int(GPU_SHARE * memory) or BATCH_BYTES
     return max(1, room // (images[0].nbytes // (2 if precision == "bfloat16" else 1)))
 
 
@@ -313,13 +306,8 @@ class _Plain:
 
 
 def _engine(
-    model: nn.Module,
-    images: Tensor,
-    fill_in: Tensor,
-    where: tuple[Tensor, Tensor],
-    precision: str,
-    batch_size: int,
-):
+    model: nn.Module, images: Tensor, fill_in: Tensor, where: tuple[Tensor, Tensor], precision: str, batch_size: int
+) -> _Plain | Incremental:
     """Rewrite the network to do less, if it can be rewritten and then gives the same answer; else take it as it is."""
     plain = _Plain(model, *where)
     try:

@@ -33,26 +33,15 @@ SETTINGS = ("patch", "stride", "baseline", "precision")  # of the occlusion
 
 
 class MapStore:
-    """The store of occluded logits at a path, opened once.
+    """The store of occluded logits at a path, opened once: its states are those of then.
 
-    The states are those at that time. Blocks are looked for anew each time: other processes may write some. A worker
-    that is given the store opens it once, too.
+    Blocks are looked for anew each time: other processes may write some. A process that is sent the store opens it when
+    it needs it, once for all times that the same one comes.
 
     Parameters
     ----------
     path : Path or UPath
         Folder of the zarr group, here or in an object store.
-
-    Attributes
-    ----------
-    path : Path or UPath
-    settings : dict
-        Patch, stride, baseline and precision of the occlusion, see `occlusion.occluded_logits`.
-    image_size : (int, int)
-        Height and width in pixels.
-    class_names : list of K str
-    states : list of (model, epoch)
-        That there is room for, in the order of the store.
 
     Raises
     ------
@@ -63,22 +52,8 @@ class MapStore:
     """
 
     def __init__(self, path: Path | UPath):
-        if not _exists(path):
-            raise FileNotFoundError(f"{path} is missing: run generate_saliency_maps first")
         self.path, self._token = path, uuid.uuid4()
-        try:
-            self._group = zarr.open_group(_zarr_store(path), mode="r+")
-            # zarr would drop a chunk of nothing but NaN, as a network that diverged gives: it would be missing for ever
-            with zarr.config.set({"array.write_empty_chunks": True}):
-                self._array = self._group["logits"]
-            count = self._array.shape[0]  # a kill while states are added can leave more names than states
-            models, epochs = (self._group[name][:count] for name in ("model", "epoch"))
-            attributes = self._group.attrs
-            self.settings = {name: attributes[name] for name in SETTINGS}
-            self.image_size, self.class_names = tuple(attributes["image_size"]), list(attributes["class_names"])
-        except (FileNotFoundError, KeyError, ValueError):
-            raise ValueError(f"{path} is no store of occluded logits: delete it, run generate_saliency_maps") from None
-        self.states = [(str(name), int(epoch)) for name, epoch in zip(models, epochs, strict=True)]
+        _ = self._opened
 
     @classmethod
     def create(
@@ -128,32 +103,52 @@ class MapStore:
                 f"{len(states)} states, {len(labels)} labels, {len(index)} indices, block {block}: "
                 "expected at least one of each, and a label and an index for every image"
             )
-        named = isinstance(baseline, str)
-        attributes = {
-            "patch": patch,
-            "stride": stride,
-            "baseline": check_baseline(baseline) if named else np.asarray(baseline, dtype=float).tolist(),
-            "precision": precision,
-            "image_size": list(image_size),
-            "class_names": list(class_names),
-        }
+        baseline = check_baseline(baseline) if isinstance(baseline, str) else np.asarray(baseline, dtype=float).tolist()
+        settings = dict(zip(SETTINGS, (patch, stride, baseline, precision), strict=True))
+        attributes = settings | {"image_size": list(image_size), "class_names": list(class_names)}
         if not _exists(path):
             _create(path, attributes, images, 1 + len(rows) * len(cols), block)
         store = cls(path)
         different = _files.differences({key: store._group.attrs[key] for key in attributes}, attributes)
-        there = {"label": store.labels, "index": store.index}
-        different += [f"{name} of the images" for name in images if not np.array_equal(there[name], images[name])]
+        different += [f"{n} of the images" for n in images if not np.array_equal(store._group[n][:], images[n])]
         if different:
             raise ValueError(
                 f"{path} holds another occlusion ({'; '.join(d[:120] for d in different)}): "
                 "give another run folder, or delete this store"
             )
         store._append(states)
-        return store
+        return cls(path)
 
-    def __reduce__(self):
-        """Pickle as the path; the token tells a worker whether what it opened last is as new as this."""
-        return _opened, (self.path, self._token)
+    def __getstate__(self) -> dict:
+        """Send the path and what this opening is told by."""
+        return {"path": self.path, "_token": self._token}
+
+    @cached_property
+    def _opened(self) -> tuple[zarr.Group, zarr.Array, list[tuple[str, int]]]:
+        return _open(self.path, self._token)
+
+    _group = property(lambda self: self._opened[0])
+    _array = property(lambda self: self._opened[1])
+
+    @property
+    def states(self) -> list[tuple[str, int]]:
+        """(model, epoch) of every state that there is room for, in the order of the store."""
+        return self._opened[2]
+
+    @property
+    def settings(self) -> dict:
+        """Patch, stride, baseline and precision of the occlusion, see `occlusion.occluded_logits`."""
+        return {name: self._group.attrs[name] for name in SETTINGS}
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return tuple(self._group.attrs["image_size"])
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the K classes."""
+        return list(self._group.attrs["class_names"])
 
     @cached_property
     def labels(self) -> np.ndarray:
@@ -187,11 +182,10 @@ class MapStore:
         ValueError
             If the state is not stored, not complete or damaged; names the model, the epoch and the images.
         """
-        epochs = self.epochs(model)
-        epoch = epochs[-1] if epoch is None and epochs else epoch
-        if epoch not in epochs:
-            missing = f"no occluded logits of {model!r} at epoch {epoch}"
-            raise ValueError(f"{self.path} holds {missing}: run generate_saliency_maps")
+        epoch = max(self.epochs(model), default=None) if epoch is None else epoch
+        if (model, epoch) not in self.states:
+            what = f"occluded logits of {model!r} at epoch {epoch}"
+            raise ValueError(f"{self.path} holds no {what}: run generate_saliency_maps")
         state = self.states.index((model, epoch))
         for block in self._blocks:
             if not _files.is_there(self._file(state, block)):
@@ -262,7 +256,6 @@ class MapStore:
                 array.resize(values.shape)
                 array[:] = values
             self._array.resize((len(every), *self._array.shape[1:]))
-        self.states = every
 
     @property
     def _blocks(self) -> range:
@@ -308,9 +301,20 @@ def open_logits(path: Path | UPath) -> xr.DataArray:
 
 
 @lru_cache(maxsize=4)
-def _opened(path: Path | UPath, token: uuid.UUID) -> MapStore:
-    """Open a store once for each that was opened elsewhere and comes with its token: it is at least as new."""
-    return MapStore(path)
+def _open(path: Path | UPath, token: uuid.UUID) -> tuple[zarr.Group, zarr.Array, list[tuple[str, int]]]:
+    """Open the group, its logits and its states; once for a token, before which they were there."""
+    if not _exists(path):
+        raise FileNotFoundError(f"{path} is missing: run generate_saliency_maps first")
+    try:
+        group = zarr.open_group(_zarr_store(path), mode="r+")
+        # zarr would drop a chunk of nothing but NaN, as a network that diverged gives: it would be missing for ever.
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            array = group["logits"]
+        count = array.shape[0]  # a kill while states are added can leave more names than states
+        models, epochs = group["model"][:count], group["epoch"][:count]
+    except (FileNotFoundError, KeyError, ValueError):
+        raise ValueError(f"{path} is no store of occluded logits: delete it, run generate_saliency_maps") from None
+    return group, array, [(str(name), int(epoch)) for name, epoch in zip(models, epochs, strict=True)]
 
 
 def _create(path: Path | UPath, attributes: dict, images: dict[str, np.ndarray], count: int, block: int) -> None:

@@ -78,18 +78,6 @@ def child(script, *arguments):
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "run" / "occlusion.zarr"
-
-
-@pytest.fixture
-def filled(path):
-    stores.create(path)
-    assert stores.fill(path) == 9
-    return path
-
-
 def test_states_are_added_and_nothing_is_computed_twice(filled):
     loaded = []
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from kd_lib.maps import occlusion
 from kd_lib.maps.incremental.interpreter import Incremental
-from kd_lib.maps.incremental.parts import Lookup, Span
+from kd_lib.maps.incremental.parts import Span, lookup
 from kd_lib.networks.fast import fusion, rewrite
 from tests.example_networks import network
 
@@ -29,8 +29,8 @@ def drawn(channels: int):
     number, height, width = SHAPE.values()
     starts = torch.tensor([0, 2, 5]), torch.tensor([0, 3, 6, 8])
     boxes = torch.tensor([-1, 1, 4]), torch.tensor([-1, 1, 5, 6])
-    lookups = tuple(
-        Lookup.of(Span(start, size, full), Span(box, side, full))
+    places = tuple(
+        lookup(Span(start, size, full), Span(box, side, full))
         for start, size, full, box, side in zip(starts, PART, (height, width), boxes, BOX, strict=True)
     )
     where = torch.randint(number, (10,)), torch.randint(3, (10,)), torch.randint(4, (10,))
@@ -38,7 +38,7 @@ def drawn(channels: int):
         torch.randn(number, channels, height, width),
         torch.randn(10, channels, *PART),
         where,
-        tuple(lookup.places for lookup in lookups),
+        places,
         starts,
         boxes,
     )
@@ -70,7 +70,7 @@ def alone(what: str) -> None:
     """Check in a process of its own: the interpreter is chosen when Triton is imported."""
     if not importlib.util.find_spec("triton"):
         pytest.skip("Triton comes with PyTorch for GPUs only")
-    command = [sys.executable, "-m", "tests.test_gather", what]
+    command = [sys.executable, "-m", "tests.maps.test_gather", what]
     subprocess.run(command, env=os.environ | {"TRITON_INTERPRET": "1"}, check=True, timeout=300)
 
 

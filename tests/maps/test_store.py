@@ -1,27 +1,16 @@
 import errno
 import os
+import pickle
 
 import numpy as np
 import pytest
 import xarray as xr
 import zarr
 
-from kd_lib.maps.occlusion import occluded_logits
-from kd_lib.maps.store import MapStore, open_logits
+from kd_lib.maps.occlusion import occluded_logits, saliency_maps
+from kd_lib.maps.store import MapStore, _open, open_logits
 from tests import stores
 from tests.stores import IMAGES, SETTINGS, STATES, WINDOWS
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "run" / "occlusion.zarr"
-
-
-@pytest.fixture
-def filled(path):
-    stores.create(path)
-    assert stores.fill(path) == 9
-    return path
 
 
 def test_what_is_filled_is_read_back(filled):
@@ -31,6 +20,20 @@ def test_what_is_filled_is_read_back(filled):
         np.testing.assert_allclose(kept.logits(*state), expected, rtol=0, atol=1e-6)
     np.testing.assert_array_equal(kept.logits("a"), kept.logits("a", 1))  # the last epoch by default
     assert stores.fill(filled) == 0
+
+
+def test_a_store_is_sent_as_its_path_and_opened_once_where_it_is_needed(filled, tmp_path):
+    sent = pickle.dumps(MapStore(filled))
+    _open.cache_clear()  # as in another process
+    filled.rename(tmp_path / "out of sight")  # as for a scheduler, which only passes it on
+    first, second = pickle.loads(sent), pickle.loads(sent)
+    (tmp_path / "out of sight").rename(filled)
+    assert first.states == STATES
+    assert first.states is second.states
+    assert stores.create(filled, [("b", 2)]).states == [*STATES, ("b", 2)]
+    assert pickle.loads(pickle.dumps(MapStore(filled))).epochs("b") == [2]
+    maps = saliency_maps(first.logits("a"), image_size=(6, 7), patch=3, stride=2, output="probs")
+    np.testing.assert_array_equal(first.maps(first.logits("a"), "probs"), maps)
 
 
 def test_xarray_reads_it_lazily(filled):

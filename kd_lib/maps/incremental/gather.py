@@ -14,34 +14,15 @@ from torch import Tensor
 TILE = 4096  # values that one program of the GPU moves
 
 
+# fmt: off
 @triton.jit
 def _move(
-    clean,
-    part,
-    found,
-    image,
-    row,
-    col,
-    row_places,
-    col_places,
-    outside,
-    pixels,
-    height,
-    width,
-    part_height,
-    part_width,
-    box_height,
-    box_width,
-    found_height,
-    found_width,
-    CHANNELS: tl.constexpr,
-    WIDE: tl.constexpr,
-    PIXELS: tl.constexpr,
-    KERNEL_HEIGHT: tl.constexpr,
-    KERNEL_WIDTH: tl.constexpr,
-    STRIDE_HEIGHT: tl.constexpr,
-    STRIDE_WIDTH: tl.constexpr,
+    clean, part, found, image, row, col, row_places, col_places, outside,
+    pixels, height, width, part_height, part_width, box_height, box_width, found_height, found_width,
+    CHANNELS: tl.constexpr, WIDE: tl.constexpr, PIXELS: tl.constexpr,
+    KERNEL_HEIGHT: tl.constexpr, KERNEL_WIDTH: tl.constexpr, STRIDE_HEIGHT: tl.constexpr, STRIDE_WIDTH: tl.constexpr,
 ):
+    # fmt: on
     """Find one tile of what is asked for: some of its pixels, all channels."""
     pixel = tl.program_id(0).to(tl.int64) * PIXELS + tl.arange(0, PIXELS)
     there = pixel < pixels
@@ -81,24 +62,11 @@ def cut(
 ) -> Tensor:
     """Cut a box out of each of B maps, of which a part differs from a clean map; then take the maximum of each window.
 
-    Parameters
-    ----------
-    clean : Tensor, shape (N, C, H, W)
-    part : Tensor, shape (B, C, h, w)
-        Of the dtype of `clean`.
-    where : three Tensors of int64, shape (B,)
-        Number of each part's clean map, its row and its column of windows.
-    places : two Tensors of int32, shapes (R, h', 2) and (Q, w', 2)
-        See `parts.Lookup.places`.
-    outside : float
-        Value beyond the map.
-    kernel, stride : (int, int)
-        Height and width of the windows, and of the step from one to the next; by default each is one pixel.
-
-    Returns
-    -------
-    Tensor, shape (B, C, h', w'), or as many windows as there are
-        With the channels last in memory.
+    Of clean maps (N, C, H, W) and parts (B, C, h, w) of one dtype; `where` is the number of each part's clean map, its
+    row and its column of windows, int64 of shape (B,); `places` is what `parts.lookup` says of rows and of columns;
+    `outside` is the value beyond the map. `kernel` and `stride` are height and width of the windows, and of the step
+    from one to the next: by default a pixel. The answer is (B, C, h', w'), or as many windows as there are, with the
+    channels last in memory.
     """
     clean, part = (maps.permute(0, 2, 3, 1).contiguous() for maps in (clean, part))
     count, channels = len(part), clean.shape[3]
@@ -109,14 +77,6 @@ def cut(
     each = max(1, TILE // wide)
     sides = (*clean.shape[1:3], *part.shape[1:3], *box, *size)
     with torch.cuda.device(part.device) if part.is_cuda else nullcontext():  # Triton's interpreter needs no GPU
-        _move[triton.cdiv(pixels, each),](
-            *(clean, part, found, *where, *places, outside, pixels, *sides),
-            CHANNELS=channels,
-            WIDE=wide,
-            PIXELS=each,
-            KERNEL_HEIGHT=kernel[0],
-            KERNEL_WIDTH=kernel[1],
-            STRIDE_HEIGHT=stride[0],
-            STRIDE_WIDTH=stride[1],
-        )
+        maps = clean, part, found, *where, *places, outside
+        _move[triton.cdiv(pixels, each),](*maps, pixels, *sides, channels, wide, each, *kernel, *stride)
     return found.permute(0, 3, 1, 2)

@@ -11,21 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from kd_lib.maps.incremental.parts import Axes, Box, Lookup, module_of, sliding_axes
+from kd_lib.maps.incremental.parts import Axes, Box, lookup, module_of, sliding_axes
 from kd_lib.networks.fast.fusion import CudnnConvolution
 
 
 class Incremental(fx.Interpreter):
     """A traced network that shares the clean image's activations among all windows of the image.
 
-    Parameters
-    ----------
-    traced : fx.GraphModule
-        What `rewrite.for_inference` returned, for images of the size it was traced with.
-    boxes : dict of fx.Node to (Span, Span)
-        What `plan` found for it.
-    covered_rows, covered_cols : Tensor of bool, shapes (R, H) and (Q, W)
-        Pixels that each row and column of windows hides, on the network's device.
+    `boxes` is what `plan` found for the other three, see there; images are of the size that it was traced with, and
+    what the windows cover is on the network's device.
     """
 
     def __init__(self, traced: fx.GraphModule, boxes: dict[fx.Node, Box], covered_rows: Tensor, covered_cols: Tensor):
@@ -33,10 +27,8 @@ class Incremental(fx.Interpreter):
         self.boxes, self.device = boxes, covered_rows.device
         spans = next(iter(boxes.values()))
         self.pixels = [(span.start[:, None] + torch.arange(span.size)).to(self.device) for span in spans]
-        self.hidden = [
-            covered.gather(1, pixels) for covered, pixels in zip((covered_rows, covered_cols), self.pixels, strict=True)
-        ]
-        self.lookups: dict[tuple, tuple[Lookup | None, Lookup | None]] = {}
+        self.hidden = [side.gather(1, at) for side, at in zip((covered_rows, covered_cols), self.pixels, strict=True)]
+        self.lookups: dict[tuple, tuple[Tensor, Tensor] | None] = {}
 
     def start(self, images: Tensor, fill_in: Tensor) -> Tensor:
         """Run clean images (G, C, H, W) as they are, keep their first activations; returns the output (G, K).
@@ -72,18 +64,14 @@ class Incremental(fx.Interpreter):
             return super().map_nodes_to_values(args, n)
         return fx.node.map_arg(args, lambda node: self._whole(node) if node in self.boxes else self.env[node])
 
-    # ---- computing ---------------------------------------------------------------------------------------------------
-
     def _hidden(self, node: fx.Node) -> Tensor:
         """Cut the box around the window out of the clean images and hide its pixels."""
         image, row, col = self.pairs
         at_rows, at_cols = self.pixels[0][row], self.pixels[1][col]
         at = (image[:, None, None], slice(None), at_rows[:, :, None], at_cols[:, None, :])
         hidden = self.hidden[0][row][:, :, None] & self.hidden[1][col][:, None, :]
-        if self.filled.shape[2:] == (1, 1):
-            filled = self.filled[image].permute(0, 2, 3, 1)
-        else:
-            filled = self.filled.expand_as(self.clean[node])[at]
+        one_colour = self.filled.shape[2:] == (1, 1)
+        filled = self.filled[image].permute(0, 2, 3, 1) if one_colour else self.filled.expand_as(self.clean[node])[at]
         return torch.where(hidden[..., None], filled, self.clean[node][at]).permute(0, 3, 1, 2)
 
     def _part(self, node: fx.Node) -> Tensor:
@@ -109,9 +97,9 @@ class Incremental(fx.Interpreter):
     def _pooled(self, source: fx.Node, box: Box, module: nn.MaxPool2d, sliding: Axes, *, user: fx.Node) -> Tensor:
         """Take the maximum of each window of a box."""
         kernel, stride, _, dilation = zip(*sliding, strict=True)
-        rows, cols = self._lookups(source, box, user)
-        if rows is not None and dilation == (1, 1) and self._gathers:
-            return self._gather(source, rows, cols, outside=-torch.inf, kernel=kernel, stride=stride)
+        places = self._places(source, box, user)
+        if places and dilation == (1, 1) and self._gathers:
+            return self._gather(source, places, outside=-torch.inf, kernel=kernel, stride=stride)
         seen = self._cut(source, box, user=user, outside=-torch.inf)
         return F.max_pool2d(seen, kernel, stride, 0, dilation)
 
@@ -124,52 +112,42 @@ class Incremental(fx.Interpreter):
     def _cut(self, source: fx.Node, box: Box, *, user: fx.Node | None, outside: float = 0.0) -> Tensor:
         """Cut a box out of a map: its part where it lies, the clean image around it, `outside` beyond the map."""
         part, clean = self.env[source], self.clean[source]
-        rows, cols = self._lookups(source, box, user)
-        if rows is None:
+        places = self._places(source, box, user)
+        if not places:
             return part
         if self._gathers:
-            return self._gather(source, rows, cols, outside=outside)
+            return self._gather(source, places, outside=outside)
         image, row, col = self.pairs
         number, channels, height, width = clean.shape
         part_height, part_width = part.shape[2:]
         # One gather of pixels, all channels at once: of the clean maps, the parts, and a last one for what is outside.
-        pixels = torch.cat(
-            [
-                clean.permute(0, 2, 3, 1).reshape(-1, channels),
-                part.permute(0, 2, 3, 1).reshape(-1, channels),
-                clean.new_full((1, channels), outside),
-            ]
-        )
+        flat = [maps.permute(0, 2, 3, 1).reshape(-1, channels) for maps in (clean, part)]
+        pixels = torch.cat([*flat, clean.new_full((1, channels), outside)])
         which = torch.arange(len(part), device=image.device)[:, None] * part_height
-        in_part = (which + rows.part[row])[:, :, None] * part_width + cols.part[col][:, None, :]
-        in_clean = (image[:, None] * height + rows.clean[row])[:, :, None] * width + cols.clean[col][:, None, :]
-        changed = rows.changed[row][:, :, None] & cols.changed[col][:, None, :]
+        (clean_y, part_y), (clean_x, part_x) = (at[of].unbind(-1) for at, of in zip(places, (row, col), strict=True))
+        in_part = (which + part_y)[:, :, None] * part_width + part_x[:, None, :]
+        in_clean = (image[:, None] * height + clean_y)[:, :, None] * width + clean_x[:, None, :]
+        changed = (part_y >= 0)[:, :, None] & (part_x >= 0)[:, None, :]
         index = torch.where(changed, in_part + number * height * width, in_clean)
-        index.masked_fill_(rows.outside[row][:, :, None] | cols.outside[col][:, None, :], len(pixels) - 1)
+        index.masked_fill_((clean_y < 0)[:, :, None] | (clean_x < 0)[:, None, :], len(pixels) - 1)
         found = pixels.index_select(0, index.flatten())
         return found.view(*index.shape, channels).permute(0, 3, 1, 2)
 
-    def _gather(self, source: fx.Node, rows: Lookup, cols: Lookup, **options) -> Tensor:
-        from kd_lib.maps.incremental import gather
+    def _gather(self, source: fx.Node, places: tuple[Tensor, Tensor], **options) -> Tensor:
+        from kd_lib.maps.incremental import gather  # needs Triton
 
-        return gather.cut(self.clean[source], self.env[source], self.pairs, (rows.places, cols.places), **options)
+        return gather.cut(self.clean[source], self.env[source], self.pairs, places, **options)
 
     @cached_property
     def _gathers(self) -> bool:
         """Whether the GPU is one that Triton compiles for, from NVIDIA's seventh generation on, and Triton is there."""
-        return (
-            self.device.type == "cuda"
-            and find_spec("triton") is not None
-            and torch.cuda.get_device_capability(self.device) >= (7, 0)
-        )
+        there = self.device.type == "cuda" and find_spec("triton") is not None
+        return there and torch.cuda.get_device_capability(self.device) >= (7, 0)
 
-    def _lookups(self, source: fx.Node, box: Box, user: fx.Node | None) -> tuple[Lookup | None, Lookup | None]:
+    def _places(self, source: fx.Node, box: Box, user: fx.Node | None) -> tuple[Tensor, Tensor] | None:
         """Look up both axes of a box, once for each use of a node; None where the box is the part itself."""
         if (source, user) not in self.lookups:
-            own = self.boxes[source]
-            same = all(a.size == b.size and torch.equal(a.start, b.start) for a, b in zip(own, box, strict=True))
-            found = (
-                (None, None) if same else tuple(Lookup.of(*both, self.device) for both in zip(own, box, strict=True))
-            )
-            self.lookups[source, user] = found
+            both = list(zip(self.boxes[source], box, strict=True))
+            same = all(own.size == span.size and torch.equal(own.start, span.start) for own, span in both)
+            self.lookups[source, user] = None if same else tuple(lookup(*axis).to(self.device) for axis in both)
         return self.lookups[source, user]

@@ -7,7 +7,7 @@ is nearly the whole map or a layer looks everywhere. `incremental` computes what
 
 import operator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -27,21 +27,11 @@ ARITHMETIC = (operator.add, operator.sub, operator.mul, torch.add, torch.sub, to
 
 @dataclass(frozen=True)
 class Span:
-    """Where the parts of an activation lie along one axis.
+    """Where the parts of an activation lie along one axis, of rows or of columns."""
 
-    Attributes
-    ----------
-    start : Tensor of int64, shape (R,)
-        First row (column) of the part, for each row (column) of windows.
-    size : int
-        Rows of the part, the same for every window.
-    full : int
-        Rows of the whole map.
-    """
-
-    start: Tensor
-    size: int
-    full: int
+    start: Tensor  # int64, shape (R,): first row of the part, for each row of windows
+    size: int  # rows of the part, the same for every window
+    full: int  # rows of the whole map
 
     def reached(self, kernel: int, stride: int, padding: int, dilation: int, full: int) -> "Span":
         """Find the outputs of a sliding kernel, `full` in all, that see the part."""
@@ -71,67 +61,31 @@ Box = tuple[Span, Span]
 Axes = list[tuple[int, int, int, int]]  # kernel, stride, padding and dilation, of rows and of columns
 
 
-@dataclass(frozen=True)
-class Lookup:
-    """Where the rows of a box are found, for each row of windows; every field has the shape (R, rows of the box).
+def lookup(part: Span, box: Span) -> Tensor:
+    """Find the rows of a box, for each row of windows, in the clean image's map and in the part.
 
-    Attributes
-    ----------
-    clean, part : Tensor of int64
-        Row of the clean image's map, and of the part.
-    changed, outside : Tensor of bool
-        Whether the part holds the row; whether it lies beyond the map.
+    int32 of shape (R, rows of the box, 2): the row of the map, and that of the part; each -1 where there is none.
     """
-
-    clean: Tensor
-    part: Tensor
-    changed: Tensor
-    outside: Tensor
-
-    @classmethod
-    def of(cls, part: Span, box: Span, device: torch.device | str = "cpu") -> "Lookup":
-        """Look for the rows of `box` in `part` and in the map around it; the answer is put on `device`."""
-        row = box.start[:, None] + torch.arange(box.size)
-        own = row - part.start[:, None]
-        found = {
-            "clean": row.clamp(0, part.full - 1),
-            "part": own.clamp(0, part.size - 1),
-            "changed": (own >= 0) & (own < part.size),
-            "outside": (row < 0) | (row >= part.full),
-        }
-        return cls(**{name: each.to(device) for name, each in found.items()})
-
-    @cached_property
-    def places(self) -> Tensor:
-        """Say the same in numbers, for each row its place in the clean map and in the part, or -1.
-
-        An int32 Tensor of shape (R, rows of the box, 2).
-        """
-        found = [torch.where(self.outside, -1, self.clean), torch.where(self.changed, self.part, -1)]
-        return torch.stack(found, -1).int()
+    row = box.start[:, None] + torch.arange(box.size)
+    own = row - part.start[:, None]
+    sides = (row, part.full), (own, part.size)
+    return torch.stack([torch.where((at < 0) | (at >= size), -1, at) for at, size in sides], -1).int()
 
 
 def plan(traced: fx.GraphModule, covered_rows: Tensor, covered_cols: Tensor) -> dict[fx.Node, Box]:
     """Find where the part of each activation lies that hiding a patch may change.
 
-    Parameters
-    ----------
-    traced : fx.GraphModule
-        What `rewrite.for_inference` returned; one input.
-    covered_rows, covered_cols : Tensor of bool, shapes (R, H) and (Q, W)
-        Pixels that each row and column of windows hides.
-
-    Returns
-    -------
-    dict of fx.Node to (Span, Span)
-        Those nodes of which a part is worth keeping; the others are to be computed whole.
+    Of what `rewrite.for_inference` returned, and the pixels that each row and column of windows hides: bool (R, H) and
+    (Q, W). Nodes that are not named are to be computed whole: no part of them is worth keeping.
     """
     boxes: dict[fx.Node, Box] = {}
     covered = covered_rows.cpu(), covered_cols.cpu()  # a GPU would be waited for again and again
     for node in traced.graph.nodes:
         box = _box(node, module_of(traced, node), boxes, covered)
-        if box is not None and (node.op == "placeholder" or _share(box) <= WORTHWHILE):
-            boxes[node] = box
+        if box is not None:
+            rows, cols = box
+            if node.op == "placeholder" or rows.size * cols.size / (rows.full * cols.full) <= WORTHWHILE:
+                boxes[node] = box
     return boxes
 
 
@@ -161,10 +115,7 @@ def _box(node: fx.Node, module: nn.Module | None, boxes: dict[fx.Node, Box], cov
         return None
     if not (_is_pointwise(node, module) or node.target in ARITHMETIC or _joins_channels(node)):
         return None
-    rows, cols = boxes[inputs[0]]
-    for source in inputs[1:]:
-        rows, cols = rows.united(boxes[source][0]), cols.united(boxes[source][1])
-    return rows, cols
+    return tuple(reduce(Span.united, spans) for spans in zip(*(boxes[source] for source in inputs), strict=True))
 
 
 def sliding_axes(module: nn.Module | None) -> Axes | None:
@@ -189,8 +140,3 @@ def _is_pointwise(node: fx.Node, module: nn.Module | None) -> bool:
 def _joins_channels(node: fx.Node) -> bool:
     """Whether the node concatenates feature maps along their channels."""
     return node.target is torch.cat and (node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")) == 1
-
-
-def _share(box: Box) -> float:
-    rows, cols = box
-    return rows.size * cols.size / (rows.full * cols.full)
