@@ -81,8 +81,16 @@ class Study:
     parameters : dict
         Those that decide what the run computes.
     class_names : list of str
-    recipes : dict
-        How each network is built, and its role.
+    recipes, roles : dict
+        How each network is built; its role: 'component', 'distilled', 'other', 'control' or 'technique'.
+    components, others, controls, techniques : list of str
+        Names of the networks of a role: members of the ensemble; networks that are neither; those that only say what a
+        similarity means (`networks.CONTROLS`); those trained without the ensemble, each by the technique of its name.
+    distilled : str or None
+    networks, with_ensemble : list of str
+        What the study is about: components, then the distilled network, then others; and 'ensemble', if there is one.
+    has_ensemble, drawn : bool
+        Whether there are two components; whether views can be taken out of the images.
     """
 
     def __init__(
@@ -106,50 +114,21 @@ class Study:
 
     # ---- networks by role --------------------------------------------------------------------------------------------
 
-    @property
-    def roles(self) -> dict[str, str]:
-        """Role of every network: 'component', 'distilled', 'other', 'control' or 'technique'."""
-        return {name: recipe["role"] for name, recipe in self.recipes.items()}
+    roles = property(lambda self: {name: recipe["role"] for name, recipe in self.recipes.items()})
+    components = property(lambda self: self._of_role("component"))
+    distilled = property(lambda self: next(iter(self._of_role("distilled")), None))
+    others = property(lambda self: self._of_role("other"))
+    controls = property(lambda self: self._of_role("control"))
+    techniques = property(lambda self: self._of_role("technique"))
+    networks = property(lambda self: [*self.components, *self._of_role("distilled"), *self.others])
+    has_ensemble = property(lambda self: len(self.components) > 1)
+    with_ensemble = property(lambda self: self.networks + [ENSEMBLE] * self.has_ensemble)
+    drawn = property(lambda self: self.parameters["data_set"] == "multiview")
 
     @property
     def kinds(self) -> dict[str, str]:
         """Kind of every network, which charts tell apart: its role, or its technique."""
         return {name: name if role == "technique" else role for name, role in self.roles.items()}
-
-    @property
-    def components(self) -> list[str]:
-        """Networks that make up the ensemble."""
-        return self._of_role("component")
-
-    @property
-    def distilled(self) -> str | None:
-        """The distilled network; None if there is none."""
-        return next(iter(self._of_role("distilled")), None)
-
-    @property
-    def others(self) -> list[str]:
-        """Networks that are neither."""
-        return self._of_role("other")
-
-    @property
-    def networks(self) -> list[str]:
-        """Networks that the study is about: components, then the distilled one, then the others."""
-        return [*self.components, *self._of_role("distilled"), *self.others]
-
-    @property
-    def with_ensemble(self) -> list[str]:
-        """The same, and the ensemble if there is one."""
-        return self.networks + [ENSEMBLE] * self.has_ensemble
-
-    @property
-    def controls(self) -> list[str]:
-        """Networks that only say what a similarity means, see `networks.CONTROLS`."""
-        return self._of_role("control")
-
-    @property
-    def techniques(self) -> list[str]:
-        """Networks trained without the ensemble, each by the technique of its name."""
-        return self._of_role("technique")
 
     @property
     def halves(self) -> tuple[list[str], list[str]]:
@@ -161,16 +140,6 @@ class Study:
         """Networks that RQ2 compares: all but the distilled one, unless that leaves fewer than two."""
         names = [*self.components, *self.others]
         return names if len(names) > 1 else self.networks
-
-    @property
-    def has_ensemble(self) -> bool:
-        """Whether there are two components."""
-        return len(self.components) > 1
-
-    @property
-    def drawn(self) -> bool:
-        """Whether the images are drawn by the project, so that views can be taken out of them."""
-        return self.parameters["data_set"] == "multiview"
 
     def _of_role(self, role: str) -> list[str]:
         return [name for name, own in self.roles.items() if own == role]

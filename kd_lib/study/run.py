@@ -76,16 +76,6 @@ class Run:
         """Folder of the result tables."""
         return self.folder / "results"
 
-    @property
-    def notebooks(self) -> Path | UPath:
-        """Folder of the executed notebooks."""
-        return self.folder / "notebooks"
-
-    @property
-    def report(self) -> Path | UPath:
-        """Folder of the rendered book."""
-        return self.folder / "report"
-
     def claim(self, parameters: Mapping, *, dataset_fingerprint: str) -> None:
         """Make the folder this run's own, or check that it already is.
 

@@ -33,16 +33,11 @@ def compare(
     here : Study
         Of a run whose threshold is determined.
     names : sequence of str
-        Choices, see `choices.read`.
+        Choices, see `choices.read`, which may raise a ValueError.
     threshold : float, optional
         T_c for all of them. By default each has its own, determined by the rule that gave the run's.
-    view_share : float
-        See `threshold.labelled`.
-    seed : int
-        Of the bootstrap of T_c.
-    device : {'auto', 'cpu', 'cuda'}
-    executor : str
-        See `_workers.connect`.
+    view_share, seed, device, executor
+        See `threshold.determine`, `Study.network` and `pipeline.train`.
 
     Returns
     -------
@@ -50,11 +45,6 @@ def compare(
         Columns choice, question, headline, value, low, high, see `headlines.of_maps`. The run's own choices come
         first, by the name `DEFAULT`. Accuracies and views known are there if a choice trains anew, for it and for the
         run.
-
-    Raises
-    ------
-    ValueError
-        See `choices.read`.
     """
     chosen, used = choices.read(names, here), None if threshold is not None else here.used_threshold
     rule = {"view_share": view_share, "seed": seed}
