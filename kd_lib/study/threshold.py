@@ -13,7 +13,7 @@ from kd_lib.people import agreement, annotate, answers
 from kd_lib.study import truth
 from kd_lib.study.reading import Study
 
-PUBLISHED, binned = thresholds.PUBLISHED, thresholds.binned
+PUBLISHED, binned, roc = thresholds.PUBLISHED, thresholds.binned, discrimination.roc_curves
 
 
 def ask(here: Study, *, annotator: str, number: int) -> Any:
