@@ -118,8 +118,6 @@ def _gpus() -> list[str]:
     """Names of the GPUs that this process sees, as CUDA_VISIBLE_DEVICES has them."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is None:
-        import torch  # takes seconds
-
         return [str(number) for number in range(torch.cuda.device_count())]
     return [name.strip() for name in given.split(",") if name.strip()]
 
@@ -130,8 +128,6 @@ def _settled(threads: int, gpus: list[str]) -> "WorkerPlugin":
 
     class Settled(WorkerPlugin):
         def setup(self, worker):
-            import torch
-
             torch.set_num_threads(threads)  # those of the environment are the ones of the process that it is a fork of
             if gpus:
                 os.environ["CUDA_VISIBLE_DEVICES"] = gpus[worker.name % len(gpus)]
@@ -236,25 +232,14 @@ def say(line: str) -> None:
 
 
 def in_threads(work: Callable, *items: Iterable) -> list[Any]:
-    """Do the same with each of several items, as many at a time as there are cores.
+    """Do as `map` does with `items`, as many at a time as there are cores; what `work` returned, in order.
 
-    Parameters
-    ----------
-    work : callable
-        What to do with an item. PyTorch's operations in it run in one thread each: together they have the cores.
-    *items : iterable
-        Arguments of `work`, as of `map`.
-
-    Returns
-    -------
-    list
-        What `work` returned, in the order of the items.
+    PyTorch's operations in `work` run in one thread each: together they have the cores.
     """
     threads = torch.get_num_threads()
+    at_a_time = min(AT_A_TIME, os.cpu_count() or 1)
     try:
-        with ThreadPoolExecutor(
-            min(AT_A_TIME, os.cpu_count() or 1), initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool:
+        with ThreadPoolExecutor(at_a_time, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             return list(pool.map(work, *items))
     finally:
         torch.set_num_threads(threads)  # a thread's number is also that of threads to come

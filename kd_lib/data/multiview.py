@@ -29,13 +29,7 @@ def class_names(classes: int = CLASSES) -> tuple[str, ...]:
 
 
 def view_names(class_index: int) -> list[str]:
-    """Names of the views of a class, in view order.
-
-    Raises
-    ------
-    ValueError
-        If there is no such class.
-    """
+    """Names of the views of a class, in view order; a ValueError if there is no such class."""
     if not 0 <= class_index < CLASSES:
         raise ValueError(f"class_index={class_index!r}: expected 0 to {CLASSES - 1}")
     return [f"view {v + 1}" for v in range(VIEWS)]
@@ -217,19 +211,10 @@ def draw(
 
 
 def textures(seed: int = 0, *, classes: int = CLASSES, views: int = VIEWS) -> Tensor:
-    """Draw the texture of every view: two oriented gratings in two random colours.
+    """Draw the texture of every view, two oriented gratings in two random colours: float32 (K, V, 3, 9, 9).
 
-    Parameters
-    ----------
-    seed : int
-        Seed; the result depends on the arguments alone.
-    classes, views : int
-        Number of classes K, and of views V of each class.
-
-    Returns
-    -------
-    Tensor (K, V, 3, 9, 9), float32
-        Zero mean in each channel, root mean square `CONTRAST` over channels and pixels.
+    Each has zero mean in each channel and root mean square `CONTRAST` over channels and pixels. The result depends on
+    the arguments alone.
     """
     generator = _generator(seed, 1)
     shape = (classes, views, 2, 1, 1, 1)  # two gratings; channel, row, column

@@ -21,23 +21,9 @@ Images = tuple[Tensor, Callable[[Tensor], Tensor]]  # labels (N,) of all there a
 
 
 def cifar10(root: Path) -> tuple[tuple[str, ...], list[Images]]:
-    """Open CIFAR-10, which torchvision downloads on first use.
+    """Open CIFAR-10, which torchvision downloads into `root` on first use: class names, training and test images.
 
-    Parameters
-    ----------
-    root : Path
-        Folder that holds it, or is to hold it.
-
-    Returns
-    -------
-    class_names : tuple of str
-    parts : list of (labels, function)
-        Training and test images: Tensor (N,) of int64, and what reads some rows as a Tensor (n, 3, 32, 32) of uint8.
-
-    Raises
-    ------
-    OSError
-        If it can be neither read nor downloaded.
+    An OSError if it can be neither read nor downloaded.
     """
     from torchvision.datasets import CIFAR10  # torchvision takes seconds to import, and multi-view images do without it
 
@@ -56,25 +42,10 @@ def cifar10(root: Path) -> tuple[tuple[str, ...], list[Images]]:
 
 
 def imagefolder(root: Path, size: tuple[int, int]) -> tuple[tuple[str, ...], list[Images]]:
-    """Open a folder that holds train/ and test/, each with one folder of images a class.
+    """Open a folder that holds train/ and test/, each with one folder of images a class, as `cifar10` does.
 
-    Parameters
-    ----------
-    root : Path
-    size : (int, int)
-        Height and width to which the images are resized.
-
-    Returns
-    -------
-    class_names, parts
-        As `cifar10` gives them.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a folder is missing, or holds fewer than two classes.
-    ValueError
-        If the classes of both differ, one has fewer than two images or, when read, an image is damaged.
+    Images are resized to `size`, height and width. A FileNotFoundError if a folder is missing or holds fewer than two
+    classes; a ValueError if the classes of both differ, one has fewer than two images or, when read, one is damaged.
     """
     parts = [_list_images(root, what) for what in ("train", "test")]
     train, test = (part.classes for part in parts)

@@ -129,17 +129,7 @@ def component_names(n: int) -> list[str]:
 def seed_of(name: str, seed: int) -> int:
     """Seed of one network: distinct for every network of a study, and for every `seed` of a run.
 
-    Parameters
-    ----------
-    name : str
-        Component 'a' to 'z', 'distilled', or one of `CONTROLS` or `TECHNIQUES`.
-    seed : int
-        The run's seed.
-
-    Raises
-    ------
-    ValueError
-        If `name` is no network of the study.
+    A ValueError unless it is a component 'a' to 'z', 'distilled', or one of `CONTROLS` or `TECHNIQUES`.
     """
     names = [*ascii_lowercase, "distilled", *CONTROLS, *TECHNIQUES]
     if name not in names:

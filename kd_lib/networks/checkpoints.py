@@ -24,13 +24,7 @@ MEND = "train again with recompute=True"
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The folder of the checkpoints of a run, one folder a network.
-
-    Parameters
-    ----------
-    folder : Path or UPath
-        Made when something is written.
-    """
+    """The checkpoints of a run in their `folder`, which is made when something is written."""
 
     folder: Path | UPath
 
@@ -77,15 +71,10 @@ class Checkpoints:
         return module
 
     def save_state(self, module: nn.Module, state: dict) -> None:
-        """Write the last epoch of a history; `resume.pt` comes last and makes it count.
+        """Write the last epoch of a training; `resume.pt` comes last and makes it count.
 
-        Parameters
-        ----------
-        module : nn.Module
-            After that epoch.
-        state : dict
-            What `load_state` gives back: history (a dict an epoch, as rows of `training.train`), setting (what must
-            not change), device (its type), and the state of whatever else goes on.
+        The `state` has the history (a dict an epoch, as rows of `training.train`), the setting (what must not change),
+        the device (its type), and the state of whatever else goes on.
         """
         last = state["history"][-1]
         resume, csv = self._beside(last["model"])
@@ -96,28 +85,10 @@ class Checkpoints:
         _files.write_bytes(resume, buffer.getvalue())
 
     def load_state(self, name: str, setting: dict, device: torch.device, epochs: int) -> dict | None:
-        """Read the state after the last full epoch, if there is one that this training can go on from.
+        """Read what `save_state` was given after the last full epoch; None if nothing is stored.
 
-        Parameters
-        ----------
-        name : str
-            Of the network.
-        setting : dict
-            How it is to be trained.
-        device : torch.device
-            Where it would go on.
-        epochs : int
-            How many are wanted in all.
-
-        Returns
-        -------
-        dict or None
-            What `save_state` was given; None if nothing is stored.
-
-        Raises
-        ------
-        ValueError
-            If the network was trained in another way or on another device, or something is damaged or missing.
+        A ValueError if a training by this setting, on this device, to so many `epochs` in all cannot go on from there:
+        the network was trained in another way or elsewhere, or something is damaged or missing.
         """
         resume, _ = self._beside(name)
         data = _files.read_bytes(resume)
@@ -134,7 +105,14 @@ class Checkpoints:
         if len(state["history"]) <= epochs and state["device"] != device.type:
             raise ValueError(f"training of {name!r} stopped on {state['device']!r}: go on there, or {MEND}")
         for row in state["history"]:
-            _check(self.path(name, row["epoch"]))
+            path = self.path(name, row["epoch"])
+            if not _files.is_there(path):
+                raise ValueError(f"checkpoint {path} is missing: {MEND}")
+            try:
+                if not _files.is_remote(path):  # objects are whole
+                    safe_open(path, "pt").keys()  # a truncated file does not open
+            except SafetensorError as error:
+                raise ValueError(f"checkpoint {path} is damaged ({error}): {MEND}") from None
         return state
 
     def clear(self, name: str) -> None:
@@ -151,15 +129,3 @@ class Checkpoints:
     def _beside(self, name: str) -> tuple[Path | UPath, Path | UPath]:
         """Find what is kept beside the checkpoints: the state of the training, and its history."""
         return self.folder / name / "resume.pt", self.folder / name / "history.csv"
-
-
-def _check(path: Path | UPath) -> None:
-    """Raise a ValueError unless the checkpoint is there and whole."""
-    if not _files.is_there(path):
-        raise ValueError(f"checkpoint {path} is missing: {MEND}")
-    if _files.is_remote(path):  # and whole, as objects are
-        return
-    try:
-        safe_open(path, "pt").keys()  # a truncated file does not open
-    except SafetensorError as error:
-        raise ValueError(f"checkpoint {path} is damaged ({error}): {MEND}") from None

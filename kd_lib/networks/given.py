@@ -24,7 +24,7 @@ import safetensors.torch
 import torch
 import yaml
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import nn
 
 from kd_lib.data import Dataset
 from kd_lib.networks import training
@@ -37,28 +37,14 @@ TAKEN = ("ensemble", "leave-one-out", "component", "other")  # names that the no
 
 @dataclass(frozen=True)
 class Network:
-    """One network of the file.
-
-    Attributes
-    ----------
-    name : str
-    factory : str
-        'package.module:function', which returns an nn.Module.
-    arguments : dict
-        Of the function, by name.
-    weights : tuple of Path
-        One file an epoch, in order; the last is the final network.
-    role : {'component', 'distilled', 'other'}
-    folder : Path
-        Where the file is: modules beside it can be imported.
-    """
+    """One network of the file."""
 
     name: str
-    factory: str
-    arguments: dict
-    weights: tuple[Path, ...]
-    role: str
-    folder: Path
+    factory: str  # 'package.module:function', which returns an nn.Module
+    arguments: dict  # of the function, by name
+    weights: tuple[Path, ...]  # a file an epoch, in order; the last is the final network
+    role: str  # one of ROLES
+    folder: Path  # where the file is: modules beside it can be imported
 
     @property
     def recipe(self) -> dict:
@@ -69,12 +55,8 @@ class Network:
 def read(path: str | Path) -> list[Network]:
     """Read the file; nothing is imported yet.
 
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file, or a weights file is missing; names the network.
-    ValueError
-        If the file is not as described above; names the network and the key.
+    A FileNotFoundError if it, or a file of weights, is missing, and a ValueError if it is not as described above; both
+    name the network, and the key.
     """
     path = Path(path).expanduser().resolve()
     if not path.is_file():
@@ -88,34 +70,19 @@ def read(path: str | Path) -> list[Network]:
     networks = [_network(path, name, entry) for name, entry in entries.items()]
     if len(networks) < 2:
         raise ValueError(f"{path} holds one network: give at least two, the study compares them")
-    students = [network.name for network in networks if network.role == "distilled"]
-    if len(students) > 1:
+    if len(students := [network.name for network in networks if network.role == "distilled"]) > 1:
         raise ValueError(f"{path}: {' and '.join(students)} are both distilled; one can be, give the rest role: other")
     return networks
 
 
 def build(name: str, recipe: Mapping) -> nn.Module:
-    """Call a network's factory.
+    """Call a network's factory; the weights are whatever it gives.
 
-    Parameters
-    ----------
-    name : str
-    recipe : mapping
-        'factory', 'arguments' and optionally 'folder', from which modules are imported as well.
-
-    Returns
-    -------
-    nn.Module
-        With whatever weights the factory gives it.
-
-    Raises
-    ------
-    ValueError
-        If the factory cannot be imported, fails or returns no nn.Module; names the network.
+    A recipe has 'factory', 'arguments' and optionally 'folder', from which modules are imported as well. A ValueError
+    names the network if the factory cannot be imported, fails or returns no nn.Module.
     """
     module, _, function = recipe["factory"].partition(":")
-    folder = recipe.get("folder")
-    if folder and folder not in sys.path:
+    if (folder := recipe.get("folder")) and folder not in sys.path:
         sys.path.append(folder)  # for good: a network may import more when it is called
     try:
         factory = getattr(importlib.import_module(module), function)
@@ -147,11 +114,7 @@ def fingerprint(networks: Sequence[Network]) -> dict[str, str]:
 def check(networks: Sequence[Network], dataset: Dataset) -> None:
     """Build every network with each of its weights and try it on two images.
 
-    Raises
-    ------
-    ValueError
-        If a factory fails, weights do not fit, or a network does not map the images to the data set's classes; names
-        the network.
+    A ValueError names the network if its factory fails, weights do not fit, or it does not map images to the classes.
     """
     for network in networks:
         model = build(network.name, network.recipe).eval()
@@ -177,8 +140,7 @@ def take(networks: Sequence[Network], checkpoints: Checkpoints) -> dict[str, dic
     """Copy the weights into a run's checkpoints, and return by name what `build` makes the networks from."""
     for network in networks:
         for epoch, file in enumerate(network.weights):
-            model = _fill(build(network.name, network.recipe), network.name, file)
-            checkpoints.save(network.name, epoch, model)
+            checkpoints.save(network.name, epoch, _fill(build(network.name, network.recipe), network.name, file))
     return {network.name: network.recipe for network in networks}
 
 
@@ -215,16 +177,19 @@ def _network(path: Path, name: object, entry: object) -> Network:
         raise ValueError(f"{what}: role {role!r}, expected {', '.join(ROLES)}")
     files = entry["weights"] if isinstance(entry["weights"], list) else [entry["weights"]]
     files = [path.parent / str(file) for file in files]
-    for file in files:
-        if not file.is_file():
-            raise FileNotFoundError(f"{what}: its weights {file} are missing")
+    if missing := [file for file in files if not file.is_file()]:
+        raise FileNotFoundError(f"{what}: its weights {missing[0]} are missing")
     return Network(name, factory, arguments, tuple(files), role, path.parent)
 
 
 def _fill(model: nn.Module, name: str, file: Path) -> nn.Module:
     """Load weights into a network; a ValueError that names both unless they fit."""
     try:
-        model.load_state_dict(_state_dict(file))
+        if file.suffix == ".safetensors":
+            weights = safetensors.torch.load_file(file)
+        else:
+            weights = torch.load(file, map_location="cpu", weights_only=True)
+        model.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError) as error:
         raise ValueError(f"network {name!r}: {file} holds other weights ({_say(error)})") from None
     except (SafetensorError, pickle.UnpicklingError, EOFError) as error:
@@ -232,12 +197,6 @@ def _fill(model: nn.Module, name: str, file: Path) -> nn.Module:
             f"network {name!r}: {file} is no safetensors file and no state dict that can be read safely ({_say(error)})"
         ) from None
     return model
-
-
-def _state_dict(file: Path) -> dict[str, Tensor]:
-    if file.suffix == ".safetensors":
-        return safetensors.torch.load_file(file)
-    return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _say(error: Exception) -> str:

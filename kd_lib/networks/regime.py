@@ -19,12 +19,12 @@ class Regime:
     Attributes
     ----------
     arch : str
-        Architecture, see `models.build`.
+        Architecture, see `architectures.build`.
     epochs : int
         Passes over the training images, at least 1.
     batch_size : int
-        Images per step, at least 2. An epoch is split into ``ceil(n / batch_size)`` batches that differ by one image
-        at most, so no image is left out and no step rests on a small last batch.
+        Images a step, at least 2. The n images of an epoch are split into ``ceil(n / batch_size)`` batches that differ
+        by one image at most, so none is left out and no step rests on a small last batch.
     optimiser : {'sgd', 'adam'}
         SGD with Nesterov momentum, or Adam.
     max_lr : float
@@ -68,12 +68,11 @@ class Regime:
 
 def optimiser_and_schedule(model: nn.Module, regime: Regime, steps: int):
     """Build the optimiser and its learning rate's schedule over all steps of the training."""
-    common = {"lr": regime.max_lr, "weight_decay": regime.weight_decay, "fused": True}
+    parameters, common = model.parameters(), {"lr": regime.max_lr, "weight_decay": regime.weight_decay, "fused": True}
     if regime.optimiser == "sgd":
-        nesterov = regime.momentum > 0
-        optimiser = torch.optim.SGD(model.parameters(), momentum=regime.momentum, nesterov=nesterov, **common)
+        optimiser = torch.optim.SGD(parameters, momentum=regime.momentum, nesterov=regime.momentum > 0, **common)
     else:
-        optimiser = torch.optim.Adam(model.parameters(), betas=(regime.momentum, 0.999), **common)
+        optimiser = torch.optim.Adam(parameters, betas=(regime.momentum, 0.999), **common)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, regime.max_lr, total_steps=steps, anneal_strategy="linear", cycle_momentum=False
     )

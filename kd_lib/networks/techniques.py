@@ -1,7 +1,9 @@
 """Networks that no ensemble teaches: rivals of distillation, which cost one training and take the same labels.
 
 A technique changes what a network is shown or what it is asked, in one function of a batch that `training.train` calls
-after augmentation. All random numbers come from torch's default generators, of which the training keeps the state.
+after augmentation: images (N, C, H, W), int64 labels (N,) and the number of classes K become images (N, C, H, W) and
+float32 targets (N, K), of which rows sum to 1. All random numbers come from torch's default generators, of which the
+training keeps the state.
 """
 
 from collections.abc import Sequence
@@ -24,22 +26,6 @@ RICAP_BETA = 0.3  # Takahashi et al. (2018), for CIFAR-10
 def label_smoothing(images: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     """Leave images as they are; a share `SMOOTHING` of each label is spread evenly over all classes.
 
-    Parameters
-    ----------
-    images : Tensor (N, C, H, W)
-    labels : Tensor (N,)
-        int64 class indices.
-    classes : int
-        Number of classes K.
-
-    Returns
-    -------
-    images : Tensor (N, C, H, W)
-    targets : Tensor (N, K)
-        float32; rows sum to 1.
-
-    References
-    ----------
     Szegedy et al. (2016), "Rethinking the Inception Architecture for Computer Vision", arXiv:1512.00567, section 7.
     """
     return images, (1 - SMOOTHING) * F.one_hot(labels, classes).float() + SMOOTHING / classes
@@ -50,22 +36,6 @@ def ricap(images: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]
 
     The point where the four meet, and where a crop is taken, are drawn once a batch; the images are drawn for each.
 
-    Parameters
-    ----------
-    images : Tensor (N, C, H, W)
-    labels : Tensor (N,)
-        int64 class indices.
-    classes : int
-        Number of classes K.
-
-    Returns
-    -------
-    images : Tensor (N, C, H, W)
-    targets : Tensor (N, K)
-        float32; rows sum to 1.
-
-    References
-    ----------
     Takahashi, Matsubara & Uehara (2018), "Data Augmentation using Random Image Cropping and Patching for Deep CNNs",
     arXiv:1811.09030, section 3.
     """
@@ -86,10 +56,6 @@ def ricap(images: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]
 def mixup(images: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     """Blend every image and its label with the next one's: torchvision's MixUp, with weights uniform in [0, 1].
 
-    Parameters and results are those of `ricap`.
-
-    References
-    ----------
     Zhang, Cisse, Dauphin & Lopez-Paz (2018), "mixup: Beyond Empirical Risk Minimization", arXiv:1710.09412.
     """
     from torchvision.transforms import v2  # takes seconds, and most trainings do without
@@ -100,10 +66,6 @@ def mixup(images: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]
 def cutmix(images: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     """Paste a rectangle of the next image into every image, labels weighing as the areas do: torchvision's CutMix.
 
-    Parameters and results are those of `ricap`.
-
-    References
-    ----------
     Yun et al. (2019), "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
     arXiv:1905.04899.
     """
@@ -125,37 +87,23 @@ def check_techniques(names: Sequence[str]) -> None:
 
 
 def train_technique(
-    technique: str,
-    dataset: Dataset,
-    regime: Regime,
-    *,
-    component: nn.Module | None = None,
-    temperature: float = 4.0,
-    hard_weight: float = 0.0,
-    **options,
+    technique: str, dataset: Dataset, regime: Regime, *, component: nn.Module | None = None, **options
 ) -> pd.DataFrame:
     """Train one network by a technique, which is also its name; see `training.train`, which does it.
 
     Parameters
     ----------
     technique : str
-        One of `models.TECHNIQUES`. 'plain' is a fresh network trained on the labels, as long as all others and, unlike
-        a component, in no ensemble; 'adam' is one that Adam trains, the other reading of Table 3.1 of Gardner (2022).
+        One of `TECHNIQUES`. 'plain' is a fresh network trained on the labels, as long as all others and, unlike a
+        component, in no ensemble; 'adam' is one that Adam trains, the other reading of Table 3.1 of Gardner (2022).
         'self-distillation' learns from one trained component of its own architecture, as the distilled network does
         from all of them.
-    dataset : Dataset
-    regime : Regime
+    dataset, regime
+        As of `training.train`.
     component : nn.Module, optional
         Teacher of self-distillation; unused otherwise.
-    temperature, hard_weight : float
-        Of self-distillation, see `training.distillation_loss`.
     **options
-        Of `training.train`.
-
-    Returns
-    -------
-    DataFrame
-        History of the training.
+        Of `training.train`, whose history is returned; those about a teacher matter to self-distillation alone.
 
     Raises
     ------
@@ -170,7 +118,7 @@ def train_technique(
     if technique == SELF_DISTILLATION:
         if component is None:
             raise ValueError(f"{technique} without a component to learn from: train one and pass it")
-        options |= {"teacher": component, "temperature": temperature, "hard_weight": hard_weight}
+        options["teacher"] = component
     if technique == ADAM:
         regime = replace(regime, optimiser="adam")
     return training.train(technique, dataset, regime, mix=MIXES.get(technique), **options)

@@ -23,6 +23,7 @@ from kd_lib.networks.fast import fusion, replay, rewrite
 from kd_lib.networks.regime import Regime, check_number, count_steps, optimiser_and_schedule
 
 DEVICES = ("auto", "cpu", "cuda")
+AT_ONCE = {"cpu": 250, "cuda": 5000}  # images of a forward pass that only tests
 Mix = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]  # images, labels and classes to images and targets
 Learnt = tuple[float, float, float]  # in an epoch: mean loss of the steps, accuracy, images a second
 
@@ -30,18 +31,14 @@ Learnt = tuple[float, float, float]  # in an epoch: mean loss of the steps, accu
 def pick_device(device: str) -> torch.device:
     """Turn 'auto', 'cpu' or 'cuda' into a device; 'auto' is CUDA where there is one.
 
-    Raises
-    ------
-    ValueError
-        If the name is none of the three, or 'cuda' is asked for and there is none.
+    A ValueError if the name is none of the three, or 'cuda' is asked for and there is none.
     """
     if device not in DEVICES:
         raise ValueError(f"unknown device {device!r}: expected {', '.join(map(repr, DEVICES))}")
-    if device == "cuda" and not torch.cuda.is_available():
+    best = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and best == "cpu":
         raise ValueError("device 'cuda' is not available on this machine: use 'auto' or 'cpu'")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
+    return torch.device(best if device == "auto" else device)
 
 
 def augment(images: Tensor, *, flip: bool, crop_padding: int, generator: torch.Generator) -> Tensor:
@@ -68,22 +65,17 @@ def augment(images: Tensor, *, flip: bool, crop_padding: int, generator: torch.G
 
 
 def distillation_loss(
-    student_logits: Tensor,
-    teacher_logits: Tensor,
-    labels: Tensor,
-    *,
-    temperature: float = 4.0,
-    hard_weight: float = 0.0,
+    student: Tensor, teacher: Tensor, labels: Tensor, *, temperature: float = 4.0, hard_weight: float = 0.0
 ) -> Tensor:
     """Weighted mean of the soft loss, T^2 KL(teacher || student) at temperature T, and the hard cross-entropy.
 
     Parameters
     ----------
-    student_logits, teacher_logits : Tensor (N, K)
-    labels : Tensor (N,)
-        int64 class indices.
+    student, teacher : Tensor (N, K)
+        Logits.
+    labels : Tensor (N,), int64
     temperature : float
-        T, by which both nets' logits are divided. The factor T^2 keeps the size of the gradients (in nats).
+        T, by which all logits are divided. The factor T^2 keeps the size of the gradients (in nats).
     hard_weight : float
         Weight w of the labels' cross-entropy, the soft loss having 1 - w.
 
@@ -96,15 +88,14 @@ def distillation_loss(
     ----------
     Hinton, Vinyals & Dean (2015), "Distilling the Knowledge in a Neural Network", arXiv:1503.02531, section 2.
     """
-    student = F.log_softmax(student_logits / temperature, dim=1)
-    teacher = F.log_softmax(teacher_logits / temperature, dim=1)
-    soft = temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+    softened = (F.log_softmax(logits / temperature, dim=1) for logits in (student, teacher))
+    soft = temperature**2 * F.kl_div(*softened, reduction="batchmean", log_target=True)
     if hard_weight == 0:
         return soft
-    return (1 - hard_weight) * soft + hard_weight * F.cross_entropy(student_logits, labels)
+    return (1 - hard_weight) * soft + hard_weight * F.cross_entropy(student, labels)
 
 
-def predict(model: nn.Module, dataset: Dataset, split: Split, *, batch_size: int | None = None) -> Tensor:
+def predict(model: nn.Module, dataset: Dataset, split: Split) -> Tensor:
     """Logits (N, K) of a network in evaluation mode, on its own device; its training mode is left as found.
 
     Parameters
@@ -114,8 +105,6 @@ def predict(model: nn.Module, dataset: Dataset, split: Split, *, batch_size: int
         Whose mean and standard deviation normalise the images.
     split : Split
         Of N images, for instance ``dataset.test``.
-    batch_size : int, optional
-        Images per forward pass; by default as many as suit the device.
 
     Returns
     -------
@@ -124,8 +113,8 @@ def predict(model: nn.Module, dataset: Dataset, split: Split, *, batch_size: int
     """
     device = next(model.parameters()).device
     with architectures.evaluating(model):
-        size = batch_size or (5000 if device.type == "cuda" else 250)
-        batches = (dataset.normalise(images.to(device)) for images in split.images.split(size))
+        batches = split.images.split(AT_ONCE.get(device.type, AT_ONCE["cpu"]))
+        batches = (dataset.normalise(images.to(device)) for images in batches)
         return torch.cat([model(batch).float() for batch in batches]).cpu()
 
 
@@ -211,7 +200,7 @@ def train(
         None trains on the labels alone. It is left as found.
     temperature, hard_weight : float
         See `distillation_loss`; unused without a teacher.
-    mix : callable, optional
+    mix : Mix, optional
         From an augmented batch (N, C, H, W), its labels (N,) and the number of classes K to what the network is shown
         instead, and its targets (N, K), rows that sum to 1; see `techniques`. Draws from torch's default generators.
     recompute : bool

@@ -87,7 +87,7 @@ def test_distillation_loss_is_zero_at_the_teacher():
     assert training.distillation_loss(logits, logits, torch.zeros(5, dtype=torch.long)).item() == pytest.approx(0)
 
 
-def test_predict_leaves_the_network_as_found():
+def test_predict_leaves_the_network_as_found(monkeypatch):
     data, model = coloured(), net()
     model.conv1.eval()  # a mixture of modes is kept too
     modes = [module.training for module in model.modules()]
@@ -95,7 +95,8 @@ def test_predict_leaves_the_network_as_found():
     logits = training.predict(model, data, data.train)
     assert [module.training for module in model.modules()] == modes
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
-    torch.testing.assert_close(training.predict(model, data, data.train, batch_size=7), logits)
+    monkeypatch.setitem(training.AT_ONCE, "cpu", 7)
+    torch.testing.assert_close(training.predict(model, data, data.train), logits)
     torch.testing.assert_close(model.eval()(data.normalise(data.train.images)), logits)
     assert logits.dtype == torch.float32
     assert not logits.requires_grad

@@ -46,17 +46,8 @@ def available(device: torch.device, precision: str = "float32") -> bool:
 class FusedConvolution(nn.Module):
     """A convolution with packed weights, which may add another map and then apply an element-wise function.
 
-    Parameters
-    ----------
-    convolution : nn.Conv2d
-        With zero padding, in float32 or bfloat16, to which its inputs are cast.
-    size : tuple of int
-        Shape of the input that the weights are packed for; other batch sizes give the same answer.
-
-    Attributes
-    ----------
-    function : str
-        oneDNN's name of the element-wise function, 'none' for none.
+    The convolution has zero padding, in float32 or bfloat16, to which inputs are cast. Weights are packed for inputs of
+    shape `size`; other batch sizes give the same answer. `function` is oneDNN's name of what follows, or 'none'.
     """
 
     functions = (*_MODULES.values(),)  # that can follow
@@ -79,20 +70,7 @@ class FusedConvolution(nn.Module):
 
 
 class CudnnConvolution(nn.Module):
-    """A convolution on a GPU, which may add another map and then apply a ReLU.
-
-    Parameters
-    ----------
-    convolution : nn.Conv2d
-        With zero padding, in float32 or bfloat16, to which its inputs are cast.
-
-    Attributes
-    ----------
-    function : str
-        'relu' or 'none'.
-    kernel_size, stride, padding, padding_mode, dilation, groups
-        As of the convolution.
-    """
+    """A convolution on a GPU, as `FusedConvolution`; its `function` is 'relu' or 'none', its settings are as given."""
 
     functions = ("relu",)
     padding_mode = "zeros"
@@ -124,19 +102,9 @@ class CudnnConvolution(nn.Module):
 
 
 class FusedLinear(nn.Module):
-    """Matrix products with packed weights, which may then apply an element-wise function.
+    """Matrix products with packed weights, as `FusedConvolution`; of convolutions, those of one pixel without padding.
 
-    Parameters
-    ----------
-    layer : nn.Linear, rewrite.Product or nn.Conv2d
-        In float32 or bfloat16, to which its input is cast; a convolution with a kernel of one pixel and no padding.
-    batch_size : int
-        Rows that the weights are packed for; other numbers give the same answer.
-
-    Attributes
-    ----------
-    function : str
-        As of `FusedConvolution`.
+    Weights are packed for `batch_size` rows; other numbers give the same answer.
     """
 
     functions = FusedConvolution.functions
@@ -166,15 +134,9 @@ class FusedLinear(nn.Module):
 def fuse_pointwise(traced: fx.GraphModule, *, batch_size: int, keep: Container[fx.Node] = ()) -> None:
     """Replace the products of a network, and fuse the sums and element-wise functions that follow them.
 
-    Parameters
-    ----------
-    traced : fx.GraphModule
-        What `rewrite.for_inference` returned, on a device for which this is `available`; changed in place.
-    batch_size : int
-        Images at a time that the weights are packed for.
-    keep : container of fx.Node
-        Nodes to leave alone, as `incremental` computes them its own way. Of these, convolutions on a GPU are fused with
-        the function that follows, if that is to be kept as well.
+    What `rewrite.for_inference` returned is changed in place, on a device for which this is `available`; weights are
+    packed for `batch_size` images at a time. Nodes to `keep` are left alone, for whoever computes them otherwise; of
+    these, convolutions on a GPU are fused with the function that follows, if that is to be kept as well.
     """
     nodes = list(traced.graph.nodes)
     fused = {node: layer for node in nodes if (layer := _fused(traced, node, batch_size, keep)) is not None}

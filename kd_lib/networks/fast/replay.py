@@ -21,15 +21,10 @@ class _Recorded(NamedTuple):
 
 
 class Replayed:
-    """A function of tensors on a GPU that fills the gradients of some parameters, recorded once a shape of its inputs.
+    """A function of tensors on a GPU that sets the gradients of `parameters`, recorded once a shape of its inputs.
 
-    Parameters
-    ----------
-    function : callable
-        Maps tensors to a tuple of tensors and sets the gradients of `parameters`. It must not look at values, and what
-        it reads beside its inputs must stay where it is in memory. One that cannot be recorded is called as it is.
-    parameters : sequence of nn.Parameter
-        Whose gradients it sets.
+    It must not look at values, and what it reads beside its inputs must stay where it is in memory. One that cannot be
+    recorded is called as it is.
     """
 
     def __init__(self, function: Callable[..., tuple[Tensor, ...]], parameters: Sequence[Tensor]):

@@ -33,24 +33,12 @@ class CannotRewrite(Exception):
 def for_inference(model: nn.Module, image: Tensor) -> fx.GraphModule:
     """Trace a copy of a network, fold its batch norms into its convolutions and replace the small ones of these.
 
-    Parameters
-    ----------
-    model : nn.Module
-        In evaluation mode; it is never changed. The result shares those of its layers that are used as they are.
-    image : Tensor, shape (1, C, H, W)
-        An image of the size to be expected, on the network's device.
+    The network is in evaluation mode and never changed; the result shares those of its layers that are used as they
+    are, and maps (B, C, H, W) to what the network does, up to rounding. The image (1, C, H, W) is of the size to be
+    expected, on the network's device; `shape_of` tells every node's shape for it.
 
-    Returns
-    -------
-    fx.GraphModule
-        Maps (B, C, H, W) to what `model` does, up to rounding. Every node's ``meta['tensor_meta']`` tells its shape
-        at B = 1.
-
-    Raises
-    ------
-    CannotRewrite
-        If the network has hooks, which may do anything, or control flow that depends on the data, more than one use
-        of a layer that a batch norm follows, or changes a tensor in place that is used again.
+    CannotRewrite if the network has hooks, which may do anything, or control flow that depends on the data, more than
+    one use of a layer that a batch norm follows, or changes a tensor in place that is used again.
     """
     traced = _trace(model)
     check_folding(traced)
@@ -63,19 +51,10 @@ def for_inference(model: nn.Module, image: Tensor) -> fx.GraphModule:
 
 
 def with_products(model: nn.Module, image: Tensor) -> nn.Module:
-    """Trace a network and replace its small convolutions; parameters and buffers stay the network's own.
+    """Trace a network and replace its small convolutions; it answers and learns as before, up to rounding.
 
-    Parameters
-    ----------
-    model : nn.Module
-        In the mode (training or evaluation) that the result is for: tracing takes it as given.
-    image : Tensor, shape (1, C, H, W)
-        An image of the size to be expected, on the network's device.
-
-    Returns
-    -------
-    nn.Module
-        Answers and learns as `model` does, up to rounding; `model` itself if it cannot be traced.
+    Parameters and buffers stay the network's own. It is in the mode (training or evaluation) that the result is for;
+    `image` is that of `for_inference`. A network that cannot be traced is returned as it is.
     """
     try:
         traced = _trace(model)
@@ -113,21 +92,15 @@ def check_folding(traced: fx.GraphModule) -> None:
     uses = Counter(node.target for node in layers)
     for node in layers:
         before = node.args[0] if node.args else None
-        if (
-            isinstance(traced.get_submodule(node.target), nn.BatchNorm2d)
-            and before in layers
-            and uses[before.target] > 1
-        ):
+        is_folded = before in layers and isinstance(traced.get_submodule(node.target), nn.BatchNorm2d)
+        if is_folded and uses[before.target] > 1:
             raise CannotRewrite(f"layer {before.target} before a batch norm is used {uses[before.target]} times")
 
 
 def work_out_of_place(traced: fx.GraphModule) -> None:
     """Let no operation overwrite its input, so that activations can be kept.
 
-    Raises
-    ------
-    CannotRewrite
-        If a tensor that is overwritten is used again: its later users rely on the overwriting.
+    Raise CannotRewrite if a tensor that is overwritten is used again: its later users rely on the overwriting.
     """
     modules = dict(traced.named_modules())
     for node in traced.graph.nodes:
@@ -170,16 +143,8 @@ class Product(nn.Module):
     """A convolution with few outputs as matrix products, one for all outputs that see the same pixels.
 
     On maps of 2 x 2 pixels a 3 x 3 kernel multiplies more padding than pixels. The products leave the padding out; they
-    share the convolution's parameters, gradients included.
-
-    Parameters
-    ----------
-    convolution : nn.Conv2d
-        With zero padding, one group and no dilation.
-    size, out_size : (int, int)
-        Height and width of its input and its output.
-    frozen : bool
-        Whether the matrices are computed once, for all evaluations, or at every pass.
+    share the convolution's parameters, gradients included. It has zero padding, one group and no dilation; `size` and
+    `out_size` are (height, width). `frozen` matrices are computed once, for all evaluations, others at every pass.
     """
 
     def __init__(self, convolution: nn.Conv2d, size: tuple[int, int], out_size: tuple[int, int], *, frozen: bool):
