@@ -141,11 +141,12 @@ def test_similarities_are_those_of_the_exact_maps(run, packed):
     assert packed["threshold"] == T_C
 
 
-def test_the_threshold_is_the_one_that_the_answers_were_given(make):
-    run = make()
-    (run.folder / "parameters").mkdir()
-    (run.folder / "parameters" / "rq3.yaml").write_text("threshold: 0.25\n")
-    assert explorer.pack(run)["threshold"] == 0.25
+def test_the_threshold_is_the_one_that_the_answers_were_given(make, tmp_path):
+    folder = make().run.folder
+    (folder / "parameters").mkdir()
+    (folder / "parameters" / "rq3.yaml").write_text("threshold: 0.25\n")
+    explorer.write(folder, tmp_path / explorer.NAME)
+    assert '"threshold":0.25,' in (tmp_path / explorer.NAME).read_text()
 
 
 def test_a_run_without_epochs_without_a_student_or_of_given_networks_is_packed(make):
@@ -242,10 +243,10 @@ def page_of(browser, run, other, tmp_path_factory):
     site = tmp_path_factory.mktemp("site")
     shutil.copytree(BOOK, site / "book")
     kept = tmp_path_factory.mktemp("editions") / "little"
-    explorer.write(run.folder, kept / explorer.NAME)
-    shutil.copy(run.folder / "run.json", kept)
+    explorer.write(run.run.folder, kept / explorer.NAME)
+    shutil.copy(run.run.folder / "run.json", kept)
     shutil.move(site / "book" / "_static", site / "_static")
-    shown = explorer.place(site / "_static", [kept, other.folder])
+    shown = explorer.place(site / "_static", [kept, other.run.folder])
     block = shown.split("```{raw} html\n")[1].split("\n```")[0]
     html = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>x</title><main>{block}</main></html>'
     (site / "book" / "explorer.html").write_text(html)
