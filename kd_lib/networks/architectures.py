@@ -9,6 +9,8 @@ from string import ascii_lowercase
 import torch
 from torch import Tensor, nn
 
+from kd_lib.data import Dataset, Split
+
 # Networks that nothing should be concluded without: one trained on shuffled labels, and a student of half the ensemble.
 SHUFFLED, HALF_TAUGHT = CONTROLS = ("shuffled", "half-taught")
 # Networks that an ensemble does not teach, each named after how it is trained instead, see `techniques`.
@@ -117,6 +119,45 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def penultimate_features(model: nn.Module, dataset: Dataset, split: Split, *, batch_size: int = 1000) -> Tensor | None:
+    """Take what the last linear layer of a network is given, in evaluation mode.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Of any kind. Its last linear layer is the one that runs last; it must give the network's K outputs.
+    dataset : Dataset
+        Whose mean and standard deviation normalise the images.
+    split : Split
+        Of N images.
+    batch_size : int
+        Images per forward pass.
+
+    Returns
+    -------
+    Tensor (N, D) or None
+        float32, on the CPU; None where a network does not end with a linear layer (SqueezeNet ends with a convolution).
+    """
+    seen, device = {}, next(model.parameters()).device
+
+    def keep(_, given: tuple[Tensor, ...], answer: Tensor) -> None:
+        seen["features"], seen["answer"] = given[0], answer
+
+    hooks = [m.register_forward_hook(keep) for m in model.modules() if isinstance(m, nn.Linear)]
+    found = []
+    try:
+        with evaluating(model):
+            for images in split.images.split(batch_size):
+                logits = model(dataset.normalise(images.to(device)))
+                if not seen or seen["answer"].shape != logits.shape:
+                    return None
+                found.append(seen["features"].float().cpu())
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return torch.cat(found)
 
 
 def component_names(n: int) -> list[str]:

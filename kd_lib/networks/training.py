@@ -118,45 +118,6 @@ def predict(model: nn.Module, dataset: Dataset, split: Split) -> Tensor:
         return torch.cat([model(batch).float() for batch in batches]).cpu()
 
 
-def penultimate_features(model: nn.Module, dataset: Dataset, split: Split, *, batch_size: int = 1000) -> Tensor | None:
-    """Take what the last linear layer of a network is given, in evaluation mode.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Of any kind. Its last linear layer is the one that runs last; it must give the network's K outputs.
-    dataset : Dataset
-        Whose mean and standard deviation normalise the images.
-    split : Split
-        Of N images.
-    batch_size : int
-        Images per forward pass.
-
-    Returns
-    -------
-    Tensor (N, D) or None
-        float32, on the CPU; None where a network does not end with a linear layer (SqueezeNet ends with a convolution).
-    """
-    seen, device = {}, next(model.parameters()).device
-
-    def keep(_, given: tuple[Tensor, ...], answer: Tensor) -> None:
-        seen["features"], seen["answer"] = given[0], answer
-
-    hooks = [m.register_forward_hook(keep) for m in model.modules() if isinstance(m, nn.Linear)]
-    found = []
-    try:
-        with architectures.evaluating(model):
-            for images in split.images.split(batch_size):
-                logits = model(dataset.normalise(images.to(device)))
-                if not seen or seen["answer"].shape != logits.shape:
-                    return None
-                found.append(seen["features"].float().cpu())
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return torch.cat(found)
-
-
 def accuracy(logits: Tensor, labels: Tensor) -> float:
     """Share of images (N,) whose largest logit (N, K) is their label's."""
     return (logits.argmax(1) == labels).double().mean().item()

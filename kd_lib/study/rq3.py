@@ -11,8 +11,7 @@ from kd_lib.measures import beyond, gaps, outputs, rivals, statistics, transfer
 from kd_lib.measures.beyond import CLOSENESS, MAPS_OFF, MAPS_ON
 from kd_lib.measures.similarity import pearson
 from kd_lib.measures.transfer import LEFT_OUT
-from kd_lib.networks.architectures import HALF_TAUGHT
-from kd_lib.networks.training import penultimate_features
+from kd_lib.networks.architectures import HALF_TAUGHT, penultimate_features
 from kd_lib.study.reading import ENSEMBLE, TARGETS, Study
 
 COLUMNS = ("kind", "model", "image", *CLOSENESS)

@@ -11,7 +11,7 @@ from kd_lib.maps.store import MapStore
 from kd_lib.measures import beyond, outputs
 from kd_lib.measures.similarity import pearson
 from kd_lib.networks import architectures
-from kd_lib.networks.training import penultimate_features
+from kd_lib.networks.architectures import penultimate_features
 from kd_lib.study import reading, rq3
 from tests.little_run import NAMES, make, network
 
