@@ -95,6 +95,7 @@ test: .venv/ready  ## set up, and every check there is
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/lint-imports --no-cache
+	.venv/bin/mypy
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests
 	$(PY) -m pytest --nbval-lax $(filter-out notebooks/rq%,$(STUDY:%=notebooks/%.ipynb))
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile --nbval-lax $(wildcard notebooks/rq*.ipynb)

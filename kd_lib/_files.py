@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -113,7 +113,7 @@ def delete(path: "Path | UPath") -> None:
         path.fs.rm_file(path.path) if is_remote(path) else path.unlink()
 
 
-def is_remote(path: "str | Path | UPath") -> bool:
+def is_remote(path: "str | Path | UPath") -> "TypeGuard[UPath]":
     """Say whether a path is one of an object store."""
     return not isinstance(path, (str, Path))
 
@@ -133,5 +133,5 @@ def differences(known: Mapping, given: Mapping) -> list[str]:
     def say(value):
         return "absent" if value is absent else repr(value)
 
-    pairs = {key: (known.get(key, absent), given.get(key, absent)) for key in known | given}
+    pairs = {key: (known.get(key, absent), given.get(key, absent)) for key in {**known, **given}}
     return [f"{key}: {say(old)} there, {say(new)} given" for key, (old, new) in pairs.items() if old != new]

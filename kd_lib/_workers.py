@@ -96,8 +96,8 @@ def local_workers(count: int, *, threads: int | None = None) -> Iterator["Client
     from distributed import Client, LocalCluster
     from distributed.utils import get_mp_context
 
-    threads = str(threads or max(1, (os.cpu_count() or 1) // count))
-    env = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    threads = threads or max(1, (os.cpu_count() or 1) // count)
+    env = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     quick = {
         # Dask's profiler looks at what runs a hundred times a second, and waits for Python's lock each time.
         "distributed.worker.profile.enabled": False,
@@ -110,7 +110,7 @@ def local_workers(count: int, *, threads: int | None = None) -> Iterator["Client
     with dask.config.set(quick):
         get_mp_context().set_forkserver_preload(PRELOADED)
         with LocalCluster(**options) as cluster, Client(cluster) as client:
-            client.register_plugin(_settled(int(threads), _gpus()))
+            client.register_plugin(_settled(threads, _gpus()))
             yield client
 
 

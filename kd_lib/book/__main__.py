@@ -177,7 +177,7 @@ def _pdf(output: Path) -> None:
 PATH, NAME = {"type": Path}, {"nargs": "?", "help": "of the edition; by default that of its kind of images"}
 ROOT, OVERRIDES = {"nargs": "?", "help": "folder of its images"}, {"nargs": "*", "metavar": "name=value"}
 # Step: what does it, what it is for, and its arguments, which the function has under the same names.
-STEPS: dict[str, tuple[Callable, str, dict[str, dict]]] = {
+STEPS: dict[str, tuple[Callable[..., int | None], str, dict[str, dict]]] = {
     "parameters": (
         write_parameters,
         "write the notebooks' parameters as YAML, where they changed",

@@ -32,7 +32,7 @@ UNFINISHED = PROJECT / "book" / "unfinished" / "photographs"  # a run of which s
 STUDY, KINDS, OTHERS = "The study", {"multiview": "Controlled images"}, "Photographs"  # of parts, by data set
 REFERENCE, FULL_SIZE = "book/reference", "book/full_size"  # pages of the published book alone
 # None of these begins or ends anything in Markdown or MyST, which has use for braces and for HTML's comments.
-MARKS = {"variable_start_string": "<%", "variable_end_string": "%>", "block_start_string": "<%%"}
+MARKS: dict[str, Any] = {"variable_start_string": "<%", "variable_end_string": "%>", "block_start_string": "<%%"}
 MARKS |= {"block_end_string": "%%>", "comment_start_string": "<%#", "comment_end_string": "#%>"}
 UNFOLDS = "Pages of this chapter"  # of the contents at the side
 # Icons that style sheets write, by their names in the theme's font; `book.css` asks for a font with few others.
@@ -221,7 +221,7 @@ def _parts(notebooks: Path, folders: Sequence[Path], judged: Sequence[claims.Edi
 
 def _named(edition: claims.Edition) -> tuple[str, str]:
     """Kind of an edition's images, and the caption of its part, which says how large it is."""
-    kind = KINDS.get(edition.parameters.get("data_set"), OTHERS)
+    kind = KINDS.get(edition.parameters.get("data_set", ""), OTHERS)
     return kind, f"{kind}: {edition.title}"
 
 

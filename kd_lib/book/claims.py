@@ -25,7 +25,7 @@ PARTS = (THESIS, OWN)
 UNITS = {"%": (100, 1, " %"), "points": (100, 1, " points"), "of training": (100, 0, " % of training"), "": (1, 3, "")}
 REGIME = ("data_set", "arch", "components", "epochs", "train_size")  # what tells editions apart
 # Entries of run.json that say how a run was made, and nothing of the machine that it lies on.
-MADE = ("data_title", "dataset_fingerprint", "created", "commit", "versions", "hardware", "threads")
+MADE: tuple[str, ...] = ("data_title", "dataset_fingerprint", "created", "commit", "versions", "hardware", "threads")
 MADE += ("seconds_training", "seconds_occlusion", "occlusion")
 
 

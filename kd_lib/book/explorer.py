@@ -77,7 +77,7 @@ def pack(here: Study, *, limit: int = LIMIT) -> dict[str, Any]:
         If the store, the images or the threshold are missing or not those of the run.
     """
     dataset, labels, store = here.dataset, here.labels, here.store
-    size, patch = tuple(store.image_size), store.settings["patch"]
+    size, patch = store.image_size, store.settings["patch"]
     rows, cols = occlusion.windows(size, patch, store.settings["stride"])
     names = here.components[:NETWORKS] + ([here.distilled] if here.distilled else []) + here.others[:NETWORKS]
 

@@ -85,7 +85,7 @@ class Dataset:
         for split in (self.train, self.test, self.probe):
             digest.update(repr(tuple(split.images.shape)).encode())
             for tensor in (split.images, split.labels):
-                digest.update(tensor.contiguous().numpy())
+                digest.update(tensor.contiguous().numpy())  # type: ignore[arg-type]  # an array is a buffer
         return digest.hexdigest()
 
 
@@ -176,7 +176,7 @@ def load(
     elif source == "imagefolder":
         if bool(path) == bool(root):
             raise ValueError(f"name={name!r}, root={root!r}: give the folder once, as 'imagefolder:PATH' or as root")
-        names, sources = _photographs(*photographs.imagefolder(Path(path or root).expanduser(), size))
+        names, sources = _photographs(*photographs.imagefolder(Path(path or root or "").expanduser(), size))
     else:
         raise ValueError(f"unknown data set {name!r}: expected one of {', '.join(NAMES)}")
 
@@ -184,10 +184,10 @@ def load(
     train_rows = _sample(train_labels, train_size, names, "train", probe_per_class=0, seed=seed)
     test_rows = _sample(test_labels, test_size, names, "test", probe_per_class=probe_per_class, seed=seed)
     train, held_out = read_train(train_rows), read_test(test_rows)  # slow, so only once all sizes are known to fit
-    mean, std = _colour(train.images, mean, std)
+    colour = _colour(train.images, mean, std)
     chosen = _take(held_out.labels, torch.full((len(names),), probe_per_class), seed)
     rest = torch.ones(len(held_out), dtype=torch.bool).index_fill_(0, chosen, False)
-    return Dataset(name, names, train, held_out.select(rest), held_out.select(chosen), mean, std)
+    return Dataset(name, names, train, held_out.select(rest), held_out.select(chosen), *colour)
 
 
 def with_shuffled_labels(dataset: Dataset, *, seed: int) -> Dataset:
@@ -263,7 +263,7 @@ def _sample(
 
 
 def _multiview(train_size: int, test_size: int, single_view: float, seed: int) -> tuple[tuple[str, ...], list[Source]]:
-    sources = []
+    sources: list[Source] = []
     for stream, (size, share) in enumerate(((train_size, single_view), (test_size, 0.5))):
         images, labels, views = multiview.draw(size, single_view=share, seed=2 * seed + stream)
         sources.append((labels, Split(images, labels, torch.arange(size), views).select))

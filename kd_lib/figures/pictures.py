@@ -96,9 +96,9 @@ def colour_maps(maps: Sequence[np.ndarray]) -> np.ndarray:
     """
     import matplotlib  # takes seconds, as in `_grid`
 
-    maps = np.stack(maps)
-    limit = np.nanmax(np.abs(maps)) or 1.0
-    return matplotlib.colormaps[MAP_COLOURS]((maps / limit + 1) / 2, bytes=True)
+    values = np.stack(maps)
+    limit = np.nanmax(np.abs(values)) or 1.0
+    return np.asarray(matplotlib.colormaps[MAP_COLOURS]((values / limit + 1) / 2, bytes=True))
 
 
 def _grid(rows: int, columns: int, size: tuple[float, float]):

@@ -85,7 +85,7 @@ def touchable(spec: dict) -> dict:
     return spec
 
 
-def _choices(units: list[tuple[dict, dict, set[str]]], rows: list[dict]) -> list[dict]:
+def _choices(units: list[tuple[dict, dict, frozenset[str]]], rows: list[dict]) -> list[dict]:
     """List what can be chosen: the class, and the fields of legends of colours, with two or more values."""
     colours = [channels["color"] for _, channels, _ in units if "color" in channels]
     legends = [c["field"] for c in colours if c.get("type") == "nominal" and c.get("legend", True)]
@@ -127,7 +127,7 @@ def _tell_points(unit: dict) -> None:
     unit["layer"] = [line, {"mark": {"type": "point", "opacity": 0, "size": 90, "filled": True}, "encoding": place}]
 
 
-def _units(spec: dict, outer: frozenset[str] = frozenset()) -> Iterator[tuple[dict, dict, set[str]]]:
+def _units(spec: dict, outer: frozenset[str] = frozenset()) -> Iterator[tuple[dict, dict, frozenset[str]]]:
     """Find what has a mark: itself, its channels, and the fields that they and the facets that it is in name."""
     facet = spec.get("facet", {})
     outer |= {part["field"] for part in (facet, facet.get("row", {}), facet.get("column", {})) if "field" in part}

@@ -1,6 +1,7 @@
 """Which measure of similarity tells apart the pairs of maps that show the same features and those that do not."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -110,5 +111,5 @@ def _areas(same: np.ndarray, value: np.ndarray, weights: np.ndarray) -> np.ndarr
         return (below * right).sum(1) / (right.sum(1) * wrong.sum(1))
 
 
-def _range(draws: np.ndarray, prefix: str) -> dict[str, float]:
+def _range(draws: np.ndarray, prefix: str) -> dict[str, Any]:
     return dict(zip((f"{prefix}low", f"{prefix}high"), percentiles(draws), strict=True))

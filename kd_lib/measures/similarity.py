@@ -12,7 +12,7 @@ from kd_lib._workers import in_threads
 
 # Pixels worked on at once: the float64 copies of a block stay in the processor's cache.
 BLOCK = 2**16
-PAIRS = dict.fromkeys(("model_a", "model_b"), str) | dict.fromkeys(("image", "target", "label"), int)
+PAIRS: dict[str, type] = dict.fromkeys(("model_a", "model_b"), str) | dict.fromkeys(("image", "target", "label"), int)
 PAIRS |= {"on_target": bool, "pearson": float, "cosine": float}  # columns of `pairs_of_components`
 
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -68,7 +69,9 @@ class Regime:
 
 def optimiser_and_schedule(model: nn.Module, regime: Regime, steps: int):
     """Build the optimiser and its learning rate's schedule over all steps of the training."""
-    parameters, common = model.parameters(), {"lr": regime.max_lr, "weight_decay": regime.weight_decay, "fused": True}
+    parameters = model.parameters()
+    common: dict[str, Any] = {"lr": regime.max_lr, "weight_decay": regime.weight_decay, "fused": True}
+    optimiser: torch.optim.Optimizer
     if regime.optimiser == "sgd":
         optimiser = torch.optim.SGD(parameters, momentum=regime.momentum, nesterov=regime.momentum > 0, **common)
     else:
