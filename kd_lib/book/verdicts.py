@@ -134,7 +134,7 @@ class Judged:
 
     @property
     def cell(self) -> str:
-        """A cell of a table: the verdict, the quantity with its interval, and why it cannot tell where it cannot."""
+        """The verdict, the quantity with its interval, and why it cannot tell where it cannot, as a cell of a table."""
         which = f"{self.finding.which}: " if self.finding.which and self.quantity else ""
         said = [f"**{WORDS[self.claim.part][self.verdict]}**", f"{which}{self.quantity}", self.reason]
         return "<br>".join(filter(None, said))

@@ -4,7 +4,6 @@ Each is given its `title` and, as `description`, its alternative text; without r
 """
 
 import html
-import inspect
 from collections.abc import Sequence
 from functools import wraps
 
@@ -53,9 +52,6 @@ def _chart(draw):
             return draw(frame, *more, **options).properties(title=title, description=description)
         return HTML(f"<p>Nothing to draw for “{html.escape(title)}”: this run has none of it.</p>")
 
-    known = inspect.signature(draw)
-    words = [inspect.Parameter(w, inspect.Parameter.KEYWORD_ONLY, annotation=str) for w in ("title", "description")]
-    drawn.__signature__ = known.replace(parameters=[*known.parameters.values(), *words])  # what the reference shows
     return drawn
 
 

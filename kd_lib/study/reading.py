@@ -127,7 +127,7 @@ class Study:
 
     @property
     def kinds(self) -> dict[str, str]:
-        """Kind of every network, which charts tell apart: its role, or its technique."""
+        """Kind of every network, which charts tell apart, is its role or its technique."""
         return {name: name if role == "technique" else role for name, role in self.roles.items()}
 
     @property
@@ -137,7 +137,7 @@ class Study:
 
     @property
     def compared(self) -> list[str]:
-        """Networks that RQ2 compares: all but the distilled one, unless that leaves fewer than two."""
+        """Networks that RQ2 compares, all but the distilled one, unless that leaves fewer than two."""
         names = [*self.components, *self.others]
         return names if len(names) > 1 else self.networks
 
@@ -323,7 +323,7 @@ class Study:
 
     @property
     def thresholds(self) -> list[float]:
-        """Thresholds that a figure over all of them marks: the one in use, and the published one."""
+        """Thresholds that a figure over all of them marks, the one in use and the published one."""
         return [self.t_c, PUBLISHED]
 
     def shares(self, frame: pd.DataFrame, *, by: Sequence[str]) -> pd.DataFrame:
