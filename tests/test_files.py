@@ -73,5 +73,5 @@ def test_an_error_that_is_not_about_space_is_passed_on(tmp_path, monkeypatch):
 
 
 def test_it_imports_nothing_heavy():
-    code = "import sys, kd_lib.files; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    code = "import sys, kd_lib._files; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

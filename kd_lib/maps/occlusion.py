@@ -45,7 +45,8 @@ def windows(image_size: tuple[int, int], patch: int, stride: int) -> tuple[list[
         If the patch does not fit into the image, or the stride is below 1 or leaves pixels that no window covers.
     """
     height, width = image_size
-    if not 1 <= patch <= (most := min(image_size)):
+    most = min(image_size)
+    if not 1 <= patch <= most:
         raise ValueError(f"patch {patch} does not fit the {height}x{width} image: give 1 to {most} pixels")
     if not 1 <= stride <= patch:
         fitting = f"give 1 to {patch} pixels, so that every pixel is covered"
