@@ -154,6 +154,18 @@ print(*said, sep="\n")
 techniques.set_index(["what", "less", "target"]).round(4) if len(techniques) else None
 
 # %% [markdown]
+# ## Would another student say the same?
+#
+# All of the above is about one student, of one seed. Where the run trained several of the same ensemble (`students`),
+# each is held against components here. The interval of *every student* counts students, components and images as drawn
+# from many, so it says what to expect of the next student; those of single students are over images alone.
+
+# %% mystnb={"figure": {"name": "tab-students", "caption": "Students of the ensemble less components, and less the ensemble.", "caption_before": true, "classes": "numbered-table"}}
+students = study.students.gains(here, device=device)
+print(*study.students.in_words(students), sep="\n")
+students.set_index(["quantity", "less", "student"]).round(4)
+
+# %% [markdown]
 # ## Its teachers' features, or any ensemble's?
 #
 # A distilled network may be close to the ensemble because it took over *that* ensemble's features, or because learning
@@ -284,6 +296,19 @@ figures.by_choice(
 # %%
 here.keep(study.sensitivity.verdicts(under_choices), "choices_verdicts")
 print("\n".join(study.sensitivity.sentences(under_choices)))
+
+# %% [markdown]
+# ## Where do the thesis's shares come from?
+#
+# Gardner (2022) finds 78 % of components' maps like the ensemble's on target and 52 % off target, and 98 % and 87 % of
+# the distilled network's. What the thesis leaves open about its maps, each row sets in one way; networks trained less
+# are components at earlier epochs, beside their own ensemble of then. Maps averaged over colour channels need no row:
+# a patch hides all channels at once, so they are the same.
+
+# %% mystnb={"figure": {"name": "tab-levels", "caption": "Share of maps (%) that are like the ensemble's, by how it is computed.", "caption_before": true, "classes": "numbered-table"}}
+levels = study.levels.shares(here, under_choices)
+print(study.levels.in_words(levels))
+study.levels.table(levels)
 
 # %% tags=["nbval-check-output"]
 for line in study.rq3.checks(shares):

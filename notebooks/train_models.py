@@ -43,6 +43,7 @@ crop_padding: int = 2  # random shifts by up to this many pixels
 ensemble_output: str = "logits"  # what the ensemble averages: logits | probs
 temperature: float = 4.0  # of the soft targets
 hard_weight: float = 0.0  # weight of the true labels in the distillation loss
+students: int = 1  # that the ensemble teaches, from different seeds; from three on a claim about students counts them
 controls: bool = True  # also train the networks that say what a similarity means
 techniques: list = []  # also train: plain, label-smoothing, ricap, mixup, cutmix, self-distillation, adam
 seed: int = 0  # of the samples, and of the networks
@@ -98,7 +99,8 @@ here = study.pipeline.begin(run, chosen, dataset)
 # %% [markdown]
 # The distilled network has the same architecture and a fresh seed. Its targets are the ensemble's outputs on the very
 # batch that it sees, augmentation included, softened by the temperature {cite}`hinton2015distilling`; it is never
-# shown a label unless `hard_weight` asks for it.
+# shown a label unless `hard_weight` asks for it. One student says little of others: `students` asks for more, of other
+# seeds, and RQ3 says what holds of all of them.
 #
 # Two more networks are controls, which later chapters compare with: one trained on labels in random order
 # {cite}`adebayo2018sanity`, whose maps cannot show what the classes look like, and a *half-taught* student, distilled

@@ -30,7 +30,7 @@ SAME, CLOSE, CANNOT_TELL, DIFFERS = "the same", "close", "cannot tell", "differs
 # epoch's steps stay close (a few per cent, with AVX2 instead of AVX-512), what a network answers after them does not.
 ROUNDING, UNTRAINED, LEARNING = 1e-5, 1e-3, 0.2
 LEARNT = ("loss", "train_accuracy")
-_PLACES = re.compile(r"(?m)^(?:root|models) = .*\n?")  # parameters that name places of the machine
+_PLACES = re.compile(r"(?m)^(?:root|models|human_labels) = .*\n?")  # parameters that name places of a machine
 
 
 def name_of(run: Path) -> str:

@@ -13,7 +13,7 @@ from kd_lib.networks import architectures
 from kd_lib.networks.fast import fusion, rewrite
 
 PRECISIONS = ("float32", "bfloat16")  # and 'auto', one of the two
-OUTPUTS = ("logits", "probs", "log-probs")
+OUTPUTS = ("logits", "centred", "probs", "log-probs")
 BASELINES = ("mean", "blur")  # that differ from image to image
 BLUR = 10 / 224  # standard deviation of the blur by the shorter side of the image: that of Fong & Vedaldi (2017)
 SAME = {"float32": 1e-4, "bfloat16": 0.05}  # of the largest logit; rounding stays far below
@@ -239,8 +239,9 @@ def saliency_maps(
         Height and width in pixels.
     patch, stride : int
         Those of the occluded logits, in pixels.
-    output : {'logits', 'probs', 'log-probs'}
-        Whether the maps explain the logits, the softmax probabilities or their logarithm.
+    output : {'logits', 'centred', 'probs', 'log-probs'}
+        Whether the maps explain the logits, these less their mean over classes (which no answer hangs on), the softmax
+        probabilities or their logarithm.
 
     Returns
     -------
@@ -264,8 +265,8 @@ def saliency_maps(
     if logits.ndim < 2 or logits.shape[-2] != expected:
         windows_of = f"image size {tuple(image_size)}, patch {patch}, stride {stride}"
         raise ValueError(f"logits have shape {tuple(logits.shape)}: expected (..., {expected}, K) for {windows_of}")
-    values = logits
-    if output != "logits":  # float32 tells no probability above 1 - 6e-8 from 1
+    values = logits - logits.mean(-1, keepdim=True) if output == "centred" else logits
+    if output.endswith("probs"):  # float32 tells no probability above 1 - 6e-8 from 1
         values = (torch.softmax if output == "probs" else torch.log_softmax)(logits.double(), -1)
     fall = (values[..., :1, :] - values[..., 1:, :]).float().unflatten(-2, (len(covered_rows), len(covered_cols)))
     # A window is a product of rows and columns, so the mean over windows is one mean over each.

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 from scipy.stats import permutation_test, rankdata
+from scipy.stats import t as t_distribution
 from statsmodels.stats.multitest import multipletests
 
 RESAMPLES = 1000
@@ -84,6 +85,49 @@ def interval(
     means = ((weights @ sums).T / sizes).T
     low, high = percentiles(means, levels=((1 - confidence) / 2, (1 + confidence) / 2))
     return Interval(*map(_plain, (estimate, low, high)))
+
+
+def crossed_interval(values: ArrayLike, less: ArrayLike | None = None) -> Interval:
+    """Mean over networks and images with a 95 % interval that counts both as drawn from many.
+
+    Every network meets every image. The variance of the mean is that of the networks' means over S, plus that of the
+    images' means over N, less what both contain; Student's t has as many degrees of freedom as Satterthwaite gives such
+    a sum, so few networks make the interval wide.
+
+    Parameters
+    ----------
+    values : array_like, shape (S, N)
+        A number of S networks on each of N images, such as 1 for a right answer.
+    less : array_like, shape (M, N), optional
+        The same of other networks on the same images, whose mean is taken away.
+
+    Returns
+    -------
+    Interval
+        low and high are NaN unless there are three networks of each kind, and two images.
+
+    References
+    ----------
+    Satterthwaite (1946), "An approximate distribution of estimates of variance components", Biometrics Bulletin 2(6);
+    Owen and Eckles (2012), "Bootstrapping data arrays of arbitrary order", Annals of Applied Statistics 6(3).
+    """
+    groups = [np.asarray(group, dtype=np.float64) for group in (values, less) if group is not None]
+    by_image = groups[0].mean(0) - sum(group.mean(0) for group in groups[1:])
+    mean, images = float(by_image.mean()), len(by_image)
+    if images < 2 or min(map(len, groups)) < 3:
+        return Interval(mean, np.nan, np.nan)
+    parts, freedom = [by_image.var(ddof=1) / images], [images - 1]
+    both = 0.0
+    for group in groups:
+        networks = len(group)
+        parts.append(group.mean(1).var(ddof=1) / networks)
+        freedom.append(networks - 1)
+        rest = group - group.mean(0) - group.mean(1, keepdims=True) + group.mean()
+        both += (rest**2).sum() / ((networks - 1) * (images - 1)) / group.size
+    variance = max(sum(parts) - both, *parts)
+    squares = sum(part**2 / free for part, free in zip(parts, freedom, strict=True))
+    half = t_distribution.ppf(LEVELS[1], sum(parts) ** 2 / squares) * np.sqrt(variance) if squares else 0.0
+    return Interval(mean, mean - half, mean + half)
 
 
 def percentiles(

@@ -16,6 +16,7 @@ SHUFFLED, HALF_TAUGHT = CONTROLS = ("shuffled", "half-taught")
 # Networks that an ensemble does not teach, each named after how it is trained instead, see `techniques`.
 PLAIN, SELF_DISTILLATION, ADAM = "plain", "self-distillation", "adam"
 TECHNIQUES = (PLAIN, "label-smoothing", "ricap", "mixup", "cutmix", SELF_DISTILLATION, ADAM)
+STUDENTS = ("distilled", *(f"distilled-{number}" for number in range(2, 10)))  # of one ensemble
 
 # Their extra training heads would return a tuple of logits; this study needs the one output.
 _SINGLE_OUTPUT = dict.fromkeys(("googlenet", "inception_v3"), {"aux_logits": False, "init_weights": True})
@@ -167,12 +168,19 @@ def component_names(n: int) -> list[str]:
     return list(ascii_lowercase[:n])
 
 
+def student_names(n: int) -> list[str]:
+    """Name `n` students of one ensemble 'distilled', 'distilled-2', …; a ValueError unless 1 <= n <= 9."""
+    if type(n) is not int or not 1 <= n <= len(STUDENTS):
+        raise ValueError(f"students is {n!r}: expected a whole number from 1 to {len(STUDENTS)}")
+    return list(STUDENTS[:n])
+
+
 def seed_of(name: str, seed: int) -> int:
     """Seed of one network: distinct for every network of a study, and for every `seed` of a run.
 
-    A ValueError unless it is a component 'a' to 'z', 'distilled', or one of `CONTROLS` or `TECHNIQUES`.
+    A ValueError unless it is a component 'a' to 'z' or one of `STUDENTS`, `CONTROLS` or `TECHNIQUES`.
     """
-    names = [*ascii_lowercase, "distilled", *CONTROLS, *TECHNIQUES]
+    names = [*ascii_lowercase, STUDENTS[0], *CONTROLS, *TECHNIQUES, *STUDENTS[1:]]
     if name not in names:
         raise ValueError(f"unknown network {name!r}: expected a component 'a' to 'z' or {', '.join(names[26:])}")
     return seed * len(names) + names.index(name)

@@ -1,10 +1,12 @@
 from . import gallery as gallery
+from . import levels as levels
 from . import parameters as parameters
 from . import pipeline as pipeline
 from . import rq1 as rq1
 from . import rq2 as rq2
 from . import rq3 as rq3
 from . import sensitivity as sensitivity
+from . import students as students
 from . import threshold as threshold
 from . import training as training
 from . import truth as truth
@@ -18,6 +20,7 @@ __all__ = [
     "Study",
     "gallery",
     "images",
+    "levels",
     "open",
     "parameters",
     "pipeline",
@@ -25,6 +28,7 @@ __all__ = [
     "rq2",
     "rq3",
     "sensitivity",
+    "students",
     "threshold",
     "training",
     "truth",

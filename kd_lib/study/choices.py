@@ -2,9 +2,10 @@
 
 A choice is spelled as the parameters that it changes, ``patch=2`` or ``optimiser=adam max_lr=0.005``:
 
-- ``output`` (logits, probs, log-probs) is what the maps explain: the stored occluded logits will do;
+- ``output`` (logits, centred, probs, log-probs) is what the maps explain: the stored occluded logits will do;
 - ``patch``, ``stride``, ``baseline``, ``precision`` of the occlusion: the networks are explained again, into
-  ``choices/NAME/occlusion.zarr`` of the run's folder;
+  ``choices/NAME/occlusion.zarr`` of the run's folder; of a stride that is a multiple of the run's own, the windows that
+  are there already are taken;
 - any parameter by which the networks were trained: they are trained again, as the run ``choices/NAME``.
 
 Whatever is there already is kept, so a call that was killed goes on where it stopped.
@@ -137,7 +138,8 @@ def carry_out(choice: Choice, here: Study, *, device: str = "auto", executor: "s
     if not choice.training:
         chosen = Study(here.run, occlusion=folder / "occlusion.zarr" if choice.maps else None, output=output)
         if choice.maps:
-            pipeline.explain(chosen, _states(chosen, here), here.store.settings | choice.maps, **where)
+            same = {"same": here, "copied": here.networks + here.techniques}
+            pipeline.explain(chosen, _states(chosen, here), here.store.settings | choice.maps, **same, **where)
         return chosen
     other = _begin(Run(folder), here, choice)
     pipeline.train(other, **where)
@@ -146,7 +148,8 @@ def carry_out(choice: Choice, here: Study, *, device: str = "auto", executor: "s
         other,
         _states(other, here),
         here.store.settings | choice.maps,
-        same=here if _leaves_components(choice) and not choice.maps else None,
+        same=here,
+        copied=here.components if _leaves_components(choice) else (),
         **where,
     )
     if other.drawn and not _files.is_there(truth.kept(other.run)):
@@ -158,7 +161,7 @@ def _begin(run: Run, here: Study, choice: Choice) -> Study:
     """Begin a run of components and the distilled network, without controls; components that stay are copied."""
     settings = here.parameters | choice.training | {"controls": False, "root": here.root}
     dataset = images(settings, here.root)
-    recipes = pipeline.recipes(settings | {"techniques": []}, len(dataset.class_names))
+    recipes = pipeline.recipes(settings | {"techniques": [], "students": 1}, len(dataset.class_names))
     other = pipeline.begin(run, settings, dataset, networks=recipes)
     if _leaves_components(choice):
         for name in other.components:

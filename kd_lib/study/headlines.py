@@ -51,7 +51,7 @@ def of_maps(here: Study, t_c: Interval) -> pd.DataFrame:
     if len(here.compared) > 1:
         rows += shares("RQ2", "two components alike", _above(rq2.pairs(here), t_c))
     frame = _above(rq3.to_ensemble(here), t_c)
-    for kind in ("leave-one-out", "distilled"):
+    for kind in ("component", "leave-one-out", "distilled"):
         rows += shares("RQ3", f"{kind} like the ensemble", frame[frame["kind"] == kind])[:2]
     for what, column in (("like the ensemble", "above"), ("similarity", "pearson")):
         gains = transfer.gain(frame, opponents=["leave-one-out"], similarity=column).set_index("target")

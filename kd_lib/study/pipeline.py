@@ -8,6 +8,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import partial
+from itertools import groupby, product
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -15,7 +17,7 @@ import pandas as pd
 from kd_lib import _workers
 from kd_lib.data import Dataset, Split
 from kd_lib.maps.fill import fill
-from kd_lib.maps.occlusion import pick_precision
+from kd_lib.maps.occlusion import pick_precision, windows
 from kd_lib.maps.store import SETTINGS, MapStore
 from kd_lib.networks import architectures, given, techniques
 from kd_lib.networks.regime import Regime
@@ -36,10 +38,11 @@ def regime(parameters: Mapping) -> Regime:
 
 
 def recipes(parameters: Mapping, classes: int) -> dict[str, dict]:
-    """How to build what `train_models` trains: components, the distilled network, controls, one of each technique."""
+    """How to build what `train_models` trains: components, students, controls, one of each technique."""
     names = architectures.component_names(parameters["components"])
     techniques.check_techniques(parameters.get("techniques", ()))
-    of_role = dict.fromkeys(names, "component") | {"distilled": "distilled"}
+    first, *more = architectures.student_names(parameters.get("students", 1))
+    of_role = dict.fromkeys(names, "component") | {first: "distilled"} | dict.fromkeys(more, "student")
     if parameters.get("controls") and len(names) > 1:
         of_role |= dict.fromkeys(architectures.CONTROLS, "control")
     of_role |= dict.fromkeys(parameters.get("techniques", ()), "technique")
@@ -156,7 +159,8 @@ def states(here: Study, every_epoch: int | None) -> list[tuple[str, int]]:
     if not 0 <= every_epoch <= len(names):
         raise ValueError(f"every_epoch={every_epoch}: expected 0 to {len(names)}, the number of components")
     whole = [(name, epoch) for name in names[:every_epoch] for epoch in checkpoints.epochs(name)]
-    rest = [name for name in [*here.networks, *here.techniques, *here.controls] if name not in names[:every_epoch]]
+    rest = [*here.networks, *here.students[1:], *here.techniques, *here.controls]
+    rest = [name for name in rest if name not in names[:every_epoch]]
     return whole + [(name, checkpoints.last_epoch(name)) for name in rest]
 
 
@@ -167,6 +171,7 @@ def explain(
     *,
     probe: Split | None = None,
     same: Study | None = None,
+    copied: Sequence[str] = (),
     device: str = "auto",
     executor: "str | Client | None" = "",
     progress: bool = True,
@@ -184,7 +189,10 @@ def explain(
     probe : Split, optional
         Images to explain; all probe images by default.
     same : Study, optional
-        Another one whose components are the same networks: their logits are copied.
+        Another one, of the same images, some of whose networks are the same.
+    copied : sequence of str
+        These networks: their logits are copied, where it hides all the patches of this one, as it does at a stride of
+        which this one's is a multiple.
     device : {'auto', 'cpu', 'cuda'}
     executor : str or distributed.Client
         See `_workers.connect`.
@@ -211,7 +219,7 @@ def explain(
     if own := here.occlusion == here.run.occlusion:  # not a choice's store
         here.run.record("occlusion", {name: store.settings[name] for name in SETTINGS})
     if same is not None:
-        _copy_components(store, same)
+        _copy(store, same, copied)
     load = partial(given.restore, here.run.checkpoints, here.recipes, device=device)
     with _workers.connect(executor) as client:
         options = {"normalise": dataset.normaliser, "client": client, "progress": progress}
@@ -222,9 +230,22 @@ def explain(
     return store
 
 
-def _copy_components(store: MapStore, same: Study) -> None:
-    """Copy the occluded logits of components that are the same in both runs."""
-    for state, block in store.missing():
-        name, epoch = store.states[state]
-        if name in same.components:
-            store.write(state, block, same.store.logits(name, epoch)[store.rows(block)])
+def _copy(store: MapStore, same: Study, names: Sequence[str]) -> None:
+    """Copy the occluded logits of networks that are the same in both runs."""
+    if not names:
+        return
+    there, size = same.store, store.image_size
+    if any(store.settings[name] != there.settings[name] for name in SETTINGS if name != "stride"):
+        return
+    wanted, stored = (
+        list(product(*windows(size, own.settings["patch"], own.settings["stride"]))) for own in (store, there)
+    )
+    if not set(wanted) <= set(stored):
+        return
+    place = {window: 1 + number for number, window in enumerate(stored)}
+    taken = [0, *(place[window] for window in wanted)]
+    for state, blocks in groupby(store.missing(), key=itemgetter(0)):
+        if store.states[state][0] in names and store.states[state] in there.states:
+            logits = there.logits(*store.states[state])
+            for _, block in blocks:
+                store.write(state, block, logits[store.rows(block)][:, taken])

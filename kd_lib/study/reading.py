@@ -72,7 +72,7 @@ class Study:
         See `open`.
     occlusion : Path or UPath, optional
         Another map store than the run's own, made under another choice.
-    output : {'logits', 'probs', 'log-probs'}
+    output : {'logits', 'centred', 'probs', 'log-probs'}
         What maps explain, see `maps.saliency_maps`; 'logits' takes the outputs in the unit that the ensemble averages.
 
     Attributes
@@ -82,11 +82,13 @@ class Study:
         Those that decide what the run computes.
     class_names : list of str
     recipes, roles : dict
-        How each network is built; its role: 'component', 'distilled', 'other', 'control' or 'technique'.
+        How each network is built; its role: 'component', 'distilled', 'student', 'other', 'control' or 'technique'.
     components, others, controls, techniques : list of str
         Names of the networks of a role: members of the ensemble; networks that are neither; those that only say what a
         similarity means (`networks.CONTROLS`); those trained without the ensemble, each by the technique of its name.
     distilled : str or None
+    students : list of str
+        The distilled network, and others that the same ensemble taught from other seeds.
     networks, with_ensemble : list of str
         What the study is about: components, then the distilled network, then others; and 'ensemble', if there is one.
     has_ensemble, drawn : bool
@@ -117,6 +119,7 @@ class Study:
     roles = property(lambda self: {name: recipe["role"] for name, recipe in self.recipes.items()})
     components = property(lambda self: self._of_role("component"))
     distilled = property(lambda self: next(iter(self._of_role("distilled")), None))
+    students = property(lambda self: [*self._of_role("distilled"), *self._of_role("student")])
     others = property(lambda self: self._of_role("other"))
     controls = property(lambda self: self._of_role("control"))
     techniques = property(lambda self: self._of_role("technique"))
@@ -128,7 +131,8 @@ class Study:
     @property
     def kinds(self) -> dict[str, str]:
         """Kind of every network, which charts tell apart, is its role or its technique."""
-        return {name: name if role == "technique" else role for name, role in self.roles.items()}
+        alike = {"student": "distilled"}
+        return {name: name if role == "technique" else alike.get(role, role) for name, role in self.roles.items()}
 
     @property
     def halves(self) -> tuple[list[str], list[str]]:

@@ -315,11 +315,12 @@ def to_consensus(here: Study) -> pd.DataFrame:
         chosen = here.outputs(name, epoch)[at[0], :, at[1]]
         return here.saliency_maps(chosen[..., None])[:, 0]
 
-    states = [(name, epoch) for name in here.roles for epoch in here.store.epochs(name)]
+    role = here.roles | dict.fromkeys(here.students, "distilled")
+    states = [(name, epoch) for name in role for epoch in here.store.epochs(name)]
     close = in_threads(lambda state: pearson(own_class(*state), consensus.get(state[0], everybody)), states)
     frames = []
     for (name, epoch), similarity in zip(states, close, strict=True):
-        columns = {"kind": name if name == HALF_TAUGHT else here.roles[name], "model": name, "epoch": epoch}
+        columns = {"kind": name if name == HALF_TAUGHT else role[name], "model": name, "epoch": epoch}
         columns |= {"image": at[0], "similarity": similarity}
         frames.append(pd.DataFrame(columns).assign(accuracy=accuracy.get((name, epoch), np.nan)))
     return pd.concat(frames, ignore_index=True)

@@ -39,7 +39,8 @@ def train_all(here: Study, regime: Regime, *, client: "Client | None" = None, **
     """
     images = here.dataset if client is None else client.submit(_images, here)
     first = here.components[:1]
-    teachers = {here.distilled: here.components, HALF_TAUGHT: here.halves[0], SELF_DISTILLATION: first}
+    teachers = dict.fromkeys(here.students, here.components)
+    teachers |= {HALF_TAUGHT: here.halves[0], SELF_DISTILLATION: first}
     histories = _workers.each(client, train, list(here.recipes), images, regime, after=teachers, here=here, **options)
     return pd.concat(histories, ignore_index=True)
 
@@ -74,7 +75,7 @@ def train(name: str, dataset: Dataset, regime: Regime, *, here: Study, device: s
     if name in here.techniques:
         first = here.network(here.components[0], device=device) if name == SELF_DISTILLATION else None
         return train_technique(name, dataset, regime, component=first, **softened, **options)
-    taught_by = {here.distilled: here.components, HALF_TAUGHT: here.halves[0]}.get(name)
+    taught_by = here.components if name in here.students else here.halves[0] if name == HALF_TAUGHT else []
     if taught_by:
         teacher = here.ensemble_of(taught_by, device=device)
         return networks_training.train(name, dataset, regime, teacher=teacher, **softened, **options)
@@ -182,7 +183,8 @@ def accuracy_table(here: Study, history: pd.DataFrame, right: pd.DataFrame) -> p
         rows.append((ENSEMBLE, 100 * right.loc[right["kind"] == ENSEMBLE, "right"].mean(), 87.95))
     if here.distilled:
         rows.append(("distilled", last[here.distilled], 85.32))
-    rows += [(name, last[name], np.nan) for name in [*here.others, *here.techniques, *here.controls]]
+    more = [*here.students[1:], *here.others, *here.techniques, *here.controls]
+    rows += [(name, last[name], np.nan) for name in more]
     table = pd.DataFrame(rows, columns=["network", "accuracy (%)", "Gardner (2022) (%)"])
     here.keep(table, "accuracy")
     here.keep(by_network(history), "accuracy_by_network")

@@ -318,7 +318,7 @@ def test_bad_images_and_logits_are_named():
         occluded_logits(model, torch.zeros(0, 3, 8, 8))
     with pytest.raises(ValueError, match=r"logits have shape \(1, 25, 2\): expected \(..., 26, K\)"):
         saliency_maps(np.zeros((1, 25, 2), np.float32), image_size=(8, 8))
-    with pytest.raises(ValueError, match="unknown output 'probabilities': expected 'logits', 'probs', 'log-probs'"):
+    with pytest.raises(ValueError, match="unknown output 'probabilities': expected 'logits', 'centred', "):
         saliency_maps(np.zeros((1, 26, 2), np.float32), image_size=(8, 8), output="probabilities")
 
 

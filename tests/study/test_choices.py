@@ -51,7 +51,7 @@ def test_a_choice_is_spelled_as_parameters(here):
         ("patch=64", "choice 'patch=64': patch 64 does not fit the 32x32 image"),
         ("stride=9", "choice 'stride=9': stride 9 with patch 8"),
         ("baseline=median", "choice 'baseline=median': unknown baseline 'median'"),
-        ("output=odds", "choice 'output=odds': unknown output 'odds': expected 'logits', 'probs', 'log-probs'"),
+        ("output=odds", "choice 'output=odds': unknown output 'odds': expected 'logits', 'centred', "),
         ("optimiser=sdg", "choice 'optimiser=sdg': unknown optimiser 'sdg'"),
         ("temperature=hot", "choice 'temperature=hot': temperature is 'hot': expected the like of 4.0"),
         ("epochs=0", "choice 'epochs=0': epochs is 0: expected a whole number, at least 1"),

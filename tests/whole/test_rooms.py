@@ -36,7 +36,8 @@ SURFACE = {
         feature_agreement kappas labels majority write_tables
     """,
     "study": """
-        Run Study gallery images open parameters pipeline rq1 rq2 rq3 sensitivity threshold training truth
+        Run Study gallery images levels open parameters pipeline rq1 rq2 rq3 sensitivity students threshold
+        training truth
     """,
 }
 

@@ -1,0 +1,98 @@
+"""Several students of one ensemble: what is true of students, and what of one of them only."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from kd_lib.measures.similarity import pearson
+from kd_lib.measures.statistics import crossed_interval, interval
+from kd_lib.study.reading import ENSEMBLE, TARGETS, Study
+
+EVERY = "every student"  # in the column student: all of them
+COLUMNS = ("quantity", "less", "student", "difference", "low", "high", "students", "images")
+COMPONENT, LEFT_OUT = "component", "leave-one-out"
+
+
+def gains(here: Study, *, device: str = "auto") -> pd.DataFrame:
+    """By how much each student of the ensemble is above components, and what that says of students; `rq3_students`.
+
+    Parameters
+    ----------
+    here : Study
+    device : {'auto', 'cpu', 'cuda'}
+
+    Returns
+    -------
+    DataFrame
+        A row a quantity ('accuracy', 'similarity on target', 'share off target' …: of maps like the ensemble's), less
+        ('component', as a part of the ensemble, 'leave-one-out' or 'ensemble') and student: difference, low, high,
+        students, images. The interval of one student is a bootstrap over images. That of 'every student' counts
+        students, components and images (`statistics.crossed_interval`); it is there from three students on.
+    """
+    names, rows = here.students if here.has_ensemble else [], []
+    for quantity, less, own, other in _compared(here, names, device) if names else ():
+        for name, value in zip(names, own, strict=True):
+            found = interval(value - other.mean(0))
+            rows.append((quantity, less, name, *found, 1, len(value)))
+        if len(names) > 2:
+            found = crossed_interval(own, other) if len(other) > 1 else crossed_interval(own - other)
+            rows.append((quantity, less, EVERY, *found, len(names), own.shape[1]))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    here.keep(table, "rq3_students")
+    return table
+
+
+def _compared(here: Study, names: list[str], device: str) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
+    """Give what is compared: quantity, less, values (S, N) of the students and (M, N) of the others."""
+    true = here.dataset.test.labels
+
+    def right(networks: list[str]) -> np.ndarray:
+        answers = [here.answers(name, device=device).argmax(1) == true for name in networks]
+        return np.stack([own.numpy() for own in answers]).astype(float)
+
+    own = right(names)
+    for less, networks in ((COMPONENT, here.components), (ENSEMBLE, [ENSEMBLE])):
+        yield "accuracy", less, own, right(networks)
+    whole = here.maps(ENSEMBLE)
+    close = {
+        "students": _closeness(here, [pearson(here.maps(name), whole) for name in names]),
+        COMPONENT: _closeness(here, [pearson(here.maps(name), whole) for name in here.components]),
+        LEFT_OUT: _closeness(
+            here, [pearson(here.maps(name), here.maps(ENSEMBLE, without=name)) for name in here.components]
+        ),
+    }
+    for quantity, values in close["students"].items():
+        for less in (COMPONENT, LEFT_OUT):
+            others = close[less][quantity]
+            known = np.isfinite(values).all(0) & np.isfinite(others).all(0)
+            yield quantity, less, values[:, known], others[:, known]
+
+
+def _closeness(here: Study, similarities: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """Mean similarity and share of maps from T_c on, by image (S, N), of similarities (N, K) of S networks."""
+    close = np.stack(similarities)
+    own = here.labels[:, None] == np.arange(close.shape[-1])
+    found = {}
+    for on, at in ((True, own), (False, ~own)):
+        found[f"similarity {TARGETS[on]}"] = np.ma.masked_invalid(np.where(at, close, np.nan)).mean(-1).filled(np.nan)
+        found[f"share {TARGETS[on]}"] = ((close >= here.t_c) & at).sum(-1) / at.sum(-1)
+    return found
+
+
+def in_words(table: pd.DataFrame) -> list[str]:
+    """Say what `gains` says of students in general, or that one student says nothing of others."""
+    if not len(table):
+        return ["No students of an ensemble."]
+    every = table[table["student"] == EVERY]
+    if not len(every):
+        count = table["student"].nunique()
+        return [f"{count} student{'s' * (count > 1)}: one cannot tell what holds of students; train at least three."]
+    said = []
+    for row in every.itertuples():
+        scale, unit = (1, "") if row.quantity.startswith("similarity") else (100, " points")
+        numbers = f"{row.difference * scale:+.3g}{unit} ({row.low * scale:+.3g} to {row.high * scale:+.3g})"
+        above = "above" if row.low > 0 else "below" if row.high < 0 else "not known to differ from"
+        kind = {COMPONENT: "components", LEFT_OUT: "left-out components"}.get(row.less, f"the {row.less}")
+        said.append(f"{row.quantity}: {row.students} students are {above} {kind}: {numbers}")
+    return said
