@@ -167,6 +167,12 @@ def test_maps_of_probabilities_are_captums(output, last):
     torch.testing.assert_close(maps, oracle, rtol=0, atol=1e-6)
 
 
+def test_maps_of_centred_logits_add_up_to_nothing_and_differ_as_those_of_logits_do():
+    logits = torch.randn(2, 26, 4)
+    maps, centred = (saliency_maps(logits, image_size=(8, 8), output=output) for output in ("logits", "centred"))
+    torch.testing.assert_close(centred, maps - maps.mean(1, keepdim=True), rtol=0, atol=1e-6)
+
+
 def test_a_probability_that_is_nearly_one_still_has_a_map():
     logits = torch.zeros(1, 2, 2)
     logits[0, :, 0] = torch.tensor([30.0, 25.0])  # 1 - 9e-14 and 1 - 1e-11, the same in float32

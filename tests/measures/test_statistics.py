@@ -3,11 +3,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import bootstrap, spearmanr, ttest_1samp
+from scipy.stats import bootstrap, spearmanr, t, ttest_1samp
 
 from kd_lib.measures.statistics import (
     bootstrap_weights,
     cluster_of,
+    crossed_interval,
     holm,
     interval,
     interval_table,
@@ -205,3 +206,30 @@ def test_ranks_of_resamples_are_those_of_the_images_drawn(values):
     drawn = resampled_rank_correlations(x[None], y[None], resamples=20)[0]
     for own, found in zip(bootstrap_weights(12, resamples=20).astype(int), drawn, strict=True):
         assert found == pytest.approx(spearmanr(np.repeat(x, own), np.repeat(y, own)).statistic, nan_ok=True)
+
+
+def test_an_interval_over_networks_and_images_by_hand():
+    values = np.array([[1.0, 2.0], [2.0, 3.0], [3.0, 7.0]])  # means 1.5, 2.5, 5 and 2, 4
+    found = crossed_interval(values)
+    residuals = values - [[1.5], [2.5], [5]] - np.array([2, 4]) + 3
+    parts = np.array([np.var([1.5, 2.5, 5], ddof=1) / 3, np.var([2, 4], ddof=1) / 2])
+    variance = parts.sum() - (residuals**2).sum() / 2 / 6
+    freedom = parts.sum() ** 2 / (parts[0] ** 2 / 2 + parts[1] ** 2 / 1)
+    half = t.ppf(0.975, freedom) * np.sqrt(variance)
+    np.testing.assert_allclose(found, [3, 3 - half, 3 + half])
+    shifted = crossed_interval(values + 1, np.ones((3, 2)))
+    np.testing.assert_allclose(shifted.estimate, 3)
+    assert np.isnan(crossed_interval(values[:2]).low)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.05, 0.3])
+def test_an_interval_over_networks_and_images_covers_both(spread):
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(400):
+        image = rng.normal(0, 0.3, 200)
+        networks = [image + rng.normal(0, spread, (n, 1)) + rng.normal(0, 0.3, (n, 200)) for n in (5, 10)]
+        found = crossed_interval(*networks)
+        hits += found.low <= 0 <= found.high
+    assert 0.92 <= hits / 400 <= 0.99
+    if spread == 0.3:  # an interval over images alone is far too narrow
+        assert found.high - found.low > 4 * np.ptp(interval(networks[0].mean(0) - networks[1].mean(0))[1:])

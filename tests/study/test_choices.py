@@ -112,6 +112,14 @@ def test_other_windows_are_explained_into_a_store_of_their_own(here):
     assert rq3.to_ensemble(chosen)["model"].unique().tolist() == [*NAMES, "mixup"]
 
 
+def test_windows_that_are_stored_already_are_not_computed_again(here, monkeypatch):
+    finer = carry_out("patch=16 stride=8", here)
+    monkeypatch.setattr(fill, "occluded_logits", None)
+    coarser = carry_out("stride=16", finer)
+    taken = [0, 1, 3, 7, 9]  # clean, and the corners of three by three windows
+    np.testing.assert_array_equal(coarser.store.logits("b"), finer.store.logits("b")[:, taken])
+
+
 def test_an_interrupted_choice_goes_on(here, monkeypatch):
     computed = []
 

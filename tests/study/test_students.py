@@ -1,0 +1,83 @@
+"""Several students of one ensemble: trained, explained, and told apart from one."""
+
+import numpy as np
+import pytest
+
+from kd_lib.measures.similarity import pearson
+from kd_lib.study import levels, pipeline, reading, rq3, sensitivity, students
+from tests.trained_run import SETTINGS
+
+MAPS = {"patch": 8, "stride": 8, "baseline": 0.0, "precision": "float32"}
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    settings = SETTINGS | {"students": 3, "techniques": [], "controls": False}
+    place = pipeline.begin(tmp_path_factory.mktemp("run"), settings, reading.images(settings))
+    pipeline.train(place, verbose=False)
+    pipeline.explain(place, pipeline.states(place, None), MAPS, progress=False)
+    return reading.open(place.run, threshold=0.5)
+
+
+def test_students_differ_and_only_the_first_is_the_studys(here):
+    assert here.students == ["distilled", "distilled-2", "distilled-3"]
+    assert here.networks == ["a", "b", "distilled"]
+    answers = [here.answers(name) for name in here.students]
+    assert not (answers[0] == answers[1]).any()
+    assert rq3.to_ensemble(here)["model"].unique().tolist() == ["a", "b", "distilled"]
+
+
+def test_gains_are_students_less_components(here):
+    found = students.gains(here).set_index(["quantity", "less", "student"])["difference"]
+    true = here.dataset.test.labels
+    right = {name: (here.answers(name).argmax(1) == true).float().mean().item() for name in [*"ab", *here.students]}
+    for name in here.students:
+        expected = right[name] - (right["a"] + right["b"]) / 2
+        assert found["accuracy", "component", name] == pytest.approx(expected)
+    rest = pearson(here.maps("a"), here.maps("b")), pearson(here.maps("b"), here.maps("a"))
+    own = np.eye(10, dtype=bool)[here.labels]
+    close = pearson(here.maps("distilled-2"), here.maps("ensemble"))
+    expected = np.mean([close[own] - left_out[own] for left_out in rest])
+    assert found["similarity on target", "leave-one-out", "distilled-2"] == pytest.approx(expected)
+    expected = (close[~own] >= 0.5).mean() - np.mean([left_out[~own] >= 0.5 for left_out in rest])
+    assert found["share off target", "leave-one-out", "distilled-2"] == pytest.approx(expected)
+
+
+def test_three_networks_of_each_kind_say_what_holds_of_students(here):
+    table = students.gains(here)
+    every = table[table["student"] == students.EVERY].set_index(["quantity", "less"])
+    assert every["students"].eq(3).all()
+    assert every.loc[("accuracy", "ensemble"), "low"] < every.loc[("accuracy", "ensemble"), "high"]
+    assert np.isnan(every.loc[("accuracy", "component"), "low"])  # two components
+    above = table.assign(difference=0.05, low=0.01, high=0.09)
+    said = students.in_words(above)
+    assert said[0] == "accuracy: 3 students are above components: +5 points (+1 to +9)"
+    assert "cannot tell what holds of students" in students.in_words(table[table["student"] == "distilled"])[0]
+
+
+def test_a_setting_is_computed_from_the_same_maps(here):
+    choices = sensitivity.compare(here, ["output=probs", "output=centred"], threshold=0.5)
+    frame = levels.shares(here, choices)
+    share = frame.set_index(["setting", "kind", "target"])["share"]
+    whole, own = here.maps("ensemble"), np.eye(10, dtype=bool)[here.labels]
+    expected = np.mean([pearson(here.maps(name), whole)[own] >= 0.5 for name in "ab"])
+    assert share[sensitivity.DEFAULT, "component", "on target"] == pytest.approx(expected)
+    left_out = share["each component left out of the ensemble", "component", "off target"]
+    assert left_out == pytest.approx((pearson(here.maps("a"), here.maps("b"))[~own] >= 0.5).mean())
+    assert share["a, b and their ensemble after 1 of 1 epochs", "component", "on target"] == pytest.approx(expected)
+    unsigned = pearson(np.abs(here.maps("distilled")), np.abs(whole))
+    assert share["size without sign", "distilled", "on target"] == pytest.approx((unsigned[own] >= 0.5).mean())
+    assert levels.table(frame).iloc[0].tolist() == [78, 52, 98, 87]
+
+
+def test_the_nearest_setting_is_the_one_whose_worst_share_is_nearest(here):
+    frame = levels.shares(here, sensitivity.compare(here, [], threshold=0.5))
+    shares = dict(zip(levels.PUBLISHED, (0.76, 0.55, 0.97, 0.86), strict=True))
+    near = [("near", 0.53, *which, share) for which, share in shares.items()]
+    far = [("far", 0.53, *which, 0.5) for which in levels.PUBLISHED]
+    thesis = frame[frame["setting"] == levels.THESIS].to_numpy().tolist()
+    said = levels.in_words(type(frame)([*thesis, *far, *near], columns=frame.columns))
+    assert said == (
+        "Of 2 settings with all four shares, the nearest to the thesis is: near (the worst of the four is 3.0 points "
+        "off), which gives the thesis's levels."
+    )
