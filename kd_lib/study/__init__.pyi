@@ -1,4 +1,5 @@
 from . import gallery as gallery
+from . import human as human
 from . import parameters as parameters
 from . import pipeline as pipeline
 from . import rq1 as rq1
@@ -17,6 +18,7 @@ __all__ = [
     "Run",
     "Study",
     "gallery",
+    "human",
     "images",
     "open",
     "parameters",

@@ -117,6 +117,7 @@ class Study:
     roles = property(lambda self: {name: recipe["role"] for name, recipe in self.recipes.items()})
     components = property(lambda self: self._of_role("component"))
     distilled = property(lambda self: next(iter(self._of_role("distilled")), None))
+    students = property(lambda self: [*self._of_role("distilled"), *self._of_role("student")])
     others = property(lambda self: self._of_role("other"))
     controls = property(lambda self: self._of_role("control"))
     techniques = property(lambda self: self._of_role("technique"))

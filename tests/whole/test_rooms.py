@@ -36,7 +36,7 @@ SURFACE = {
         feature_agreement kappas labels majority write_tables
     """,
     "study": """
-        Run Study gallery images open parameters pipeline rq1 rq2 rq3 sensitivity threshold training truth
+        Run Study gallery human images open parameters pipeline rq1 rq2 rq3 sensitivity threshold training truth
     """,
 }
 
