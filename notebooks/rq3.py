@@ -23,6 +23,7 @@ threshold: float | None = None  # T_c in [-1, 1]; None takes the one of threshol
 example: int = 0  # probe image whose maps are compared one with another
 choices: list = ["output=probs", "output=log-probs"]  # what to choose otherwise, one or more parameter=value each
 view_share: float = 0.5  # multiview: a view is used if it matters this share of what the one that matters most does
+human_labels: str = ""  # CSV: path of a test image, then for each class how many people called it so; empty: none
 device: str = "auto"  # auto | cpu | cuda
 executor: str = ""  # empty (this process) | local:N (worker processes) | a Dask scheduler's address (tcp://…)
 
@@ -262,6 +263,32 @@ figures.consensus(
 # as accurate as its teacher need not have its reasons, and gains accuracy and agreement. Here students are trained on
 # outputs alone and explanations are only looked at: the table at equal outputs says how much of the ensemble's
 # explanations comes along uncalled for.
+
+# %% [markdown]
+# ## Do people see what the ensemble's soft answers say?
+#
+# Distillation is said to hand on *dark knowledge* {cite}`hinton2015distilling`: what the ensemble's soft answers say about
+# an image beside its class. Whether that is true can be asked of people, who do not all give an image the same name either
+# {cite}`peterson2019human`; `human_labels` counts the names that they gave to test images. Networks are compared with them
+# by the cross-entropy of people's shares with the softmax, as it is and after one temperature a network, which is fitted on
+# a random half of the images and tried on the other, and by the rank correlation of shares and logits over the classes
+# other than the true one.
+#
+# What is claimed was written before there was any result: the distilled network is nearer to people than a component is,
+# with a lower cross-entropy after the temperature and a higher rank correlation. If so, and also on images that both get
+# right, it was handed something that people see as well. If it is not nearer, or only where it is right more often, then
+# soft answers handed on accuracy or doubt, but nothing about the image that people would tell.
+
+# %% mystnb={"figure": {"name": "tab-human-agreement", "caption": "How near networks' soft answers are to people's, with 95 % intervals over images; cross-entropies in nats an image.", "caption_before": true, "classes": "numbered-table"}}
+soft, said = study.human.by_image(here, human_labels, device=device)
+agreement = study.human.agreement(here, soft)
+print(said)
+agreement.set_index("kind").T.round(3) if len(agreement) else None
+
+# %% mystnb={"figure": {"name": "tab-human-gaps", "caption": "How much nearer to people one kind of network is than another, image by image: a cross-entropy below 0, a rank correlation above 0.", "caption_before": true, "classes": "numbered-table"}}
+human_gaps, said = study.human.gaps(here, soft)
+print(said)
+human_gaps.set_index(["what", "less", "among", "quantity"]).round(4) if len(human_gaps) else None
 
 # %% [markdown]
 # ## Would other choices give other answers?

@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from numbers import Integral, Real
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,12 +31,15 @@ class Split:
         Position of each image in its source, before sampling.
     views : multiview.Views, optional
         What the images show and where, if that is known.
+    paths : ndarray (N,) of str, optional
+        Path of each photograph in its source without its suffix, such as ``test/cat/0000``.
     """
 
     images: Tensor
     labels: Tensor
     index: Tensor
     views: multiview.Views | None = None
+    paths: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -44,7 +48,8 @@ class Split:
     def select(self, rows) -> "Split":
         """Keep the given rows (indices or a Boolean mask), in the order given."""
         views = None if self.views is None else self.views.select(rows)
-        return Split(self.images[rows], self.labels[rows], self.index[rows], views)
+        paths = None if self.paths is None else self.paths[np.asarray(rows)]
+        return Split(self.images[rows], self.labels[rows], self.index[rows], views, paths)
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,8 +276,8 @@ def _multiview(train_size: int, test_size: int, single_view: float, seed: int) -
 
 
 def _photographs(names: tuple[str, ...], parts: Sequence[photographs.Images]) -> tuple[tuple[str, ...], list[Source]]:
-    def source(labels, read) -> Source:
-        return labels, lambda rows: Split(read(rows), labels[rows], rows)
+    def source(labels, read, paths) -> Source:
+        return labels, lambda rows: Split(read(rows), labels[rows], rows, paths=paths[rows.numpy()])
 
     return names, [source(*part) for part in parts]
 

@@ -3,6 +3,7 @@
 Labels are known at once; images are read when rows are asked for, and these only.
 """
 
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,8 @@ from tqdm import tqdm
 DECODE_BLOCK = 250  # images a thread decodes at a time
 TINY = 10_000  # bytes of a file; to decode a smaller one takes less time than threads take to hand on Python's lock
 
-Images = tuple[Tensor, Callable[[Tensor], Tensor]]  # labels (N,) of all there are; reads rows, as uint8 (n, 3, H, W)
+# Labels (N,) of all there are; reads rows, as uint8 (n, 3, H, W); paths (N,) of str, without their suffixes.
+Images = tuple[Tensor, Callable[[Tensor], Tensor], np.ndarray]
 
 
 def cifar10(root: Path) -> tuple[tuple[str, ...], list[Images]]:
@@ -36,7 +38,10 @@ def cifar10(root: Path) -> tuple[tuple[str, ...], list[Images]]:
         ) from error
 
     def images(part) -> Images:
-        return torch.tensor(part.targets), lambda rows: _channels_first(part.data[rows.numpy()])
+        # The paths are those of the copies of CIFAR-10 as files: images of a class are counted in the source's order.
+        numbers, what = [itertools.count() for _ in part.classes], "train" if part.train else "test"
+        paths = [f"{what}/{part.classes[k]}/{next(numbers[k]):04}" for k in part.targets]
+        return torch.tensor(part.targets), lambda rows: _channels_first(part.data[rows.numpy()]), np.array(paths)
 
     return tuple(parts[0].classes), [images(part) for part in parts]
 
@@ -54,7 +59,12 @@ def imagefolder(root: Path, size: tuple[int, int]) -> tuple[tuple[str, ...], lis
         raise ValueError(f"{root}: expected the same class folders in train/ and test/, but they differ in {differ}")
 
     def images(part) -> Images:
-        return torch.tensor(part.targets), lambda rows: _decode([part.samples[row][0] for row in rows], size)
+        paths = [Path(path).relative_to(root).with_suffix("").as_posix() for path, _ in part.samples]
+        return (
+            torch.tensor(part.targets),
+            lambda rows: _decode([part.samples[row][0] for row in rows], size),
+            np.array(paths),
+        )
 
     return tuple(train), [images(part) for part in parts]
 

@@ -17,7 +17,8 @@ from statsmodels.stats.multitest import multipletests
 RESAMPLES = 1000
 LEVELS = (0.025, 0.975)  # of a 95 % interval
 PERMUTATIONS = 9999
-AT_ONCE = 10_000_000  # numbers in memory while permuting: a test set has ten thousand images
+MANY = 2000  # differences, from which on `scipy.stats.permutation_test` takes seconds
+AT_ONCE = 10_000_000  # numbers in memory while permuting
 
 
 class Interval(NamedTuple):
@@ -240,7 +241,7 @@ def cluster_of(clusters: ArrayLike | None, rows: int) -> tuple[np.ndarray, int]:
     return group, len(names)
 
 
-@lru_cache(maxsize=2)  # most of a study's intervals are over the same images
+@lru_cache(maxsize=4)  # most of a study's intervals are over the same images
 def bootstrap_weights(clusters: int, *, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
     """How often each of R bootstrap samples holds each of C clusters, drawn C times: float64 (R, C), read-only."""
     draws = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
@@ -262,6 +263,8 @@ def sign_flip_test(differences: ArrayLike, *, seed: int = 0) -> float:
     differences = np.asarray(differences, dtype=np.float64)
     if len(differences) < 2:
         return float("nan")
+    if len(differences) > MANY:
+        return _sign_flips_of_many(differences, seed)
     found = permutation_test(
         (differences,),
         np.mean,
@@ -272,6 +275,16 @@ def sign_flip_test(differences: ArrayLike, *, seed: int = 0) -> float:
         rng=np.random.default_rng(seed),
     )
     return float(found.pvalue)
+
+
+def _sign_flips_of_many(differences: np.ndarray, seed: int) -> float:
+    """`sign_flip_test` in a fraction of the time: a random byte looks up the sum of eight differences so signed."""
+    signs = 1.0 - 2 * np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
+    sums = np.pad(differences, (0, -len(differences) % 8)).reshape(-1, 8) @ signs.T
+    bytes_ = np.random.default_rng(seed).integers(256, size=(PERMUTATIONS, len(sums)), dtype=np.uint8)
+    at_random = sum(own[drawn] for own, drawn in zip(sums, bytes_.T, strict=True))
+    as_far = np.abs(at_random) >= abs(differences.sum()) * (1 - 1e-12)
+    return float((1 + as_far.sum()) / (1 + PERMUTATIONS))
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:

@@ -1,5 +1,6 @@
 from . import gallery as gallery
 from . import levels as levels
+from . import human as human
 from . import parameters as parameters
 from . import pipeline as pipeline
 from . import rq1 as rq1
@@ -19,6 +20,7 @@ __all__ = [
     "Run",
     "Study",
     "gallery",
+    "human",
     "images",
     "levels",
     "open",

@@ -46,8 +46,9 @@ def test_imagefolder_gives_the_pixels_and_labels_of_the_files(folder):
         assert np.array_equal(dataset.train.images[row].permute(1, 2, 0), np.asarray(Image.open(path)))
     files = sorted((folder / "test").glob("*/*.png"))
     for split in (dataset.test, dataset.probe):
-        for image, index in zip(split.images, split.index, strict=True):
+        for image, index, path in zip(split.images, split.index, split.paths, strict=True):
             assert np.array_equal(image.permute(1, 2, 0), np.asarray(Image.open(files[index])))
+            assert folder / f"{path}.png" == files[index]
 
 
 def test_the_folder_may_be_given_as_root(folder):
@@ -215,6 +216,14 @@ def test_cifar10_gives_torchvisions_images(cifar10):
             picture, target = source[index]
             assert np.array_equal(image.permute(1, 2, 0), np.asarray(picture))
             assert label == target
+
+
+def test_cifar10_images_are_counted_class_by_class(cifar10):
+    dataset = load("cifar10", root=cifar10, probe_per_class=1)  # labels are 0 to 9, twice
+    for split in (dataset.test, dataset.probe):
+        assert split.paths.tolist() == [f"test/kind {i % 10}/{i // 10:04}" for i in split.index.tolist()]
+    one = dataset.test.select(torch.tensor([3]))
+    assert one.paths.tolist() == dataset.test.paths[3:4].tolist()
 
 
 def test_cifar10_is_kept_in_the_cache_by_default(cifar10, monkeypatch):

@@ -166,6 +166,13 @@ def test_sign_flips_agree_with_the_t_test_on_normal_differences():
     assert sign_flip_test(differences) == pytest.approx(sign_flip_test(-differences), abs=0.005)
 
 
+def test_sign_flips_of_many_agree_with_the_t_test():
+    differences = np.random.default_rng(6).normal(0.02, 1, 2003)
+    assert sign_flip_test(differences) == pytest.approx(ttest_1samp(differences, 0).pvalue, abs=0.02)
+    assert sign_flip_test(differences) == pytest.approx(sign_flip_test(-differences), abs=0.02)
+    assert sign_flip_test(np.repeat([0.0, 1.0], [3000, 8])) == pytest.approx(2 / 256, abs=0.003)  # zeros do not count
+
+
 def test_p_values_are_true_to_size():
     rng = np.random.default_rng(7)
     rejected = [sign_flip_test(rng.exponential(size=(2, 9)).T @ [1, -1]) <= 0.05 for _ in range(400)]

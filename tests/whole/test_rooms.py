@@ -36,7 +36,7 @@ SURFACE = {
         feature_agreement kappas labels majority write_tables
     """,
     "study": """
-        Run Study gallery images levels open parameters pipeline rq1 rq2 rq3 sensitivity students threshold
+        Run Study gallery human images levels open parameters pipeline rq1 rq2 rq3 sensitivity students threshold
         training truth
     """,
 }
