@@ -1,6 +1,6 @@
 from . import gallery as gallery
-from . import levels as levels
 from . import human as human
+from . import levels as levels
 from . import parameters as parameters
 from . import pipeline as pipeline
 from . import rq1 as rq1
