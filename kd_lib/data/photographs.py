@@ -59,11 +59,11 @@ def imagefolder(root: Path, size: tuple[int, int]) -> tuple[tuple[str, ...], lis
         raise ValueError(f"{root}: expected the same class folders in train/ and test/, but they differ in {differ}")
 
     def images(part) -> Images:
-        paths = [Path(path).relative_to(root).with_suffix("").as_posix() for path, _ in part.samples]
+        within = [path.removeprefix(f"{root}{os.sep}").replace(os.sep, "/") for path, _ in part.samples]
         return (
             torch.tensor(part.targets),
             lambda rows: _decode([part.samples[row][0] for row in rows], size),
-            np.array(paths),
+            np.array([os.path.splitext(path)[0] for path in within]),
         )
 
     return tuple(train), [images(part) for part in parts]
