@@ -31,6 +31,7 @@ SAME, CLOSE, CANNOT_TELL, DIFFERS = "the same", "close", "cannot tell", "differs
 ROUNDING, UNTRAINED, LEARNING = 1e-5, 1e-3, 0.2
 LEARNT = ("loss", "train_accuracy")
 _PLACES = re.compile(r"(?m)^(?:root|models|human_labels) = .*\n?")  # parameters that name places of a machine
+_RUN = re.compile(r"(?m)^run = .*$")
 
 
 def name_of(run: Path) -> str:
@@ -64,13 +65,13 @@ def keep(run: Path, folder: Path) -> None:
         if (numbers := slice_of(study.open(run))) is not None:
             _files.write_bytes(new / SLICE, numbers.to_csv(index=False).encode())
         explorer.write(run, new / explorer.NAME)
-        _keep_notebooks(run, new / "notebooks")
+        _keep_notebooks(run, new / "notebooks", folder.name)
         if folder.exists():
             os.replace(folder, Path(temporary) / "previous")
         os.replace(new, folder)
 
 
-def _keep_notebooks(run: Path, folder: Path) -> None:
+def _keep_notebooks(run: Path, folder: Path, name: str) -> None:
     """Keep executed notebooks: what they say, without what differs each time."""
     for source in chapters.sources():
         node = chapters.without_widgets(nbformat.read(run / "notebooks" / f"{source.stem}.ipynb", as_version=4))
@@ -79,7 +80,7 @@ def _keep_notebooks(run: Path, folder: Path) -> None:
             if cell.cell_type == "code":
                 cell.outputs = chapters.without_progress(cell.outputs)
             if "injected-parameters" in cell.metadata.get("tags", []):
-                cell.source = _PLACES.sub("", cell.source)
+                cell.source = _RUN.sub(f'run = "runs/{name}"', _PLACES.sub("", cell.source))
         node.metadata = nbformat.from_dict({"kernelspec": chapters.KERNEL})
         text = nbformat.writes(node) + "\n"
         if (size := len(text.encode())) > chapters.PAGE_LIMIT:

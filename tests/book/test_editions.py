@@ -30,22 +30,22 @@ def test_an_editions_notebooks_are_kept_without_what_differs_each_time(tmp_path)
     stream = nbformat.v4.new_output
     outputs = [stream("stream", name="stderr", text="50 %"), stream("stream", name="stdout", text="result")]
     given = nbformat.v4.new_code_cell(
-        '# Parameters\nroot = "/my/images"\nseed = 1\n', metadata={"tags": ["injected-parameters"]}
+        '# Parameters\nroot = "/my/images"\nrun = "/my/run"\nseed = 1\n', metadata={"tags": ["injected-parameters"]}
     )
     cell = nbformat.v4.new_code_cell("x", outputs=outputs, metadata={"papermill": {"duration": 1}, "tags": ["a"]})
     node = nbformat.v4.new_notebook(cells=[cell, given], metadata={"papermill": {"start_time": "now"}})
     for source in (PROJECT / "notebooks").glob("*.py"):
         nbformat.write(node, tmp_path / "run" / "notebooks" / f"{source.stem}.ipynb")
-    editions._keep_notebooks(tmp_path / "run", tmp_path / "kept")
+    editions._keep_notebooks(tmp_path / "run", tmp_path / "kept", "mine")
     kept = nbformat.read(tmp_path / "kept" / "rq1.ipynb", as_version=4)
     assert [output.text for output in kept.cells[0].outputs] == ["result"]
     assert kept.cells[0].metadata == {"tags": ["a"]}
-    assert kept.cells[1].source == "# Parameters\nseed = 1\n"
+    assert kept.cells[1].source == '# Parameters\nrun = "runs/mine"\nseed = 1\n'
     assert set(kept.metadata) == {"kernelspec"}
     cell.outputs[1].text = "x" * 3_000_001
     nbformat.write(node, tmp_path / "run" / "notebooks" / "rq2.ipynb")
     with pytest.raises(ValueError, match="rq2.ipynb has 3.0 MB; a page may have 3"):
-        editions._keep_notebooks(tmp_path / "run", tmp_path / "again")
+        editions._keep_notebooks(tmp_path / "run", tmp_path / "again", "mine")
 
 
 def outcomes(changed, **options):
