@@ -158,11 +158,18 @@ def _at(url: str) -> Path | UPath:
     return Path(place.path) if place.protocol in ("file", "local") else place
 
 
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # found on the path, as this one is in a copy of the project
+        return "not installed"
+
+
 def surroundings() -> dict:
     """Versions, hardware, number of threads, commit and time, for the record of a run."""
     return {
         "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in PACKAGES},
+        | {name: _version(name) for name in PACKAGES},
         "hardware": {
             "cpu": cpu_model(),
             "cores": os.cpu_count(),

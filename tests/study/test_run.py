@@ -1,4 +1,5 @@
 import errno
+import importlib.metadata
 import json
 import os
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from kd_lib.study.run import Run
+from kd_lib.study.run import Run, surroundings
 
 
 def no_room(*_):
@@ -46,6 +47,16 @@ def test_claim_records_and_compares(tmp_path):
     assert entries["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert entries["hardware"]["cores"] >= 1
     assert entries["hardware"]["cpu"]
+
+
+def test_a_copy_of_the_project_that_is_not_installed_begins_a_run(monkeypatch):
+    def version(name, of=importlib.metadata.version):
+        return of(name if name != "kd_lib" else "kd_lib of nobody")
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    versions = surroundings()["versions"]
+    assert versions["kd_lib"] == "not installed"
+    assert versions["torch"] == torch.__version__.partition("+")[0]
 
 
 def test_a_run_of_other_parameters_is_refused_and_left_alone(tmp_path):
