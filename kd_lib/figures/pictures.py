@@ -110,6 +110,10 @@ def _grid(rows: int, columns: int, size: tuple[float, float]):
 
 
 def _picture(figure, alt_text: str) -> HTML:
+    from matplotlib.text import Text  # takes seconds, as in `_grid`
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a class may be called $$
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", facecolor="white", metadata={"Software": None})
     data = base64.b64encode(buffer.getvalue()).decode()
