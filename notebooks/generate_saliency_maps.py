@@ -41,6 +41,7 @@ study.parameters.check(globals())
 
 # %%
 here = study.open(run)
+here.check_image(example)
 states = study.pipeline.states(here, every_epoch)
 settings = {"patch": patch, "stride": stride, "baseline": baseline, "precision": precision}
 

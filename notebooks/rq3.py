@@ -34,6 +34,7 @@ study.parameters.check(globals())
 
 # %%
 here = study.open(run, threshold=threshold)
+here.check_image(example)
 print(f"T_c = {here.t_c:.2f} ({here.source}); components: {', '.join(here.components) or 'none'}")
 if not here.has_ensemble:
     print("No ensemble, which takes two components: only the networks' maps of one image are compared below.")

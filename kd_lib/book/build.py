@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import pandas as pd
 import yaml
 from fontTools import subset
 
@@ -25,6 +24,7 @@ from kd_lib import _files
 from kd_lib.book import chapters, claims, diagrams, editions, explorer, verdicts
 from kd_lib.book.chapters import PROJECT, Part
 from kd_lib.figures import render
+from kd_lib.study.run import Run
 from kd_lib.study.training import which_optimiser
 
 EDITIONS = PROJECT / "book" / "editions"  # what is published
@@ -134,7 +134,7 @@ def fill_in(folder: Path, judged: Sequence[claims.Edition], **marks: str) -> Non
         If a page has a mark that stands for nothing; names both.
     """
     known, unfinished = claims.read_claims(), claims.read_edition(UNFINISHED)
-    accuracy = pd.read_csv(UNFINISHED / "results" / "accuracy.csv")
+    accuracy = Run(UNFINISHED).read_csv("accuracy")
     reading = which_optimiser(accuracy, unfinished.parameters["optimiser"], unfinished.parameters["max_lr"])
     of_all = marks | {"verdicts": verdicts.Verdicts(known, judged), "made": editions.made(judged)}
     computed = [claim for claim in known if claim.table in unfinished.tables]

@@ -4,7 +4,6 @@ An *edition* is a run, or what is kept of one: its ``run.json`` and the result t
 and the sentences that say what became of them, are data (`claims.yaml`); nothing here knows any of them.
 """
 
-import io
 import json
 import math
 from collections import Counter
@@ -17,6 +16,7 @@ import pandas as pd
 import yaml
 
 from kd_lib import _files
+from kd_lib.study.run import read_results
 
 CLAIMS = Path(__file__).with_name("claims.yaml")
 THESIS, OWN = "thesis", "own"
@@ -186,6 +186,6 @@ def read_edition(folder: Path) -> Edition:
     for name in sorted({claim.table for claim in read_claims()}):
         content = _files.read_bytes(folder / "results" / f"{name}.csv")
         if content and content.strip():
-            tables[name] = pd.read_csv(io.BytesIO(content))
+            tables[name] = read_results(content)
     made = {key: entries[key] for key in MADE if entries.get(key) is not None}
     return Edition(folder.resolve().name, entries["parameters"], tuple(entries.get("class_names", ())), tables, made)

@@ -20,6 +20,7 @@ from kd_lib import _files, study
 from kd_lib.book import chapters, claims, explorer, verdicts
 from kd_lib.data import Dataset
 from kd_lib.study.reading import Study
+from kd_lib.study.run import read_results
 
 SLICE = "slice.csv"
 EPOCHS = 2  # of the slice, after epoch 0
@@ -217,7 +218,7 @@ def _read(folder: Path) -> pd.DataFrame:
         raise FileNotFoundError(f"no edition {folder.name!r}; there are: {', '.join(known) or 'none'}")
     if not (folder / SLICE).is_file():
         raise FileNotFoundError(f"edition {folder.name!r} keeps no slice ({SLICE}): its networks were not trained here")
-    return pd.read_csv(folder / SLICE)
+    return read_results((folder / SLICE).read_bytes())
 
 
 def _make_again(folder: Path, entries: dict, dataset: Dataset, *, root: str | None, **where) -> Study:

@@ -5,6 +5,7 @@ for what is written here by the names of the methods of `Verdicts`.
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -83,7 +84,7 @@ def judge(claim: Claim, edition: Edition) -> Finding:
 
 def _finding(claim: Claim, row: pd.Series) -> Finding:
     estimate, low, high = (float(row[column]) for column in (claim.estimate, claim.low, claim.high))
-    which, reason = ", ".join(f"{column} {row[column]}" for column in claim.every), ""
+    which, reason = ", ".join(f"{column} {plain(row[column])}" for column in claim.every), ""
     if math.isnan(low) or math.isnan(high):
         reason = "no interval is known"
     if math.isnan(estimate):
@@ -203,7 +204,7 @@ class Answers:
             "net": "some networks show a second transition, and less than half of them do",
             "none": "no network shows a second transition",
         }
-        classes = {key: list(frame.loc[frame["verdict"] == key, "class"]) for key in named}
+        classes = {key: list(map(plain, frame.loc[frame["verdict"] == key, "class"])) for key in named}
         parts = [f"{text} for {_and(classes[key])}" for key, text in named.items() if classes[key]]
         if unsure := int((frame["verdict"] == "cannot tell").sum()):
             parts.append(f"one cannot tell for {unsure} of {len(frame)} classes")
@@ -365,6 +366,11 @@ def table(header: Sequence, rows: Iterable[Sequence], caption: str = "") -> str:
 def cell(value: Any) -> str:
     """Write a value so that it breaks no table."""
     return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def plain(name: str) -> str:
+    """Write a name that somebody gave so that Markdown shows it as it is, and takes none for a formula."""
+    return re.sub(r"([\\`*_$<>&\[\]{}~])", r"\\\1", str(name))
 
 
 def _and(words: Sequence[str]) -> str:

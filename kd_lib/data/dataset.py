@@ -134,7 +134,9 @@ def load(
     ----------
     name : str
         'multiview' (drawn here), 'cifar10' (downloaded on first use) or 'imagefolder:PATH', a folder that holds train/
-        and test/, each with one folder of images a class; they are converted to colour and resized.
+        and test/, each with one folder of images a class: still images (JPEG, PNG, GIF, BMP, PPM, TIFF, WebP, AVIF),
+        which are turned upright (EXIF), laid on white where transparent, converted to colour (without colour profiles)
+        and resized. What is hidden or of other tools (@eaDir, Thumbs.db …) is passed over; else a warning counts it.
     root : path, optional
         Where 'cifar10' is stored (~/.cache/kd_lib by default), or the folder of 'imagefolder' where `name` gives none.
     train_size, test_size : int, optional

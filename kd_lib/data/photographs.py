@@ -5,18 +5,31 @@ Labels are known at once; images are read when rows are asked for, and these onl
 
 import itertools
 import os
-from collections.abc import Callable, Sequence
+import re
+import unicodedata
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
 DECODE_BLOCK = 250  # images a thread decodes at a time
 TINY = 10_000  # bytes of a file; to decode a smaller one takes less time than threads take to hand on Python's lock
+
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "AVIF")  # as Pillow calls them
+JPEG, PPM = (".jpg", ".jpeg", ".jpe", ".jfif"), (".pbm", ".pgm", ".ppm")
+SUFFIXES = (*JPEG, ".png", ".gif", ".bmp", *PPM, ".tif", ".tiff", ".webp", ".avif")
+# What systems and tools put beside images, hidden or not: previews, settings, bins.
+FOREIGN = re.compile(
+    r"(?i)\..*|@eadir|@tmp|#recycle|@recycle|\$recycle\.bin|__macosx|lost\+found|(eh)?thumbs\.db|desktop\.ini"
+)
 
 # Labels (N,) of all there are; reads rows, as uint8 (n, 3, H, W); paths (N,) of str, without their suffixes.
 Images = tuple[Tensor, Callable[[Tensor], Tensor], np.ndarray]
@@ -49,44 +62,87 @@ def cifar10(root: Path) -> tuple[tuple[str, ...], list[Images]]:
 def imagefolder(root: Path, size: tuple[int, int]) -> tuple[tuple[str, ...], list[Images]]:
     """Open a folder that holds train/ and test/, each with one folder of images a class, as `cifar10` does.
 
-    Images are resized to `size`, height and width. A FileNotFoundError if a folder is missing or holds fewer than two
-    classes; a ValueError if the classes of both differ, one has fewer than two images or, when read, one is damaged.
+    Images are resized to `size`, height and width. What is no image is left out, with a warning that counts it. A
+    FileNotFoundError if a folder is missing or holds fewer than two classes; a ValueError if the classes of both
+    differ, one has fewer than two images or, when read, one is damaged, has frames, or numbers of no known range.
     """
     parts = [_list_images(root, what) for what in ("train", "test")]
+    if left_out := parts[0].left_out + parts[1].left_out:
+        known = " ".join(SUFFIXES)
+        warnings.warn(f"{root}: left out {_say(left_out)}; what is read are files {known}", stacklevel=3)
     train, test = (part.classes for part in parts)
     if train != test:
         differ = ", ".join(sorted(set(train) ^ set(test)))
         raise ValueError(f"{root}: expected the same class folders in train/ and test/, but they differ in {differ}")
 
     def images(part) -> Images:
-        within = [path.removeprefix(f"{root}{os.sep}").replace(os.sep, "/") for path, _ in part.samples]
-        return (
-            torch.tensor(part.targets),
-            lambda rows: _decode([part.samples[row][0] for row in rows], size),
-            np.array([os.path.splitext(path)[0] for path in within]),
-        )
+        files, labels = zip(*part.samples, strict=True)
+        within = [file.removeprefix(f"{root}{os.sep}").replace(os.sep, "/") for file in files]
+        paths = np.array([os.path.splitext(path)[0] for path in within])
+        return torch.tensor(labels), lambda rows: _decode([files[row] for row in rows], size), paths
 
     return tuple(train), [images(part) for part in parts]
 
 
-def _list_images(root: Path, what: str):
-    """List the images of one split's class folders, as torchvision's `ImageFolder`."""
-    from torchvision.datasets import ImageFolder  # see `cifar10`
+class Listing(NamedTuple):
+    """The images of one split: names of the classes, each image's file and class, and how many files are not taken."""
 
+    classes: list[str]
+    samples: list[tuple[str, int]]
+    left_out: Counter[str]
+
+
+def _list_images(root: Path, what: str) -> Listing:
+    """List the images of one split's class folders, in the order of torchvision's `ImageFolder`."""
     folder = root / what
     layout = "expected train/ and test/, each with one folder of images a class"
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}: {layout}")
-    if sum(entry.is_dir() for entry in os.scandir(folder)) < 2:
+    above = {str(place) for place in (folder.resolve(), *folder.resolve().parents)}
+    inside = sorted(name for name in os.listdir(folder) if not FOREIGN.fullmatch(name))
+    classes = [name for name in inside if (folder / name).is_dir() and os.path.realpath(folder / name) not in above]
+    if len(classes) < 2:
         raise FileNotFoundError(f"fewer than 2 class folders in {folder}: {layout}")
-    listing = ImageFolder(folder, allow_empty=True)
-    counts = np.bincount(listing.targets, minlength=len(listing.classes))
-    for name, count in zip(listing.classes, counts, strict=True):
-        if count < 2:
+    listing = Listing(classes, [], +Counter({"in no class folder": len(inside) - len(classes)}))
+    for label, name in enumerate(classes):
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+            raise ValueError(f"{folder}: class folder {name!r} has characters that cannot be shown; rename it")
+        left_out = Counter()
+        files = sorted(_files_in(str(folder / name), set(above), left_out))
+        if len(files) < 2:
+            without = f" ({_say(left_out)} left out)" if left_out else ""
             raise ValueError(
-                f"{folder / name} holds {count} image(s), expected at least 2: add some or remove the folder"
+                f"{folder / name} holds {len(files)} image(s), expected at least 2{without}: "
+                "add some or remove the folder"
             )
+        listing.samples.extend((os.path.join(*file), label) for file in files)
+        listing.left_out.update(left_out)
     return listing
+
+
+def _files_in(folder: str, seen: set[str], left_out: Counter) -> Iterator[tuple[str, str]]:
+    """Find the images below a folder, as folder and name, and count by suffix what is left out; links are followed."""
+    if (real := os.path.realpath(folder)) in seen:
+        left_out["links to a folder that is read already"] += 1
+        return
+    seen.add(real)
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        suffix = os.path.splitext(entry.name)[1].lower()
+        there = not entry.is_symlink() or os.path.exists(entry.path)  # not so if a link leads nowhere, or to itself
+        if FOREIGN.fullmatch(entry.name):
+            continue
+        if there and entry.is_dir():
+            yield from _files_in(entry.path, seen, left_out)
+        elif not there or not entry.is_file():  # to read a pipe might take for ever
+            left_out["links to nowhere or pipes"] += 1
+        elif suffix not in SUFFIXES:
+            left_out[suffix or "no suffix"] += 1
+        else:
+            yield folder, entry.name
+
+
+def _say(left_out: Counter) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in left_out.most_common())
 
 
 def _decode(paths: Sequence[str], size: tuple[int, int]) -> Tensor:
@@ -109,16 +165,33 @@ def _decode(paths: Sequence[str], size: tuple[int, int]) -> Tensor:
 
 
 def _read(path: str, size: tuple[int, int]) -> Image.Image:
-    """Read a colour image of some height and width."""
+    """Read a still image as a person sees it: upright, on white where it is transparent; in colour, of a given size."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
+            moves = image.format != "MPO" and getattr(image, "is_animated", False)  # phones add a picture of depths
             image.load()
-            if image.mode.startswith("I;16"):  # Pillow would clip 16-bit grey, not scale it
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            image = image.convert("RGB")
+        problem = "several frames or pages" if moves else _unclear(image)
+        ImageOps.exif_transpose(image, in_place=True)
+        if image.mode.startswith("I"):  # Pillow would clip 16-bit grey, not scale it
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        if image.has_transparency_data:
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+        image = image.convert("RGB")
     except Exception as error:  # decoders raise whatever they like on damaged files
         raise ValueError(f"cannot read image {path} ({error}): replace or remove the file") from error
+    if problem:
+        raise ValueError(f"image {path} has {problem}: save it as one image of 8 bits a channel, or remove the file")
     return image if image.size == size[::-1] else image.resize(size[::-1], Image.Resampling.BILINEAR)
+
+
+def _unclear(image: Image.Image) -> str:
+    """Say what keeps an image's numbers from being intensities of a known range; empty if nothing."""
+    tags = getattr(image, "tag_v2", {})  # of TIFF
+    if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):  # of PPM, Pillow has scaled them to 16 bits
+        return f"{'floating-point' if image.mode == 'F' else '32-bit'} numbers, of which no range is known"
+    if image.mode.startswith("I;16") and (tags.get(258, (16,)), tags.get(262, 1)) != ((16,), 1):
+        return "16-bit numbers that do not go from black to white"
+    return ""
 
 
 def _channels_first(images: np.ndarray) -> Tensor:

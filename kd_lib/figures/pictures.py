@@ -60,9 +60,8 @@ def map_grid(
     for line, (name, image, maps) in zip(axes, rows, strict=True):
         line[0].imshow(np.asarray(image).transpose(1, 2, 0), interpolation="nearest")
         line[0].set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center")
-        widest = np.nanmax(np.abs(np.stack(maps)))
         for axis, saliency in zip(line[1:], maps, strict=True):
-            limit = (widest if shared else np.nanmax(np.abs(saliency))) or 1.0
+            limit = _largest(maps if shared else saliency)
             axis.imshow(saliency, cmap=MAP_COLOURS, vmin=-limit, vmax=limit, interpolation="nearest")
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
@@ -97,8 +96,13 @@ def colour_maps(maps: Sequence[np.ndarray]) -> np.ndarray:
     import matplotlib  # takes seconds, as in `_grid`
 
     values = np.stack(maps)
-    limit = np.nanmax(np.abs(values)) or 1.0
+    limit = _largest(values)
     return np.asarray(matplotlib.colormaps[MAP_COLOURS]((values / limit + 1) / 2, bytes=True))
+
+
+def _largest(values) -> float:
+    """Largest magnitude of finite numbers, 1 if there is none but 0: the end of a colour scale."""
+    return float(np.max(np.abs(values), where=np.isfinite(values), initial=0)) or 1.0
 
 
 def _grid(rows: int, columns: int, size: tuple[float, float]):
@@ -110,6 +114,10 @@ def _grid(rows: int, columns: int, size: tuple[float, float]):
 
 
 def _picture(figure, alt_text: str) -> HTML:
+    from matplotlib.text import Text  # takes seconds, as in `_grid`
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a class may be called $$
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", facecolor="white", metadata={"Software": None})
     data = base64.b64encode(buffer.getvalue()).decode()

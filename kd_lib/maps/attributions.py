@@ -1,6 +1,7 @@
 """Attribution methods to look at beside Occlusion, as Captum computes them, all as one map (H, W) an image."""
 
 import copy
+import warnings
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ def methods(model: nn.Module, image: Tensor, target: int, *, patch: int = 4, str
     Parameters
     ----------
     model : nn.Module
-        A convolutional network in evaluation mode; it is not changed.
+        In evaluation mode; it is not changed.
     image : Tensor (1, C, H, W)
         Normalised.
     target : int
@@ -38,27 +39,53 @@ def methods(model: nn.Module, image: Tensor, target: int, *, patch: int = 4, str
     dict of str to ndarray (H, W)
         Occlusion; Saliency (largest absolute gradient over channels); Deconvolution (sum over channels); GradCAM of
         the last convolution that still tells places apart (on at least `GRID` x `GRID`), resized to the image; not
-        there if the network has no such convolution.
+        there if the network has no such convolution. What fails but for Occlusion is not there, and a warning says so.
 
     References
     ----------
     Simonyan et al. (2014), arXiv:1312.6034; Zeiler & Fergus (2014), arXiv:1311.2901; Selvaraju et al. (2017),
     arXiv:1610.02391.
     """
+    image = image.to(next((parameter.device for parameter in model.parameters()), image.device))
+    found = {"Occlusion": occlusion_map(model, image, target, patch=patch, stride=stride)}
+    for name, explain in (("Saliency", _saliency), ("Deconvolution", _deconvolution), ("GradCAM", _gradcam)):
+        try:
+            explained = explain(_apart(model), image.clone().requires_grad_(), target)
+        except Exception as error:  # networks are anybody's, and what only illustrates stops nothing
+            warnings.warn(f"{name} is left out: {type(error).__name__}: {error}", stacklevel=2)
+            continue
+        if explained is not None:
+            found[name] = explained[0].detach().cpu().numpy()
+    return found
+
+
+def _apart(model: nn.Module) -> nn.Module:
+    """Copy a network so that nothing is done in place, neither in it nor on its input: hooks cannot follow that."""
     model = copy.deepcopy(model)
     for module in model.modules():
-        if isinstance(module, nn.ReLU):
-            module.inplace = False  # Captum's hooks cannot follow in-place activations
-    image = image.to(next(model.parameters()).device)
-    maps = {
-        "Saliency": Saliency(model).attribute(image.clone().requires_grad_(), target=target).amax(1),
-        "Deconvolution": Deconvolution(model).attribute(image.clone().requires_grad_(), target=target).sum(1),
-    }
-    if (layer := _last_spatial_convolution(model, image)) is not None:
-        cam = LayerGradCam(model, layer).attribute(image, target=target)
-        maps["GradCAM"] = LayerAttribution.interpolate(cam, tuple(image.shape[-2:])).sum(1)
-    explained = {name: value[0].detach().cpu().numpy() for name, value in maps.items()}
-    return {"Occlusion": occlusion_map(model, image, target, patch=patch, stride=stride)} | explained
+        if getattr(module, "inplace", False):
+            module.inplace = False
+    return nn.Sequential(_Copy(), model).eval()
+
+
+class _Copy(nn.Module):
+    def forward(self, image: Tensor) -> Tensor:
+        return image.clone()
+
+
+def _saliency(model: nn.Module, image: Tensor, target: int) -> Tensor:
+    return Saliency(model).attribute(image, target=target).amax(1)
+
+
+def _deconvolution(model: nn.Module, image: Tensor, target: int) -> Tensor:
+    return Deconvolution(model).attribute(image, target=target).sum(1)
+
+
+def _gradcam(model: nn.Module, image: Tensor, target: int) -> Tensor | None:
+    if (layer := _last_spatial_convolution(model, image)) is None:
+        return None
+    cam = LayerGradCam(model, layer).attribute(image, target=target)
+    return LayerAttribution.interpolate(cam, tuple(image.shape[-2:])).sum(1)
 
 
 @torch.no_grad()

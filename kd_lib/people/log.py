@@ -19,11 +19,11 @@ from pathlib import Path
 from upath import UPath
 
 from kd_lib._files import is_remote, read_bytes
+from kd_lib.people.tables import SEPARATORS, cells, decoded, separator_of
 
 COLUMNS = ("time", "annotator", "item", "action", "answer", "note")
 ACTIONS = ("answer", "undo", "skip", "note")
 TORN = "#torn"  # ends a line that a crash tore
-SEPARATORS = ",;\t"  # the first is written; a spreadsheet may have saved the file with another
 NOTE = 2000  # characters of the longest note
 PAUSE = 300  # seconds: a longer one between two answers was no work
 
@@ -79,10 +79,10 @@ class Log:
         data = read_bytes(self.path) or b""
         body, end, tail = data.rpartition(b"\n")
         if not end and not self._line(COLUMNS).startswith(tail):
-            lines = [self._text(tail)]  # no row was torn, for the names of the columns are not there
+            lines = decoded(tail, self.path)  # no row was torn, for the names of the columns are not there
         else:
             whole = [b"" if line.endswith(TORN.encode()) else line for line in (body + end).split(b"\n")]
-            lines = self._text(b"\n".join(whole)).split("\n")[:-1]
+            lines = decoded(b"\n".join(whole), self.path)[:-1]
         rows = self._rows(lines)
         self._size, self._tail = len(data), tail
         self.torn = (body + end).count(f"{TORN}\n".encode()) + bool(tail)
@@ -139,30 +139,23 @@ class Log:
         csv.writer(buffer, delimiter=self._separator, lineterminator="\n").writerow(cells)
         return buffer.getvalue().encode()
 
-    def _text(self, data: bytes) -> str:
-        try:
-            return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-        except UnicodeDecodeError:
-            raise ValueError(f"{self.path}: not UTF-8 text; save it from the spreadsheet as 'CSV UTF-8'") from None
-
     def _rows(self, lines: list[str]) -> list[Row]:
         if not lines:
             return []
-        found = [separator for separator in SEPARATORS if tuple(_cells(lines[0], separator)) == COLUMNS]
-        if not found:
+        self._separator = separator_of(lines[0])
+        if tuple(name.strip(' "') for name in lines[0].split(self._separator)) != COLUMNS:
             what = f"expected the columns {','.join(COLUMNS)}; found {lines[0]!r}. Put that line back"
             raise ValueError(f"{self.path}, line 1: {what}")
-        self._separator = found[0]
         return [self._row(number, line) for number, line in enumerate(lines[1:], 2) if line.strip(SEPARATORS + " ")]
 
     def _row(self, number: int, line: str) -> Row:
         """Read a row; the ValueError of a mistake says where it stands."""
         try:
-            cells = _cells(line, self._separator)
-            if len(cells) != len(COLUMNS):
+            found = cells(line, self._separator)
+            if len(found) != len(COLUMNS):
                 expected = f"expected {len(COLUMNS)} ({', '.join(COLUMNS)}) in {line!r}"
-                raise ValueError(f"{len(cells)} cells, {expected}; mend or remove the line")
-            row = Row(*cells, line=number)
+                raise ValueError(f"{len(found)} cells, {expected}; mend or remove the line")
+            row = Row(*found, line=number)
             if row.annotator != self.annotator:
                 where = f"{row.annotator!r} in the file of {self.annotator!r}"
                 raise ValueError(f"annotator is {where}; each person has a file of their own, move the line there")
@@ -310,7 +303,3 @@ def _refused(error: OSError, path: Path) -> OSError:
         mend = "make it and its folder writable, then answer again"
         return OSError(error.errno, f"no permission to write {path}: {mend}")
     return error
-
-
-def _cells(line: str, separator: str) -> list[str]:
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=separator), [])]

@@ -1,7 +1,7 @@
 """Tables that people fill in by hand, read with the line of every mistake."""
 
 import csv
-import io
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -9,20 +9,23 @@ from upath import UPath
 
 from kd_lib import _files
 
+SEPARATORS = ",;\t"  # the first is written; a spreadsheet may have saved the file with another
+
 
 def read_table(path: Path | UPath, columns: tuple[str, ...]) -> pd.DataFrame:
     """Read a CSV of filled cells: UTF-8, cells separated by commas, the names of `columns` in the first line.
 
-    Their order is free. A byte-order mark, Windows line ends, blanks around a cell and wholly blank rows, as
-    spreadsheets leave them, are taken as they are meant. The frame has `columns` of str in their order; its index,
-    named ``line``, is the line in the file.
+    Their order is free. Semicolons or tabs between the cells, a byte-order mark, Windows line ends, blanks around a
+    cell and wholly blank rows, as spreadsheets leave them, are taken as they are meant. The frame has `columns` of str
+    in their order; its index, named ``line``, is the line in the file.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is not UTF-8 text, holds no rows, lacks a column or has one more, or a cell is empty or too many.
+        If the file is not UTF-8 text, holds no rows, lacks a column or has one more, a cell is empty or too many, or a
+        quotation mark is not closed.
     """
     (_, header), *rows = _lines(path, f"the columns {', '.join(columns)}")
     header = _trimmed(header, len(columns))
@@ -78,18 +81,40 @@ def _refuse(column: pd.Series, bad: pd.Series, path: Path | UPath, expected: str
         raise ValueError(f"{path}, line {line}: {column.name} is {cell!r}; expected {expected}")
 
 
+def decoded(data: bytes, path: Path | UPath) -> list[str]:
+    """Lines of a text file, whatever ends them, without a byte-order mark; ValueError if it is not UTF-8."""
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: not UTF-8 text; save it from the spreadsheet as 'CSV UTF-8'") from None
+
+
+def separator_of(line: str) -> str:
+    """Tell which of `SEPARATORS` a line has most of, outside of quotation marks."""
+    return max(SEPARATORS, key=re.sub('"[^"]*"', "", line).count)
+
+
+def cells(line: str, separator: str) -> list[str]:
+    """Cells of one line; a ValueError if a quotation mark is not closed in it, which would swallow the lines below."""
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=separator, strict=True), [])]
+    except csv.Error as error:
+        raise ValueError(f"a quotation mark is not closed ({error}) in {line!r}; close or remove it") from None
+
+
 def _lines(path: Path | UPath, columns: str) -> list[tuple[int, list[str]]]:
     """Rows that are not blank, each with its line in the file."""
     if (data := _files.read_bytes(path)) is None:
         raise FileNotFoundError(f"{path}: no such file; expected a CSV with {columns}")
-    try:
-        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""))
-        lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: not UTF-8 text; save it from the spreadsheet as 'CSV UTF-8'") from None
-    except csv.Error as error:
-        raise ValueError(f"{path}: not a CSV ({error}); save it from the spreadsheet as 'CSV UTF-8'") from None
-    lines = [(number, row) for number, row in lines if any(row)]
+    separator, lines = "", []
+    for number, line in enumerate(decoded(data, path), 1):
+        separator = separator or (separator_of(line) if line.strip(SEPARATORS + ' "') else "")
+        try:
+            row = cells(line, separator or SEPARATORS[0])
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: {error}") from None
+        if any(row):
+            lines.append((number, row))
     if not lines:
         raise ValueError(f"{path}: empty; expected a CSV with {columns}")
     return lines

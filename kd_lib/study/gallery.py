@@ -9,10 +9,12 @@ Row = tuple[str, np.ndarray, list[np.ndarray]]  # for `figures.map_grid`: a labe
 
 
 def patches(here: Study, image: int, *, device: str = "auto") -> tuple[list[Row], list[str]]:
-    """Explain a probe image for its class with patches of four sizes, by three networks; with names of the sizes."""
+    """Explain a probe image for its class with patches of up to four sizes, by three networks; with their names."""
     probe, target = here.dataset.probe, int(here.labels[image])
-    step = max(1, min(probe.images.shape[-2:]) // 32)
-    sizes, pixels = [step * size for size in (1, 2, 4, 8)], here.dataset.normalise(probe.images[image : image + 1])
+    side = min(probe.images.shape[-2:])
+    step = max(1, side // 32)
+    sizes = [step * size for size in (1, 2, 4, 8) if step * size <= side]
+    pixels = here.dataset.normalise(probe.images[image : image + 1])
     rows = []
     for name in here.networks[:3]:
         net = here.network(name, device=device)
@@ -22,13 +24,13 @@ def patches(here: Study, image: int, *, device: str = "auto") -> tuple[list[Row]
 
 
 def methods(here: Study, *, device: str = "auto") -> tuple[list[Row], list[str]]:
-    """Explain an image of each of four classes by one network and four methods; with names of the methods."""
+    """Explain an image of each of four classes by one network and the methods that can; with names of the methods."""
     probe, net = here.dataset.probe, here.network(here.networks[0], device=device)
     windows = {name: here.store.settings[name] for name in ("patch", "stride")}
-    rows, names = [], []
+    pictures, found = [], []
     for k in range(min(4, len(here.class_names))):
         image = int((probe.labels == k).nonzero()[0])
-        found = attributions.methods(net, here.dataset.normalise(probe.images[image : image + 1]), k, **windows)
-        rows.append((here.class_names[k], probe.images[image], list(found.values())))
-        names = list(found)
-    return rows, names
+        found.append(attributions.methods(net, here.dataset.normalise(probe.images[image : image + 1]), k, **windows))
+        pictures.append((here.class_names[k], probe.images[image]))
+    names = [name for name in found[0] if all(name in maps for maps in found)]
+    return [(*row, [maps[name] for name in names]) for row, maps in zip(pictures, found, strict=True)], names

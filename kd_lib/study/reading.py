@@ -166,6 +166,14 @@ class Study:
         """What people were asked about this run, and said."""
         return Annotations(self.run.annotations, self.networks, self.labels, self.class_names, self.drawn)
 
+    def check_image(self, example: int) -> None:
+        """Refuse the number of a probe image that there is not, with a ValueError; no image is loaded for it."""
+        count = self.parameters["probe_per_class"] * len(self.class_names)
+        if not 0 <= example < count:
+            raise ValueError(
+                f"example={example}: expected the number of a probe image of {self.run.folder}, 0 to {count - 1}"
+            )
+
     def to_ask(self, names: Sequence[str] | None = None) -> tuple[Annotations, np.ndarray, dict[str, np.ndarray]]:
         """Give what annotators are asked about: answers so far, images, and maps of networks (all by default)."""
         images = self.dataset.probe.images.numpy()

@@ -22,6 +22,10 @@ from kd_lib import _files
 from kd_lib.networks.checkpoints import Checkpoints
 
 PACKAGES = ("torch", "torchvision", "numpy", "zarr", "kd_lib")
+# Columns of result tables with names somebody gave, to a class, a network, a choice: text, also where one is NA or 1
+NAMED = ("class", "model", "model_a", "model_b", "network", "other network", "pair", "panel", "feature", "annotator")
+NAMED += ("kind", "what", "less", "distilled less", "choice", "question", "headline", "verdict", "remark", "source")
+NAMED += ("student", "setting", "quantity", "among")
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ class Run:
         file = self.results / f"{name}.csv"
         if (data := _files.read_bytes(file)) is None:
             raise FileNotFoundError(f"{file} is missing: run {made_by} first")
-        return pd.read_csv(io.BytesIO(data))
+        return read_results(data)
 
     @property
     def _json(self) -> Path | UPath:
@@ -144,6 +148,13 @@ class Run:
             raise ValueError(
                 f"{self._json} is not valid JSON ({error}): delete the run folder and start again"
             ) from None
+
+
+def read_results(data: bytes) -> pd.DataFrame:
+    """Read the bytes of a result table: what `NAMED` lists is text as written, and an empty cell elsewhere is NaN."""
+    types = dict.fromkeys(NAMED, str)
+    table = pd.read_csv(io.BytesIO(data), dtype=types, keep_default_na=False, na_values=[""])
+    return table.fillna(dict.fromkeys(NAMED, ""))
 
 
 def _at(url: str) -> Path | UPath:
@@ -168,8 +179,7 @@ def _version(package: str) -> str:
 def surroundings() -> dict:
     """Versions, hardware, number of threads, commit and time, for the record of a run."""
     return {
-        "versions": {"python": platform.python_version()}
-        | {name: _version(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "hardware": {
             "cpu": cpu_model(),
             "cores": os.cpu_count(),

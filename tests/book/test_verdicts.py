@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 from kd_lib.book import build, claims, verdicts
 
@@ -274,3 +278,14 @@ def test_the_readme_shows_the_headlines_of_every_edition():
         "| d is large | – | – ? | – ? |",
     ]
     assert "| this study, small: given networks, multiview | this study, large: given" in table[0]
+
+
+@given(st.lists(st.text("aZ1 $\\`*_<>&[](){}~#+-.!^", min_size=1).map(lambda name: f"a{name}b"), min_size=1))
+def test_pages_show_names_as_they_are(names):
+    table = pd.DataFrame({"class": names, "verdict": "class"})
+    said = verdicts.Verdicts(CLAIMS, [edition(rq1_second_by_class=table)]).found[0].second_transitions()
+    paragraph = MarkdownIt("gfm-like", {"linkify": False}).use(dollarmath_plugin).parse(said)[1]
+    assert {token.type for token in paragraph.children} <= {"text", "text_special"}
+    shown = "".join(token.content for token in paragraph.children)
+    assert shown.startswith("Second transitions: a second transition is a property of the class for ")
+    assert all(name in shown for name in names)

@@ -2,6 +2,8 @@ import re
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from kd_lib.figures import pictures
 
@@ -27,6 +29,19 @@ def test_a_picture_has_its_alternative_text_and_loads_nothing(name):
 
 def test_the_same_picture_is_the_same_bytes():
     assert PICTURES["map_grid"]().data == PICTURES["map_grid"]().data
+
+
+@pytest.mark.parametrize("name", ["Ba$$in", "$x$", r"$\frac{", r"a\$b", "$"])
+def test_names_are_shown_as_they_are(name, monkeypatch):
+    shown = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: shown.extend(figure.findobj(Text)))
+    pixels, words = np.zeros((3, 8, 8), np.uint8), {"title": name, "description": name}
+    pictures.image_grid([(name, pixels[None])], **words)
+    pictures.map_grid([(name, pixels, [np.eye(8)])], [name], **words)
+    pictures.side_by_side([np.zeros((8, 8, 3), np.uint8)], [name], description=name)
+    named = [text for text in shown if text.get_text() == name]
+    assert len(named) == 6
+    assert not any(text.get_parse_math() for text in named)
 
 
 def test_maps_are_red_above_zero_blue_below_and_white_at_it():

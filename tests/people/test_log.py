@@ -211,6 +211,7 @@ def test_what_spreadsheets_do_is_taken_as_meant_and_can_be_appended_to(path, cha
         ("time|annotator\n", r"line 1: expected the columns time,.*; found 'time\|annotator'"),
         ("no header", "line 1: expected the columns time,.*; found 'no header'"),
         (f"{HEADER}\n2026-01-31,a rule\n", "line 2: 2 cells, expected 6"),
+        (f'{HEADER}\n{ROW}"a note\n', "line 2: a quotation mark is not closed"),
         (f"{HEADER}\n{ROW}\n{ROW}\n", "line 3: '0/0/a/b' is answered already"),
         (f"{HEADER}\n{ROW.replace('a rule', 'b rule')}\n", "line 2: annotator is 'b rule' in the file of 'a rule'"),
         (f"{HEADER}\n{ROW.replace('answer', 'anser')}\n", "line 2: action is 'anser'; expected answer, undo"),

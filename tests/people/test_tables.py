@@ -1,6 +1,11 @@
-import pytest
+import csv
+import io
 
-from kd_lib.people.tables import check_unique, coded, read_table, whole_numbers
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from kd_lib.people.tables import SEPARATORS, check_unique, coded, read_header, read_table, whole_numbers
 
 COLUMNS = ("image", "model", "body")
 
@@ -28,8 +33,11 @@ PLAIN = "image,model,body\n7,a,1\n8,b,0\n"
         " image , model,body\n 7,a ,1\n8,b,0\n",
         '"image","model","body"\n"7","a","1"\n8,b,0\n',
         "image,model,body,,\n7,a,1,,\n8,b,0,,\n",
+        PLAIN.replace(",", ";"),
+        PLAIN.replace(",", "\t"),
+        PLAIN.replace("\n", "\r"),
+        '"image";"model";"body"\r\n"7";a;1\r\n8;"b";0\r\n',
     ],
-    ids=["plain", "byte-order mark", "Windows", "no last line end", "blanks", "quotes", "blank columns"],
 )
 def test_what_spreadsheets_write(written, content):
     table = read_table(written(content), COLUMNS)
@@ -55,7 +63,8 @@ def test_words_like_nan_are_text(written):
         ("\n,,\n", "empty"),
         ("image,model,body\n", "no rows"),
         ("image,model\n7,a\n", "line 1: missing columns body; found image, model"),
-        ("image;model;body\n7;a;1\n", "missing columns image, model, body; found image;model;body"),
+        ("image|model|body\n7|a|1\n", r"missing columns image, model, body; found image\|model\|body"),
+        ("image;model;body\n7,a,1\n", "line 2: 'model' is empty"),
         ("image,model,body,wings\n7,a,1,0\n", "line 1: unknown columns wings; expected only image, model, body"),
         ("image,model,body,body\n7,a,1,0\n", "column body appears 2 times"),
         ("image,model,body\n7,a,1\n8,,0\n", "line 3: 'model' is empty"),
@@ -71,6 +80,41 @@ def test_refuses_and_says_where(written, content, message):
         read_table(path, COLUMNS)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+words = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1)
+rows = st.lists(st.tuples(words, words, words), min_size=1)
+
+
+def as_csv(table, separator, ends="\n"):
+    buffer = io.StringIO()
+    csv.writer(buffer, delimiter=separator, lineterminator=ends).writerows(table)
+    return buffer.getvalue()
+
+
+@hypothesis.given(rows, rows, st.sampled_from(SEPARATORS), st.sampled_from(["\n", "\r\n", "\r"]), st.booleans())
+def test_any_words_come_back_by_any_separator(tmp_path_factory, names, table, separator, ends, mark):
+    names = tuple(dict.fromkeys(names[0]))  # of features, which may have any name
+    table = [row[: len(names)] for row in table]
+    hypothesis.assume(names[0][0] != "\ufeff" and len(names) > 1)
+    path = tmp_path_factory.getbasetemp() / "words.csv"
+    path.write_bytes(("\ufeff" * mark + as_csv([names, *table], separator, ends)).encode())
+    assert read_header(path) == names
+    assert read_table(path, names).values.tolist() == [list(row) for row in table]
+
+
+@hypothesis.given(
+    st.lists(st.tuples(*[st.sampled_from("ab1")] * 3), min_size=1), st.sampled_from(SEPARATORS), st.data()
+)
+def test_a_quotation_mark_that_is_not_closed_names_its_line(tmp_path_factory, table, separator, data):
+    path, table = tmp_path_factory.getbasetemp() / "quote.csv", [list(COLUMNS), *map(list, table)]
+    line, column = data.draw(st.tuples(st.integers(1, len(table) - 1), st.integers(0, 2)))
+    lines = [
+        separator.join('"' * ((i, k) == (line, column)) + c for k, c in enumerate(row)) for i, row in enumerate(table)
+    ]
+    path.write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=f"line {line + 1}: a quotation mark is not closed.*close or remove it"):
+        read_table(path, COLUMNS)
 
 
 def test_no_such_file(tmp_path):

@@ -32,6 +32,14 @@ def test_states_are_all_epochs_of_some_components_and_the_last_of_all(here):
         pipeline.states(here, 3)
 
 
+@pytest.mark.parametrize("example", [-1, 20, 1000])
+def test_an_image_that_there_is_not_is_refused(here, example):
+    here.check_image(0)
+    here.check_image(len(here.labels) - 1)
+    with pytest.raises(ValueError, match=f"example={example}: expected the number of a probe image of .*, 0 to 19$"):
+        here.check_image(example)
+
+
 def test_the_last_epoch_is_like_itself_and_the_first_is_not(here):
     similarity = rq1.similarity_to_final(here)["a"]
     assert similarity.shape == (2, 20, 10)

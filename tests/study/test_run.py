@@ -6,8 +6,11 @@ import os
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
+from kd_lib.book.claims import read_edition
 from kd_lib.study.run import Run, surroundings
 
 
@@ -90,11 +93,46 @@ def test_record_adds_an_entry(tmp_path):
         _ = run.parameters
 
 
-def test_tables_come_back(tmp_path):
-    run = Run(tmp_path)
-    frame = pd.DataFrame({"model": ["a", "b"], "accuracy": [0.1, 1 / 3]})
+LIKE_VALUES = [
+    "",
+    "1",
+    "01",
+    "1.0",
+    "1e5",
+    "inf",
+    "NA",
+    "N/A",
+    "<NA>",
+    "nan",
+    "NaN",
+    "null",
+    "None",
+    "True",
+    "false",
+    "-",
+]
+names = st.sampled_from(LIKE_VALUES) | st.text(st.characters(exclude_categories=["Cs", "Cc"]))
+
+
+@given(st.lists(st.tuples(names, names, names, st.integers(-(2**53), 2**53), st.floats(), st.booleans()), min_size=1))
+def test_tables_come_back_whatever_classes_and_networks_are_called(tmp_path_factory, rows):
+    run = Run(tmp_path_factory.getbasetemp() / "tables")
+    frame = pd.DataFrame(rows, columns=["model", "class", "choice", "epoch", "accuracy", "used"])
     run.write_csv(frame, "accuracy")
-    pd.testing.assert_frame_equal(run.read_csv("accuracy"), frame)
+    pd.testing.assert_frame_equal(run.read_csv("accuracy"), frame, check_exact=True)
+
+
+def test_an_edition_reads_its_tables_as_its_run_does(tmp_path):
+    run = Run(tmp_path)
+    run.claim({}, dataset_fingerprint="abc")
+    run.write_csv(pd.DataFrame({"class": LIKE_VALUES, "share": 0.5}), "rq1_second_by_class")
+    table = read_edition(tmp_path).tables["rq1_second_by_class"]
+    assert table["class"].tolist() == LIKE_VALUES
+    pd.testing.assert_frame_equal(table, run.read_csv("rq1_second_by_class"))
+
+
+def test_a_table_that_is_missing_names_its_notebook(tmp_path):
+    run = Run(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"threshold.csv is missing: run threshold_determination first"):
         run.read_csv("threshold", made_by="threshold_determination")
 
