@@ -46,9 +46,9 @@ class Split:
         return len(self.labels)
 
     def select(self, rows) -> "Split":
-        """Keep the given rows (indices or a Boolean mask), in the order given."""
+        """Keep the given rows (a slice, indices or a Boolean mask), in the order given."""
         views = None if self.views is None else self.views.select(rows)
-        paths = None if self.paths is None else self.paths[np.asarray(rows)]
+        paths = None if self.paths is None else self.paths[rows if isinstance(rows, slice) else np.asarray(rows)]
         return Split(self.images[rows], self.labels[rows], self.index[rows], views, paths)
 
 

@@ -222,8 +222,8 @@ def test_cifar10_images_are_counted_class_by_class(cifar10):
     dataset = load("cifar10", root=cifar10, probe_per_class=1)  # labels are 0 to 9, twice
     for split in (dataset.test, dataset.probe):
         assert split.paths.tolist() == [f"test/kind {i % 10}/{i // 10:04}" for i in split.index.tolist()]
-    one = dataset.test.select(torch.tensor([3]))
-    assert one.paths.tolist() == dataset.test.paths[3:4].tolist()
+    for rows in (torch.tensor([3]), [3], slice(3, 4), torch.arange(len(dataset.test)) == 3):
+        assert dataset.test.select(rows).paths.tolist() == dataset.test.paths[3:4].tolist()
 
 
 def test_cifar10_is_kept_in_the_cache_by_default(cifar10, monkeypatch):
