@@ -32,10 +32,10 @@ import pandas as pd
 
 from kd_lib import figures, study
 
-study.parameters.check(globals())
+chosen = study.parameters.chosen(globals())
 
 # %%
-here = study.open(run, threshold=threshold)
+here = study.open(run, threshold=threshold, chosen=chosen)
 models = here.explained_at_every_epoch
 print(f"T_c = {here.t_c:.2f} ({here.source}); networks with maps of every epoch: {', '.join(models) or 'none'}")
 

@@ -26,10 +26,10 @@ annotated_class: str = ""  # the class whose maps you look at; empty: the first 
 # %% tags=["hide-input"]
 from kd_lib import figures, study
 
-study.parameters.check(globals())
+chosen = study.parameters.chosen(globals())
 
 # %%
-here = study.open(run, threshold=threshold)
+here = study.open(run, threshold=threshold, chosen=chosen)
 print(f"T_c = {here.t_c:.2f} ({here.source}); networks: {', '.join(here.compared)}")
 
 # %% [markdown]

@@ -30,10 +30,10 @@ executor: str = ""  # empty (this process) | local:N (worker processes) | a Dask
 # %% tags=["hide-input"]
 from kd_lib import figures, study
 
-study.parameters.check(globals())
+chosen = study.parameters.chosen(globals())
 
 # %%
-here = study.open(run, threshold=threshold)
+here = study.open(run, threshold=threshold, chosen=chosen)
 here.check_image(example)
 print(f"T_c = {here.t_c:.2f} ({here.source}); components: {', '.join(here.components) or 'none'}")
 if not here.has_ensemble:

@@ -29,7 +29,7 @@ pairs_to_label: int = 100  # how many different pairs an annotator is asked
 # %% tags=["hide-input"]
 from kd_lib import figures, study
 
-study.parameters.check(globals())
+chosen = study.parameters.chosen(globals())
 
 # %% [markdown]
 # ## Where the labels come from
@@ -42,7 +42,7 @@ study.parameters.check(globals())
 # asks you, and goes on where you stopped; run the notebook again for the threshold that comes out.
 
 # %%
-here = study.open(run)
+here = study.open(run, chosen=chosen)
 study.threshold.ask(here, annotator=annotator, number=pairs_to_label)
 
 # %%

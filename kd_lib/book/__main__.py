@@ -65,6 +65,7 @@ def execute(notebook: Path, output: Path, values: dict[str, Any]) -> None:
     source, failed = output.with_suffix(".source.ipynb"), output.with_suffix(".failed.ipynb")
     _files.write_text(source, jupytext.writes(read_source(notebook), fmt="ipynb"))
     options = {"kernel_name": "python3", "progress_bar": False, "log_output": True, "cwd": PROJECT}
+    os.environ[parameters.REPLACE] = "all"
     try:
         papermill.execute_notebook(source, failed, values, **options)
     except papermill.PapermillExecutionError as error:

@@ -179,13 +179,23 @@ def read_edition(folder: Path) -> Edition:
     ------
     FileNotFoundError
         If there is no ``run.json`` in it.
+    ValueError
+        If its tables were computed with more than one T_c; names them.
     """
     if (data := _files.read_bytes(folder / "run.json")) is None:
         raise FileNotFoundError(f"{folder / 'run.json'} is missing: expected the folder of a run or of an edition")
-    entries, tables = json.loads(data), {}
+    entries, tables, by_threshold = json.loads(data), {}, {}
     for name in sorted({claim.table for claim in read_claims()}):
         content = _files.read_bytes(folder / "results" / f"{name}.csv")
         if content and content.strip():
             tables[name] = read_results(content)
+            made_with = json.loads(_files.read_bytes(folder / "results" / f"{name}.json") or b"{}")
+            by_threshold.setdefault(made_with.get("T_c"), []).append(name)
+    by_threshold.pop(None, None)
+    if len(by_threshold) > 1:
+        told = "; ".join(f"{t_c}: {', '.join(names)}" for t_c, names in by_threshold.items())
+        raise ValueError(
+            f"{folder / 'results'} has tables of more than one T_c ({told}): run the other notebooks again"
+        )
     made = {key: entries[key] for key in MADE if entries.get(key) is not None}
     return Edition(folder.resolve().name, entries["parameters"], tuple(entries.get("class_names", ())), tables, made)

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+REPLACE = "KD_LIB_REPLACE"  # environment variable of whoever makes all answers of a run again, see `Study.keep`
+
 
 def declared(notebook: Path) -> dict[str, Any]:
     """Parameters that a py:percent notebook declares, and their defaults.

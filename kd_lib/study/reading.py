@@ -1,10 +1,14 @@
 """An opened run: all that the answers read of it, each thing once."""
 
+import json
+import os
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,15 +26,17 @@ from kd_lib.measures.similarity import pearson
 from kd_lib.measures.threshold import PUBLISHED
 from kd_lib.networks import architectures, given, training
 from kd_lib.people.annotations import Annotations
+from kd_lib.study.parameters import REPLACE
 from kd_lib.study.run import Run
 
 ENSEMBLE = "ensemble"
 MEMORY = 2 << 30  # bytes of outputs and maps that are kept; what was asked for longest ago goes first
 IMAGES = ("train_size", "test_size", "probe_per_class", "image_size", "mean", "std", "single_view", "seed")
 TARGETS = {True: "on target", False: "off target"}
+NOT_IN_TABLES = ("run", "threshold", "example", "annotator", "annotated_class", "pairs_to_label", "device", "executor")
 
 
-def open(run: str | Path | Run, threshold: float | None = None) -> "Study":
+def open(run: str | Path | Run, threshold: float | None = None, *, chosen: Mapping[str, Any] | None = None) -> "Study":
     """Open a run, to be read.
 
     Parameters
@@ -39,6 +45,8 @@ def open(run: str | Path | Run, threshold: float | None = None) -> "Study":
         Its folder, or the URL of one in an object store, see `Run`.
     threshold : float, optional
         T_c in [-1, 1]; by default the one that `threshold_determination` settled on.
+    chosen : mapping, optional
+        Parameters of the notebook that opens it (`parameters.chosen`), which its tables carry.
 
     Returns
     -------
@@ -49,7 +57,7 @@ def open(run: str | Path | Run, threshold: float | None = None) -> "Study":
     FileNotFoundError
         If nothing was begun in the folder.
     """
-    return Study(run, threshold=threshold)
+    return Study(run, threshold=threshold, chosen=chosen)
 
 
 def images(parameters: Mapping, root: str | None = None) -> Dataset:
@@ -68,7 +76,7 @@ class Study:
 
     Parameters
     ----------
-    run, threshold
+    run, threshold, chosen
         See `open`.
     occlusion : Path or UPath, optional
         Another map store than the run's own, made under another choice.
@@ -101,15 +109,18 @@ class Study:
         threshold: float | None = None,
         occlusion: Path | UPath | None = None,
         output: str = "logits",
+        chosen: Mapping[str, Any] | None = None,
     ):
         self.run = run if isinstance(run, Run) else Run(run)
         self._given, self._occlusion, self.output = threshold, occlusion, output
+        self._made_with = {name: value for name, value in (chosen or {}).items() if name not in NOT_IN_TABLES}
         entries = self.run.entries()
         self.parameters, self.root = entries["parameters"], entries.get("root")
         self.class_names, self.recipes = entries.get("class_names", []), entries.get("networks", {})
         self._fingerprint = entries["dataset_fingerprint"]
         self._memory: OrderedDict = OrderedDict()
         self._lock = threading.Lock()
+        self._apart: Path | UPath | None = None  # where tables go that are not the run's
 
     def __reduce__(self):  # noqa: D105 (workers open it anew)
         return Study, (self.run, self._given, self._occlusion, self.output)
@@ -355,15 +366,30 @@ class Study:
     def keep(self, frame: pd.DataFrame, table: str, **made_with) -> None:
         """Keep a table of results, `results/TABLE.csv`, and beside it, as JSON, what it was computed with.
 
+        A table of the run that was computed with something else stays, unless all answers are made again, as `make
+        report` does: the new one is kept apart, in a folder of `results/` that says what differs.
+
         Parameters
         ----------
         frame : DataFrame
             Written without its index.
         table : str
         **made_with
-            JSON-able parameters of a notebook that it hangs on; T_c and its source are added once they were asked for.
+            JSON-able parameters that it hangs on, beside those of the notebook; T_c and its source are added once they
+            were asked for.
         """
+        made_with = self._made_with | made_with
         if "_threshold" in self.__dict__:
             made_with = {"T_c": self.t_c, "from": self.source} | made_with
-        self.run.write_csv(frame, table)
-        _files.write_json(self.run.results / f"{table}.json", made_with)
+        made_with = json.loads(json.dumps(made_with))
+        folder, known = self.run.results, _files.read_bytes(self.run.results / f"{table}.json")
+        known = made_with if known is None or os.environ.get(REPLACE) else json.loads(known)
+        if differing := _files.differences(known, made_with):
+            names = [pair.partition(":")[0] for pair in differing]
+            told = (f"{name}={made_with.get(name)}" for name in names if name != "from" or len(names) == 1)
+            folder /= re.sub(r"[^\w=.+-]+", "_", " ".join(told))[:100]
+            if self._apart != folder:
+                print(f"{self.run.results} was made otherwise ({'; '.join(differing)}): tables are kept in {folder}")
+            self._apart = folder
+        self.run.write_csv(frame, table, folder)
+        _files.write_json(folder / f"{table}.json", made_with)

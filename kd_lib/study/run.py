@@ -123,9 +123,9 @@ class Run:
         """Add one JSON-able entry, such as seconds per step, to `run.json`."""
         _files.write_json(self._json, self.entries() | {key: value})
 
-    def write_csv(self, frame: pd.DataFrame, name: str) -> None:
-        """Write `frame` (without its index) to `results/NAME.csv`."""
-        _files.write_bytes(self.results / f"{name}.csv", frame.to_csv(index=False).encode())
+    def write_csv(self, frame: pd.DataFrame, name: str, folder: Path | UPath | None = None) -> None:
+        """Write `frame` (without its index) to `NAME.csv` in a folder, `results/` by default."""
+        _files.write_bytes((folder or self.results) / f"{name}.csv", frame.to_csv(index=False).encode())
 
     def read_csv(self, name: str, *, made_by: str = "the notebook that makes it") -> pd.DataFrame:
         """Read `results/NAME.csv`; `made_by` names the notebook to run if it is missing (FileNotFoundError)."""

@@ -1,6 +1,7 @@
 """Claims, the one rule that judges them, and what it says where there is nothing to judge."""
 
 import dataclasses
+import json
 import math
 
 import pandas as pd
@@ -203,6 +204,17 @@ def test_a_runs_tables_are_read_as_far_as_claims_refer_to_them_and_some_are_ther
     assert set(edition.tables) == {"accuracies"}
     assert edition.made["seconds_training"] == 60
     assert "root" not in edition.made
+
+
+def test_tables_of_more_than_one_threshold_are_not_mixed(run):
+    frame = pd.DataFrame({"kind": ["component"], "share": [0.8]})
+    for name, t_c in (("rq3_shares", 0.53), ("rq1_transitions", 0.53), ("rq3_bias", 0.5)):
+        run.write_csv(frame, name)
+        (run.results / f"{name}.json").write_text(json.dumps({"T_c": t_c}))
+    with pytest.raises(ValueError, match=r"more than one T_c \(0.53: rq1_transitions, rq3_shares; 0.5: rq3_bias\)"):
+        claims.read_edition(run.folder)
+    (run.results / "rq3_bias.json").write_text(json.dumps({"T_c": 0.53}))
+    assert "rq3_bias" in claims.read_edition(run.folder).tables
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):

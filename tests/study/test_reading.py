@@ -14,6 +14,7 @@ from kd_lib.measures import bounds, similarity, transfer
 from kd_lib.networks import architectures
 from kd_lib.networks.regime import Regime
 from kd_lib.study import pipeline, reading, rq1, rq2, rq3, training
+from kd_lib.study.parameters import REPLACE
 from kd_lib.study.run import Run
 from tests.trained_run import NAMES, make
 
@@ -106,6 +107,31 @@ def test_tables_carry_what_they_were_computed_with(here, tmp_path):
     before, after = (json.loads((kept.run.results / f"{name}.json").read_text()) for name in ("before", "after"))
     assert before == {"seed": 3}
     assert after == {"T_c": 0.25, "from": "given as a parameter", "view_share": 0.5}
+
+
+def test_another_threshold_never_takes_the_place_of_the_runs(here, tmp_path, capsys, monkeypatch):
+    run = shutil.copytree(here.run.folder, tmp_path / "run")
+    table, other = pd.DataFrame({"share": [0.5]}), pd.DataFrame({"share": [0.9]})
+    chosen = {"run": str(run), "threshold": 0.25, "view_share": 0.5, "device": "cpu"}
+    own = reading.open(run, threshold=0.25, chosen=chosen)
+    assert own.t_c == 0.25
+    own.keep(table, "shares")
+    for changed, folder in (({"threshold": 0.5}, "T_c=0.5"), ({"view_share": 0.1}, "view_share=0.1")):
+        asked = chosen | changed
+        again = reading.open(run, threshold=asked["threshold"], chosen=asked)
+        assert again.t_c
+        for name in ("shares", "shares"):
+            again.keep(other, name)
+        assert again.run.read_csv("shares").equals(table)
+        assert pd.read_csv(own.run.results / folder / "shares.csv").equals(other)
+        assert capsys.readouterr().out.count("was made otherwise") == 1
+    same = reading.open(run, threshold=0.25, chosen=chosen | {"device": "auto"})
+    assert same.t_c
+    same.keep(other, "shares")
+    assert own.run.read_csv("shares").equals(other)
+    monkeypatch.setenv(REPLACE, "all")
+    again.keep(table, "shares")
+    assert own.run.read_csv("shares").equals(table)
 
 
 def test_other_images_than_the_networks_were_trained_on_are_refused(here):
