@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from kd_lib.book import chapters, claims, editions, verdicts
 from tests import in_process
@@ -18,8 +19,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 STUDY = ["train_models", "generate_saliency_maps", "threshold_determination", "rq1", "rq2", "rq3"]
 
 
-def make(run, *arguments):
-    command = ["make", "report", "PROFILE=smoke", f"RUN={run}", *arguments]
+def make(run, *arguments, target="report"):
+    command = ["make", target, "PROFILE=smoke", f"RUN={run}", *arguments]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
     return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
 
@@ -181,3 +182,29 @@ def test_a_run_in_an_object_store_is_for_papermill():
     result = make("s3://bucket/quick")
     assert result.returncode != 0
     assert "RUN=s3://bucket/quick is no folder: give one, or run the notebooks with papermill" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["my run", "run ", "it's", 'a"b', "a:b", "~/x", "a$b", "a#b", "50%", "a\\b", "a=b", "a;b", "a*"]
+)
+def test_a_run_whose_name_make_or_a_shell_would_misread_is_refused_and_nothing_is_removed(tmp_path, name):
+    for folder in ("my", "run/report", "a", "50"):
+        (tmp_path / folder / "precious").mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    for target in ("clean", "report", "parameters"):
+        result = make(f"{tmp_path}/{name}", target=target)
+        assert result.returncode == 2
+        assert f"RUN={tmp_path}/{name} cannot be the name of a run" in result.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["my photos", "it's", 'a"b', "a:b", "a$b", "$(touch x)", "a#b", "50%", "a\\b", "010", "`id`"]
+)
+def test_images_and_models_may_have_any_name(tmp_path, name):
+    values = (f"ROOT={tmp_path}/{name}", f"MODELS={name}", "SET=data_title='our \"dogs\"' executor=")
+    result = make(tmp_path / "run", *values, target="parameters")
+    assert result.returncode == 0, result.stderr
+    found = yaml.safe_load((tmp_path / "run" / "parameters" / "train_models.yaml").read_text())
+    assert (found["root"], found["models"]) == (f"{tmp_path}/{name}", str(PROJECT / name))
+    assert (found["data_set"], found["data_title"], found["executor"]) == ("imagefolder", 'our "dogs"', "")
