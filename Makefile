@@ -134,6 +134,7 @@ notebooks: report  ## renew the committed outputs of the quick study
 # torch and torchvision and unpacks them in seconds.
 .venv/ready: constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "error: Python 3.11 or newer is needed, found " + sys.version.split()[0] + "; name one with: make PYTHON=python3.11 …")'
+	@case "$$PWD" in *[\$$:]*) echo "error: the project lies in $$PWD: move it to where no folder has a dollar or a colon in its name" >&2; exit 1; esac
 	test -x $(PY) || $(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check uv==$(UV)
 	VIRTUAL_ENV="$$PWD/.venv" .venv/bin/uv pip install --quiet --require-hashes -r constraints.txt
