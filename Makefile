@@ -90,7 +90,7 @@ $(RUN)/report/index.html: $(STUDY:%=$(DONE)/%.ipynb) $(BOOK) $(PAGES) | .venv/re
 
 # For annotators who do not use Jupyter, on this machine only.
 annotate: .venv/ready  ## ask people about maps of RUN, on a page of its own
-	KD_RUN="$(abspath $(RUN))" .venv/bin/voila annotation/annotate.ipynb --Voila.ip=127.0.0.1
+	KD_RUN="$$RUN" .venv/bin/voila annotation/annotate.ipynb --Voila.ip=127.0.0.1
 
 # ---- everything else -------------------------------------------------------------------------------------------------
 

@@ -40,11 +40,18 @@ def write_parameters(profile: str, folder: Path, overrides: list[str], more: str
         raise ValueError(f"{more!r} cannot be read ({error}): give name=value, in quotes if it has blanks") from None
     notebooks = sorted((PROJECT / "notebooks").glob("*.py"))
     values = parameters.resolve(notebooks, parameters.read_profile(PROJECT / "profiles", profile), overrides)
-    for notebook in notebooks:
-        output = folder / f"{notebook.stem}.yaml"
-        text = yaml.safe_dump(parameters.of_notebook(notebook, values), sort_keys=True, allow_unicode=True)
-        if not output.is_file() or output.read_text(encoding="utf-8") != text:
-            _files.write_text(output, text)
+    own = {notebook.stem: parameters.of_notebook(notebook, values) for notebook in notebooks}
+    texts = {
+        folder / f"{name}.yaml": yaml.safe_dump(changes, sort_keys=True, allow_unicode=True)
+        for name, changes in own.items()
+    }
+    changed = {path: text for path, text in texts.items() if _files.read_bytes(path) != text.encode()}
+    if changed:  # takes seconds
+        parameters.check_ranges(
+            {notebook.stem: parameters.declared(notebook) | own[notebook.stem] for notebook in notebooks}
+        )
+    for path, text in changed.items():
+        _files.write_text(path, text)
 
 
 def execute(notebook: Path, output: Path, values: dict[str, Any]) -> None:

@@ -176,3 +176,70 @@ def _unknown(name: str, known: Any, whose: str) -> str:
     close = difflib.get_close_matches(name, list(known), n=1)
     hint = f" (did you mean '{close[0]}'?)" if close else ""
     return f"'{name}' is not a parameter of {whose}{hint}; the parameters are: {', '.join(sorted(known))}"
+
+
+def check_ranges(of: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse values that one of the notebooks would refuse, before the first of them begins.
+
+    What only images, networks or results can tell is left to the notebooks.
+
+    Parameters
+    ----------
+    of : mapping
+        All parameters of each notebook, by its name.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Names the value.
+    """
+    from types import SimpleNamespace
+
+    import pandas as pd
+    import torch
+
+    from kd_lib import _workers
+    from kd_lib.data import SIZE
+    from kd_lib.maps import occlusion
+    from kd_lib.maps.store import SETTINGS
+    from kd_lib.measures import threshold as thresholds
+    from kd_lib.measures.similarity import check_threshold
+    from kd_lib.networks.regime import check_number
+    from kd_lib.networks.training import pick_device
+    from kd_lib.people.log import check_name
+    from kd_lib.study import choices, pipeline
+
+    begun, maps, fitted = (of[name] for name in ("train_models", "generate_saliency_maps", "threshold_determination"))
+    least = {"train_size": 0, "test_size": 0, "probe_per_class": 1, "seed": 0, "example": 0, "pairs_to_label": 1}
+    for own in of.values():
+        for name in least.keys() & own.keys():
+            check_number(name, own[name], least=least[name])
+        check_number("view_share", own.get("view_share", 1), above=0, most=1)
+        if own.get("threshold") is not None:
+            check_threshold(own["threshold"])
+        if own.get("annotator"):
+            check_name(own["annotator"])
+        _workers.check_executor(own.get("executor", ""))
+        pick_device(own.get("device", "auto"))
+    check_number("single_view", begun["single_view"], least=0, most=1)
+    if begun["ensemble_output"] not in ("logits", "probs"):
+        raise ValueError(f"unknown ensemble_output {begun['ensemble_output']!r}: expected 'logits' or 'probs'")
+    if not begun["models"]:
+        pipeline.regime(begun)
+        pipeline.recipes(begun, 2)
+        check_number("temperature", begun["temperature"], above=0)
+        check_number("hard_weight", begun["hard_weight"], least=0, most=1)
+        if not 0 <= (every := maps["every_epoch"] or 0) <= begun["components"]:
+            raise ValueError(f"every_epoch={every}: expected 0 to {begun['components']}, the number of components")
+    size = begun["image_size"] if begun["data_set"].startswith("imagefolder") else SIZE
+    sides = tuple(size) if isinstance(size, list) else (size, size)
+    if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
+        raise ValueError(f"image_size={size!r}: expected a side in pixels, or height and width")
+    occlusion.windows(sides, maps["patch"], maps["stride"])
+    occlusion.pick_precision(maps["precision"], torch.device("cpu"))
+    occlusion.baseline_images(maps["baseline"], torch.zeros(1, 3, *sides))
+    thresholds.choose(pd.DataFrame(), measure=fitted["measure"], loss=fitted["loss"], source="")
+    # As far as a run that is not there yet can say.
+    store = SimpleNamespace(image_size=sides, settings={name: maps[name] for name in SETTINGS})
+    settings = {"ensemble_output": begun["ensemble_output"]} if begun["models"] else begun
+    choices.read(of["rq3"]["choices"], SimpleNamespace(parameters=settings, store=store))

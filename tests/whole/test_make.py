@@ -148,16 +148,29 @@ def test_an_answer_makes_stale_what_reads_it(run):
         assert {study for study in STUDY if f"execute notebooks/{study}.py" in planned} == stale
 
 
-def test_a_threshold_that_is_no_similarity_is_refused_and_the_last_result_stays(run):
+def test_a_wrong_parameter_is_refused_before_anything_runs(run):
     before = times(run)
-    failed = make(run, "THRESHOLD=1.5")
+    failed = make(run, "SET=threshold=1.5 epochs=3")
     assert failed.returncode != 0
-    error = "ValueError: threshold 1.5: expected a similarity between -1 and 1"
-    assert f"error: rq1.py: {error}" in failed.stderr
+    assert "error: threshold 1.5: expected a similarity between -1 and 1" in failed.stderr
+    assert "papermill" not in failed.stdout + failed.stderr
     assert times(run) == before
-    assert f"error: notebooks/rq1 failed: {error}" in failed.stderr
-    for page in ("book/introduction", "notebooks/rq1"):
-        assert error in (run / "report" / f"{page}.html").read_text()
+
+
+def test_what_a_notebook_cannot_read_is_reported_and_the_last_result_stays(run):
+    before = times(run)
+    answers = run / "annotations" / "pairs.csv"
+    answers.write_text("image\n0\n")
+    failed = make(run, "THRESHOLD=0.25")
+    answers.unlink()
+    assert failed.returncode != 0
+    (line,) = (line for line in failed.stderr.splitlines() if line.startswith("error: threshold_determination.py: "))
+    error = line.removeprefix("error: threshold_determination.py: ").partition(" (see ")[0]
+    assert str(answers) in error
+    assert times(run) == before
+    assert f"error: notebooks/threshold_determination failed: {error}" in failed.stderr
+    for page in ("book/introduction", "notebooks/threshold_determination"):
+        assert str(answers) in (run / "report" / f"{page}.html").read_text()
 
 
 def test_a_run_with_other_parameters_is_refused(run):
