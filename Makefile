@@ -88,9 +88,11 @@ BOOK = _config.yml _toc.yml $(filter-out book/editions,$(wildcard book/* book/*/
 $(RUN)/report/index.html: $(STUDY:%=$(DONE)/%.ipynb) $(BOOK) $(PAGES) | .venv/ready
 	$(REPORT) book $(DONE) $(@D) $(RUN)
 
-# For annotators who do not use Jupyter, on this machine only.
+# For annotators who do not use Jupyter: on this machine only, under names of this machine only (or any page of the web
+# could have its own name lead here), and to those who have the address with the token that is printed.
 annotate: .venv/ready  ## ask people about maps of RUN, on a page of its own
-	KD_RUN="$$RUN" .venv/bin/voila annotation/annotate.ipynb --Voila.ip=127.0.0.1
+	KD_RUN="$$RUN" .venv/bin/voila annotation/annotate.ipynb --token --Voila.ip=127.0.0.1 \
+	  --Voila.tornado_settings=allow_remote_access=
 
 # ---- everything else -------------------------------------------------------------------------------------------------
 
