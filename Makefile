@@ -68,6 +68,7 @@ CODE  = $(filter-out $(PAGES),$(wildcard kd_lib/*.py kd_lib/*/*.py kd_lib/*/*/*.
 # Answers by people; their files have blanks in their names, which Make's own wildcard takes for two names.
 answers = $(shell find $(RUN)/annotations -name '$(1)*.csv' 2> /dev/null | sed 's/ /\\ /g')
 
+$(DONE)/train_models.ipynb: $(NEEDS)/inputs.yaml
 $(DONE)/generate_saliency_maps.ipynb:  $(DONE)/train_models.ipynb
 $(DONE)/threshold_determination.ipynb: $(DONE)/generate_saliency_maps.ipynb $(call answers,pairs)
 $(DONE)/rq1.ipynb $(DONE)/rq2.ipynb $(DONE)/rq3.ipynb: $(DONE)/threshold_determination.ipynb

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from kd_lib import _files
+from kd_lib.book import inputs
 from kd_lib.study import parameters
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -26,7 +27,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 def write_parameters(profile: str, folder: Path, overrides: list[str], more: str = "") -> None:
     """Write what a profile and the command line change in each notebook's parameters as ``folder/NAME.yaml``.
 
-    A file keeps its modification time when nothing changed, so that Make re-runs only the notebooks concerned. The
+    So with ``folder/inputs.yaml``, which says in which state the files are that the study reads, see `inputs`. A file
+    keeps its modification time when nothing changed, so that Make re-runs only the notebooks concerned. The
     overrides, ``name=value``, win over the profile, and `more` of them, as a shell would read them, over both.
 
     Raises
@@ -50,6 +52,9 @@ def write_parameters(profile: str, folder: Path, overrides: list[str], more: str
         parameters.check_ranges(
             {notebook.stem: parameters.declared(notebook) | own[notebook.stem] for notebook in notebooks}
         )
+    read, state = folder / "inputs.yaml", yaml.safe_dump(inputs.digests(values))
+    if _files.read_bytes(read) != state.encode():
+        changed[read] = state
     for path, text in changed.items():
         _files.write_text(path, text)
 

@@ -39,6 +39,7 @@ def test_parameters_are_written_only_where_they_change(tmp_path):
     folder = tmp_path / "parameters"
     report.write_parameters("quick", folder, ["threshold=0.5"])
     written = {path.stem: path.read_text() for path in folder.iterdir()}
+    assert written.pop("inputs") == "{}\n"
     needs_it = {"rq1", "rq2", "rq3"}
     assert {name for name, text in written.items() if text == "threshold: 0.5\n"} == needs_it
     assert {name for name, text in written.items() if text == "{}\n"} == set(written) - needs_it

@@ -139,7 +139,7 @@ def test_another_threshold_runs_only_what_depends_on_it(run):
 
 
 def test_an_answer_makes_stale_what_reads_it(run):
-    assert "report execute" not in make(run, "THRESHOLD=0.25", "--dry-run").stdout
+    assert "execute notebooks/" not in make(run, "THRESHOLD=0.25", "--dry-run").stdout
     for name, stale in (("rq2 - dogs", {"rq2"}), ("pairs - a rule", {"threshold_determination", "rq1", "rq2", "rq3"})):
         (run / "annotations").mkdir(exist_ok=True)
         (run / "annotations" / f"{name}.csv").write_text("made by a rule\n")
@@ -221,3 +221,20 @@ def test_images_and_models_may_have_any_name(tmp_path, name):
     found = yaml.safe_load((tmp_path / "run" / "parameters" / "train_models.yaml").read_text())
     assert (found["root"], found["models"]) == (f"{tmp_path}/{name}", str(PROJECT / name))
     assert (found["data_set"], found["data_title"], found["executor"]) == ("imagefolder", 'our "dogs"', "")
+
+
+def test_networks_and_images_make_stale_what_reads_them(tmp_path):
+    run, models = tmp_path / "run", tmp_path / "models.yaml"
+    models.write_text("a: {}")
+    values = (f"MODELS={models}", f"ROOT={tmp_path}/photos")
+    assert make(run, *values, target="parameters").returncode == 0
+    for name in STUDY:
+        (run / "notebooks").mkdir(exist_ok=True)
+        (run / "notebooks" / f"{name}.ipynb").touch()
+
+    def planned():
+        return make(run, *values, "--dry-run").stdout.count("execute notebooks/")
+
+    assert planned() == 0
+    models.write_text("a: {}\nb: {}")
+    assert planned() == len(STUDY)
