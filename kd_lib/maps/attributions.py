@@ -45,7 +45,8 @@ def methods(model: nn.Module, image: Tensor, target: int, *, patch: int = 4, str
     Simonyan et al. (2014), arXiv:1312.6034; Zeiler & Fergus (2014), arXiv:1311.2901; Selvaraju et al. (2017),
     arXiv:1610.02391.
     """
-    model = copy.deepcopy(model)
+    own, model = model, copy.deepcopy(model)
+    model.register_forward_pre_hook(lambda _, given: (given[0].clone(),))  # it may overwrite what it is given
     for module in model.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = False  # Captum's hooks cannot follow in-place activations
@@ -58,7 +59,7 @@ def methods(model: nn.Module, image: Tensor, target: int, *, patch: int = 4, str
         cam = LayerGradCam(model, layer).attribute(image, target=target)
         maps["GradCAM"] = LayerAttribution.interpolate(cam, tuple(image.shape[-2:])).sum(1)
     explained = {name: value[0].detach().cpu().numpy() for name, value in maps.items()}
-    return {"Occlusion": occlusion_map(model, image, target, patch=patch, stride=stride)} | explained
+    return {"Occlusion": occlusion_map(own, image, target, patch=patch, stride=stride)} | explained
 
 
 @torch.no_grad()

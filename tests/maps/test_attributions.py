@@ -35,3 +35,20 @@ def test_a_network_without_convolution_has_no_gradcam():
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2)).eval()
     maps = attributions.methods(network, torch.randn(1, 3, 2, 2), 0, patch=1)
     assert list(maps) == ["Occlusion", "Saliency", "Deconvolution"]
+
+
+def test_a_network_that_overwrites_its_input_is_explained_as_one_that_does_not(network):
+    class Shifted(nn.Module):
+        def __init__(self, in_place):
+            super().__init__()
+            self.rest, self.in_place = network, in_place
+
+        def forward(self, x):
+            return self.rest(x.sub_(0.5) if self.in_place else x - 0.5)
+
+    image = torch.randn(1, 3, 32, 32)
+    before = image.clone()
+    found, expected = (attributions.methods(Shifted(kind).eval(), image, 2) for kind in (True, False))
+    for name, peer in expected.items():
+        np.testing.assert_allclose(found[name], peer, atol=1e-5)
+    assert torch.equal(image, before)
