@@ -211,9 +211,7 @@ def test_a_run_whose_name_make_or_a_shell_would_misread_is_refused_and_nothing_i
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize(
-    "name", ["my photos", "it's", 'a"b', "a:b", "a$b", "$(touch x)", "a#b", "50%", "a\\b", "010", "`id`"]
-)
+@pytest.mark.parametrize("name", ["010", r"""my "own" $c $$d $(touch x) it's #1: 50% \ `id` ;&|<>*?[~]"""])
 def test_images_and_models_may_have_any_name(tmp_path, name):
     values = (f"ROOT={tmp_path}/{name}", f"MODELS={name}", "SET=data_title='our \"dogs\"' executor=")
     result = make(tmp_path / "run", *values, target="parameters")
