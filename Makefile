@@ -8,14 +8,14 @@
 ##   SET=                   "parameter=value …" of the notebooks
 ##   EDITION=               name of an edition
 
-PROFILE   ?= quick
-RUN       ?= runs/$(PROFILE)
-ROOT      ?=
-MODELS    ?=
-THRESHOLD ?=
-EXECUTOR  ?=
-SET       ?=
-EDITION   ?=
+# As they were typed: a dollar in them is no variable of Make's. Recipes have them from their environment, where no shell
+# reads them again.
+override PROFILE := $(or $(value PROFILE),quick)
+override RUN     := $(or $(value RUN),runs/$(PROFILE))
+TEXTS = ROOT MODELS THRESHOLD EXECUTOR SET EDITION
+$(foreach name,$(TEXTS),$(eval override $(name) := $$(value $(name))))
+export PROFILE RUN $(TEXTS)
+
 PYTHON    ?= python3
 UV         = 0.13.9
 
@@ -24,14 +24,18 @@ export OMP_WAIT_POLICY = passive
 
 $(if $(findstring ://,$(RUN)),$(error RUN=$(RUN) is no folder: give one, or run the notebooks with papermill -p run $(RUN)))
 
+# Make takes a name with a blank for two names, and shells and Make read more into some other characters.
+ODD = ' " ` \ : ~ % \# $$ * ? [ ] ( ) { } ; & | < > ! =
+$(if $(filter-out 1,$(words x$(RUN)x))$(filter -%,$(RUN))$(strip $(foreach odd,$(ODD),$(findstring $(odd),$(RUN)))),$(error \
+  RUN=$(RUN) cannot be the name of a run: give a folder whose name has no blank and none of $(ODD), and begins with no dash))
+
 PY      = .venv/bin/python
 REPORT  = $(PY) -m kd_lib.book
 STUDY   = train_models generate_saliency_maps threshold_determination rq1 rq2 rq3
 DONE    = $(RUN)/notebooks
 NEEDS   = $(RUN)/parameters
-OVERRIDES = run=$(RUN) $(if $(ROOT),data_set=imagefolder 'root=$(abspath $(ROOT))') $(if $(THRESHOLD),threshold=$(THRESHOLD)) \
-            $(if $(MODELS),models=$(abspath $(MODELS))) \
-            $(if $(EXECUTOR),executor=$(EXECUTOR)) $(SET)
+OVERRIDES = "run=$$RUN" $(if $(ROOT),data_set=imagefolder "root=$$ROOT") $(if $(THRESHOLD),"threshold=$$THRESHOLD") \
+            $(if $(MODELS),"models=$$MODELS") $(if $(EXECUTOR),"executor=$$EXECUTOR") --more="$$SET"
 
 .DEFAULT_GOAL = help
 .PHONY: help report incomplete parameters annotate test site pdf bench edition verify notebooks lock clean
@@ -64,6 +68,7 @@ CODE  = $(filter-out $(PAGES),$(wildcard kd_lib/*.py kd_lib/*/*.py kd_lib/*/*/*.
 # Answers by people; their files have blanks in their names, which Make's own wildcard takes for two names.
 answers = $(shell find $(RUN)/annotations -name '$(1)*.csv' 2> /dev/null | sed 's/ /\\ /g')
 
+$(DONE)/train_models.ipynb: $(NEEDS)/inputs.yaml
 $(DONE)/generate_saliency_maps.ipynb:  $(DONE)/train_models.ipynb
 $(DONE)/threshold_determination.ipynb: $(DONE)/generate_saliency_maps.ipynb $(call answers,pairs)
 $(DONE)/rq1.ipynb $(DONE)/rq2.ipynb $(DONE)/rq3.ipynb: $(DONE)/threshold_determination.ipynb
@@ -77,16 +82,18 @@ $(NEEDS)/%.yaml: parameters
 	+@:
 
 parameters: | .venv/ready
-	+@test ! -x $(PY) || $(REPORT) parameters $(PROFILE) $(NEEDS) $(OVERRIDES)
+	+@test ! -x $(PY) || $(REPORT) parameters "$$PROFILE" $(NEEDS) $(OVERRIDES)
 
 BOOK = _config.yml _toc.yml $(filter-out book/editions,$(wildcard book/* book/*/*.md book/_static/*))
 
 $(RUN)/report/index.html: $(STUDY:%=$(DONE)/%.ipynb) $(BOOK) $(PAGES) | .venv/ready
 	$(REPORT) book $(DONE) $(@D) $(RUN)
 
-# For annotators who do not use Jupyter, on this machine only.
+# For annotators who do not use Jupyter: on this machine only, under names of this machine only (or any page of the web
+# could have its own name lead here), and to those who have the address with the token that is printed.
 annotate: .venv/ready  ## ask people about maps of RUN, on a page of its own
-	KD_RUN="$(abspath $(RUN))" .venv/bin/voila annotation/annotate.ipynb --Voila.ip=127.0.0.1
+	KD_RUN="$$RUN" .venv/bin/voila annotation/annotate.ipynb --token --Voila.ip=127.0.0.1 \
+	  --Voila.tornado_settings=allow_remote_access=
 
 # ---- everything else -------------------------------------------------------------------------------------------------
 
@@ -115,11 +122,11 @@ bench: .venv/ready  ## measure the engine and the trainer beside their peers; DE
 # Keep what the published book needs of a run, as the edition on its kind of images (or of another name), and renew the
 # README's table and picture.
 edition: report  ## make RUN the published edition on its kind of images, or of the name EDITION
-	$(REPORT) edition $(RUN) $(EDITION)
+	$(REPORT) edition $(RUN) "$$EDITION"
 
 # Make a slice of an edition again, one network's first epochs and maps, and compare.
 verify: .venv/ready  ## make a slice of EDITION again, and compare
-	$(REPORT) verify $(or $(EDITION),controlled) $(ROOT)
+	$(REPORT) verify "$${EDITION:-controlled}" "$$ROOT"
 
 # Renew what is committed of the quick study: outputs of notebooks/NAME.ipynb, and the annotation guide's picture.
 notebooks: report  ## renew the committed outputs of the quick study
@@ -130,10 +137,11 @@ notebooks: report  ## renew the committed outputs of the quick study
 # torch and torchvision and unpacks them in seconds.
 .venv/ready: constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "error: Python 3.11 or newer is needed, found " + sys.version.split()[0] + "; name one with: make PYTHON=python3.11 …")'
+	@case "$$PWD" in *[\$$:]*) echo "error: the project lies in $$PWD: move it to where no folder has a dollar or a colon in its name" >&2; exit 1; esac
 	test -x $(PY) || $(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check uv==$(UV)
-	VIRTUAL_ENV=$(CURDIR)/.venv .venv/bin/uv pip install --quiet --require-hashes -r constraints.txt
-	VIRTUAL_ENV=$(CURDIR)/.venv .venv/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	VIRTUAL_ENV="$$PWD/.venv" .venv/bin/uv pip install --quiet --require-hashes -r constraints.txt
+	VIRTUAL_ENV="$$PWD/.venv" .venv/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # For every platform; the file names packages and hashes, no host.
@@ -142,4 +150,4 @@ lock: .venv/ready  ## pin the newest packages that pyproject.toml admits
 	  --no-emit-index-url --extra test pyproject.toml --output-file constraints.txt
 
 clean:  ## remove what was rendered, and what the checks remember
-	rm -rf _build .pytest_cache .ruff_cache .mypy_cache .hypothesis $(RUN)/report
+	rm -rf -- _build .pytest_cache .ruff_cache .mypy_cache .hypothesis $(RUN)/report

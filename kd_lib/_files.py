@@ -1,17 +1,20 @@
 """Read and write files, here or in an object store (a `UPath`); what is written is there whole or not at all.
 
 Of an object store, only "no such file" counts as absence: what cannot be reached is an error, never a file that is not
-there, which the caller would write anew. Standard library only: Make's smallest steps import this.
+there, which the caller would write anew. Nothing here takes long to load: Make's smallest steps import this.
 """
 
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+import yaml
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -124,6 +127,39 @@ def _put(path: "UPath", data: bytes) -> None:
         path.fs.pipe_file(path.path, data)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path} cannot be written ({error}): make the bucket first, or give another") from None
+
+
+class _Yaml(yaml.SafeLoader):
+    """YAML as people mean it, which is version 1.2 for plain values: 1e-3 is a number, 010 is ten, and no is a word."""
+
+    yaml_implicit_resolvers: dict = {}
+
+    def construct_mapping(self, node, deep=False):
+        """Refuse a key that is there twice, of which only the last one would count."""
+        names = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        if twice := [name for position, name in enumerate(names) if name in names[:position]]:
+            raise yaml.YAMLError(f"the key {twice[0]!r} is there twice")
+        return super().construct_mapping(node, deep)
+
+
+_WHOLE, _FRACTION = r"[-+]?[0-9]+", r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan"
+for _tag, _pattern, _first in (
+    ("int", _WHOLE, "-+0123456789"),
+    ("float", _FRACTION, "-+.0123456789"),
+    ("bool", "true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", "~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("merge", "<<", "<"),
+):
+    _Yaml.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), [*_first])
+_Yaml.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
+
+
+def parse_yaml(text: str) -> Any:
+    """Value of a YAML text; a ValueError, of one line, if it is not valid or has a key twice."""
+    try:
+        return yaml.load(text, _Yaml)  # a SafeLoader
+    except (yaml.YAMLError, ValueError) as error:
+        raise ValueError(f"not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def differences(known: Mapping, given: Mapping) -> list[str]:

@@ -26,6 +26,16 @@ LOOK_SECONDS = 5
 PRELOADED = ["distributed", "kd_lib.study.training", "kd_lib.maps.fill", "torchvision"]  # what workers import
 
 
+def check_executor(executor: str) -> str:
+    """Return an executor, once it is known to be one of those that `connect` takes; else a ValueError."""
+    if not re.fullmatch(r"|local:[1-9]\d*|(tcp|tls|ws|wss|ucx)://.+", executor):
+        raise ValueError(
+            f"executor {executor!r}: expected '' (this process), 'local:N' (N worker processes) or a scheduler's "
+            "address, such as 'tcp://node7:8786'"
+        )
+    return executor
+
+
 @contextmanager
 def connect(executor: "str | Client") -> Iterator["Client | None"]:
     """Find the workers, and let them go afterwards.
@@ -53,17 +63,11 @@ def connect(executor: "str | Client") -> Iterator["Client | None"]:
     if not isinstance(executor, str):
         yield executor
         return
-    local = re.fullmatch(r"local:([1-9]\d*)", executor)
-    if not executor:
+    if not check_executor(executor):
         yield None
         return
-    if not local and not re.fullmatch(r"(tcp|tls|ws|wss|ucx)://.+", executor):
-        raise ValueError(
-            f"executor {executor!r}: expected '' (this process), 'local:N' (N worker processes) or a scheduler's "
-            "address, such as 'tcp://node7:8786'"
-        )
-    if local:
-        with local_workers(int(local[1])) as client:
+    if executor.startswith("local:"):
+        with local_workers(int(executor.removeprefix("local:"))) as client:
             yield client
         return
     from distributed import Client  # takes a second, and most runs do without

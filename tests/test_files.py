@@ -75,3 +75,35 @@ def test_an_error_that_is_not_about_space_is_passed_on(tmp_path, monkeypatch):
 def test_it_imports_nothing_heavy():
     code = "import sys, kd_lib._files; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 0.001),
+        ("-1.5E+2", -150.0),
+        ("010", 10),
+        ("1_000", "1_000"),
+        ("12:30", "12:30"),
+        ("2024-01-01", "2024-01-01"),
+        ("no", "no"),
+        ("on", "on"),
+        ("'1'", "1"),
+        ("TRUE", True),
+        ("", None),
+        ("a: {b: 1, <<: {b: 2, c: 3}}", {"a": {"b": 1, "c": 3}}),
+    ],
+)
+def test_yaml_says_what_people_mean(text, value):
+    found = _files.parse_yaml(text)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a: 1\nb: 2\na: 1", "the key 'a' is there twice"), ("x: {1: 0, 1: 0}", "the key 1 is"), ("[", "while parsing")],
+)
+def test_yaml_that_is_wrong_is_refused_in_one_line(text, message):
+    with pytest.raises(ValueError, match=f"^not valid YAML: {message}.*$"):
+        _files.parse_yaml(text)

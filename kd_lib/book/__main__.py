@@ -9,6 +9,7 @@ import base64
 import logging
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,33 +18,45 @@ from typing import Any
 import yaml
 
 from kd_lib import _files
+from kd_lib.book import inputs
 from kd_lib.study import parameters
 
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-def write_parameters(profile: str, folder: Path, overrides: list[str]) -> None:
+def write_parameters(profile: str, folder: Path, overrides: list[str], more: str = "") -> None:
     """Write what a profile and the command line change in each notebook's parameters as ``folder/NAME.yaml``.
 
-    A file keeps its modification time when nothing changed, so that Make re-runs only the notebooks concerned. The
-    overrides, ``name=value`` with the value in YAML, win over the profile.
+    So with ``folder/inputs.yaml``, which says in which state the files are that the study reads, see `inputs`. A file
+    keeps its modification time when nothing changed, so that Make re-runs only the notebooks concerned. The
+    overrides, ``name=value``, win over the profile, and `more` of them, as a shell would read them, over both.
 
     Raises
     ------
-    ValueError
-        If the profile, or a name in it or in the overrides, is unknown. Nothing is written then.
+    ValueError, TypeError
+        If the profile, a name, or a value is of no use. Nothing is written then.
     """
-    values = parameters.read_profile(PROJECT / "profiles", profile)
-    for pair in overrides:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise ValueError(f"'{pair}' must have the form name=value")
-        values[name] = yaml.safe_load(value)
-    for notebook in sorted((PROJECT / "notebooks").glob("*.py")):
-        output = folder / f"{notebook.stem}.yaml"
-        text = yaml.safe_dump(parameters.of_notebook(notebook, values), sort_keys=True, allow_unicode=True)
-        if not output.is_file() or output.read_text(encoding="utf-8") != text:
-            _files.write_text(output, text)
+    try:
+        overrides = overrides + shlex.split(more)
+    except ValueError as error:
+        raise ValueError(f"{more!r} cannot be read ({error}): give name=value, in quotes if it has blanks") from None
+    notebooks = sorted((PROJECT / "notebooks").glob("*.py"))
+    values = parameters.resolve(notebooks, parameters.read_profile(PROJECT / "profiles", profile), overrides)
+    own = {notebook.stem: parameters.of_notebook(notebook, values) for notebook in notebooks}
+    texts = {
+        folder / f"{name}.yaml": yaml.safe_dump(changes, sort_keys=True, allow_unicode=True)
+        for name, changes in own.items()
+    }
+    changed = {path: text for path, text in texts.items() if _files.read_bytes(path) != text.encode()}
+    if changed:  # takes seconds
+        parameters.check_ranges(
+            {notebook.stem: parameters.declared(notebook) | own[notebook.stem] for notebook in notebooks}
+        )
+    read, state = folder / "inputs.yaml", yaml.safe_dump(inputs.digests(values))
+    if _files.read_bytes(read) != state.encode():
+        changed[read] = state
+    for path, text in changed.items():
+        _files.write_text(path, text)
 
 
 def execute(notebook: Path, output: Path, values: dict[str, Any]) -> None:
@@ -126,6 +139,8 @@ def keep_edition(run: Path, name: str | None) -> None:
     from kd_lib.book import build, editions, printing
 
     name = name or editions.name_of(run)
+    if not re.fullmatch(r"\w[\w-]*", name):
+        raise ValueError(f"edition {name!r}: expected a name of letters, digits, - and _")
     editions.keep(run, build.EDITIONS / name)
     _, published = build.published()
     write_readme(PROJECT / "README.md", published)
@@ -137,7 +152,7 @@ def verify(name: str, root: str | None) -> int:
     """Make a slice of an edition again and print the comparison; exit status 1 if it differs."""
     from kd_lib.book import build, editions
 
-    frame = editions.verify(build.EDITIONS / name, root=root)
+    frame = editions.verify(build.EDITIONS / name, root=root or None)
     print(frame.to_string(index=False, float_format="{:.1e}".format))
     print(editions.summary(name, list(frame["verdict"])))
     return int(editions.DIFFERS in set(frame["verdict"]))
@@ -177,12 +192,13 @@ def _pdf(output: Path) -> None:
 
 PATH, NAME = {"type": Path}, {"nargs": "?", "help": "of the edition; by default that of its kind of images"}
 ROOT, OVERRIDES = {"nargs": "?", "help": "folder of its images"}, {"nargs": "*", "metavar": "name=value"}
+MORE = {"default": "", "metavar": "'name=value …'"}
 # Step: what does it, what it is for, and its arguments, which the function has under the same names.
 STEPS: dict[str, tuple[Callable[..., int | None], str, dict[str, dict]]] = {
     "parameters": (
         write_parameters,
         "write the notebooks' parameters as YAML, where they changed",
-        {"profile": {}, "folder": PATH, "overrides": OVERRIDES},
+        {"profile": {}, "folder": PATH, "overrides": OVERRIDES, "--more": MORE},
     ),
     "execute": (
         _execute,
@@ -219,7 +235,7 @@ def main() -> int:
     function, *_ = STEPS[given.pop("step")]
     try:
         return function(**given) or 0
-    except (ValueError, RuntimeError, OSError) as error:
+    except (ValueError, TypeError, RuntimeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from kd_lib.maps.incremental.interpreter import Incremental
 from kd_lib.maps.incremental.parts import plan
-from kd_lib.networks import architectures
+from kd_lib.networks import architectures, training
 from kd_lib.networks.fast import fusion, rewrite
 
 PRECISIONS = ("float32", "bfloat16")  # and 'auto', one of the two
@@ -120,7 +120,7 @@ def occluded_logits(
     TypeError
         If `images` are not floating point.
     ValueError
-        If the shapes, the windows, the batch size or the precision make no sense.
+        If the shapes, the windows, the batch size or the precision make no sense, or the model returns no tensor.
     """
     if not images.is_floating_point():
         raise TypeError(f"images are {images.dtype}: expected normalised floats, as Dataset.normalise gives them")
@@ -147,7 +147,7 @@ def occluded_logits(
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             for first in range(0, len(images), batch_size):
                 group = slice(first, first + batch_size)
-                clean = engine.start(images[group], fill_in[group]).float()
+                clean = training.check_tensor(engine.start(images[group], fill_in[group]), "the model").float()
                 if clean.ndim != 2:
                     raise ValueError(f"the model's output has shape {tuple(clean.shape)}: expected (batch, classes)")
                 if outputs is None:
@@ -298,7 +298,7 @@ class _Plain:
     def start(self, images: Tensor, fill_in: Tensor) -> Tensor:
         """Output (G, K) for clean images (G, C, H, W), and what hidden pixels become in them."""
         self.images, self.fill_in = images, fill_in
-        return self.model(images.contiguous(memory_format=torch.channels_last))
+        return self.model(images.clone(memory_format=torch.channels_last))  # it may overwrite what it is given
 
     def occluded(self, among: slice, image: Tensor, row: Tensor, col: Tensor) -> Tensor:
         """Output (B, K) for some of the clean images, by number, each with the window of that row and column hidden."""
@@ -327,7 +327,7 @@ def _engine(
     answers = []
     for engine in (plain, fast):
         with torch.autocast(images.device.type, torch.bfloat16, enabled=engine is fast and precision == "bfloat16"):
-            engine.start(images[:1], fill_in[:1])
+            training.check_tensor(engine.start(images[:1], fill_in[:1]), "the model")
             answers.append(engine.occluded(slice(1), torch.zeros_like(row), row, col).float())
     expected, found = answers
     tolerance = SAME[precision] * expected.nan_to_num().abs().max().item()  # a network that diverged answers NaN

@@ -45,7 +45,8 @@ class Checkpoints:
 
     def save(self, name: str, epoch: int, module: nn.Module) -> None:
         """Write the parameters and buffers of `module` as safetensors, whole or not at all."""
-        tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in module.state_dict().items()}
+        whole = torch.contiguous_format  # cloned, for safetensors refuses what shares memory, such as tied weights
+        tensors = {key: tensor.detach().cpu().clone(memory_format=whole) for key, tensor in module.state_dict().items()}
         _files.write_bytes(self.path(name, epoch), safetensors.torch.save(tensors))
 
     def load(self, name: str, epoch: int, module: nn.Module) -> nn.Module:

@@ -12,24 +12,25 @@ The file has a name for each of them::
 import difflib
 import hashlib
 import importlib
-import pickle
 import re
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 import safetensors.torch
 import torch
-import yaml
-from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
+from kd_lib import _files
 from kd_lib.data import Dataset
 from kd_lib.networks import training
 from kd_lib.networks.checkpoints import Checkpoints
 
+SAME = 1e-3  # of the largest logit; rounding stays far below
+COMPILED = "_orig_mod."  # by torch.compile, anywhere in a name
 ROLES = ("component", "distilled", "other")
 KEYS = {"factory": True, "arguments": False, "weights": True, "role": True}  # and whether they must be there
 TAKEN = ("ensemble", "leave-one-out", "component", "other")  # names that the notebooks use for something else
@@ -62,9 +63,11 @@ def read(path: str | Path) -> list[Network]:
     if not path.is_file():
         raise FileNotFoundError(f"models file {path} is missing: give the path of a YAML file")
     try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        entries = _files.parse_yaml(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not in UTF-8 ({error}): save it so") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is {error}") from None
     if not isinstance(entries, dict) or not entries:
         raise ValueError(f"{path} must map names of networks to what they are; found {type(entries).__name__}")
     networks = [_network(path, name, entry) for name, entry in entries.items()]
@@ -112,15 +115,50 @@ def fingerprint(networks: Sequence[Network]) -> dict[str, str]:
 
 
 def check(networks: Sequence[Network], dataset: Dataset) -> None:
-    """Build every network with each of its weights and try it on two images.
+    """Build every network with each of its weights, and try it on a few images as a run will use it.
 
-    A ValueError names the network if its factory fails, weights do not fit, or it does not map images to the classes.
+    Prints what was taken out of a file that holds more than weights. A ValueError names the network if its factory
+    fails, weights do not fit or cannot be kept, it does not map images to the classes, or its answer about an image is
+    not always the same.
     """
     for network in networks:
-        model = build(network.name, network.recipe).eval()
+        what = f"network {network.name!r}"
         for file in network.weights:
-            _fill(model, network.name, file)
-        training.check_fit(model, dataset, f"network {network.name!r}")
+            model = _fill(build(network.name, network.recipe), network.name, file, say=True).eval()
+        training.check_fit(model, dataset, what)
+        with tempfile.TemporaryDirectory() as folder:
+            kept = Checkpoints(Path(folder))
+            again = restore(kept, take([replace(network, weights=(file,))], kept), network.name, device="cpu")
+            _check_answers(model, again, dataset, what)
+
+
+def _check_answers(model: nn.Module, again: nn.Module, dataset: Dataset, what: str) -> None:
+    """Raise a ValueError if a network answers otherwise the next time, in other company, or once it is built again."""
+    few = dataset.train.select(slice(8))
+    answer = training.predict(model, dataset, few)
+
+    def differs(found: Tensor) -> bool:
+        return not torch.allclose(found, answer, rtol=0, atol=SAME * answer.abs().max().item(), equal_nan=True)
+
+    if any(differs(training.predict(model, dataset, few)) for _ in range(4)):
+        raise ValueError(
+            f"{what} answers otherwise each time: let nothing in it be random in evaluation mode, such as F.dropout "
+            "without training=self.training"
+        )
+    try:
+        alone = torch.cat([training.predict(model, dataset, few.select([row])) for row in range(len(few))])
+    except ValueError:  # batch norm wants more than one value
+        alone = answer + torch.inf
+    if differs(alone):
+        raise ValueError(
+            f"{what} answers otherwise about an image when others are in its batch: let its batch norms use running "
+            "statistics (track_running_stats=True) and follow model.eval()"
+        )
+    if differs(training.predict(again, dataset, few)):
+        raise ValueError(
+            f"{what} answers otherwise once it is built again with the same weights: make a parameter or buffer of all "
+            "that its factory draws at random or computes, so that its state dict holds it"
+        )
 
 
 def restore(
@@ -132,8 +170,13 @@ def restore(
     device: str = "auto",
 ) -> nn.Module:
     """Build a network of a run by its recipe and load its weights, in evaluation mode; its last epoch by default."""
-    model = build(name, recipes[name]).to(training.pick_device(device), memory_format=torch.channels_last)
-    return checkpoints.load(name, checkpoints.last_epoch(name) if epoch is None else epoch, model).eval()
+    model = build(name, recipes[name])
+    checkpoints.load(name, checkpoints.last_epoch(name) if epoch is None else epoch, model)
+    model.to(training.pick_device(device))
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.ndim == 4:  # `to` would want the same of those of five
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+    return model.eval()
 
 
 def take(networks: Sequence[Network], checkpoints: Checkpoints) -> dict[str, dict]:
@@ -182,21 +225,83 @@ def _network(path: Path, name: object, entry: object) -> Network:
     return Network(name, factory, arguments, tuple(files), role, path.parent)
 
 
-def _fill(model: nn.Module, name: str, file: Path) -> nn.Module:
+def _fill(model: nn.Module, name: str, file: Path, *, say: bool = False) -> nn.Module:
     """Load weights into a network; a ValueError that names both unless they fit."""
+    what, wanted = f"network {name!r}: {file}", model.state_dict()
+    if odd := [key for key, value in wanted.items() if not isinstance(value, Tensor) or value.is_quantized]:
+        raise ValueError(
+            f"network {name!r}: {odd[0]!r} of its state is no tensor of floats ({type(wanted[odd[0]]).__name__}), "
+            "as that of quantised layers or extra state: let its factory give the network without them"
+        )
+    if not any(True for _ in model.parameters()):
+        raise ValueError(f"network {name!r} has no parameters: expected a trained network")
+    weights, taken = _unwrapped(_read(file, what), wanted, what)
+    if taken and say:
+        print(f"{what}: taken without {', '.join(taken)}")
+    if lacking := set(wanted) ^ set(weights):
+        own, others = (
+            ", ".join(sorted(names)[:3]) or "nothing else" for names in (lacking & set(wanted), lacking - set(wanted))
+        )
+        raise ValueError(f"{what} holds other weights: it has {others} … where the network has {own} …")
     try:
-        if file.suffix == ".safetensors":
-            weights = safetensors.torch.load_file(file)
-        else:
-            weights = torch.load(file, map_location="cpu", weights_only=True)
         model.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise ValueError(f"network {name!r}: {file} holds other weights ({_say(error)})") from None
-    except (SafetensorError, pickle.UnpicklingError, EOFError) as error:
-        raise ValueError(
-            f"network {name!r}: {file} is no safetensors file and no state dict that can be read safely ({_say(error)})"
-        ) from None
+        raise ValueError(f"{what} holds other weights ({_say(error)})") from None
     return model
+
+
+def _read(file: Path, what: str) -> object:
+    """Read a file of weights, by what it is, not by how it is called; no code of it is run."""
+    try:
+        with file.open("rb") as opened:
+            if opened.read(9)[8:] == b"{":  # eight bytes of length, then JSON
+                return safetensors.torch.load_file(file)
+            opened.seek(0)
+            return torch.load(opened, map_location="cpu", weights_only=True)  # by its name it would go by the suffix
+    except Exception as error:  # whatever a damaged file makes of its reader
+        raise ValueError(
+            f"{what} is no safetensors file and no state dict that can be read safely ({_say(error)}): save one with "
+            "torch.save(model.state_dict(), …)"
+        ) from None
+
+
+def _unwrapped(content: object, wanted: Mapping, what: str) -> tuple[dict[str, Tensor], list[str]]:
+    """Find the weights in what training frameworks save, and what was left off: entries around them, and prefixes."""
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{what} holds a {type(content).__name__}, expected a state dict: names and tensors")
+    if _are_weights(content):
+        return _without_prefixes(content, wanted)
+    parts = {str(key): part for key, part in content.items() if isinstance(part, Mapping) and _are_weights(part)}
+    if not parts:
+        raise ValueError(
+            f"{what} holds {', '.join(map(str, content))}: none of them is a state dict, of names and tensors"
+        )
+    fitting = [key for key, part in parts.items() if _without_prefixes(part, wanted)[0].keys() == wanted.keys()]
+    plain = [key for key in fitting or parts if "ema" not in key.lower()] or fitting or [*parts]
+    if len(plain) > 1:
+        raise ValueError(f"{what} holds several state dicts, {', '.join(plain)}: save the one that is meant alone")
+    weights, taken = _without_prefixes(parts[plain[0]], wanted)
+    others = [repr(str(key)) for key in content if str(key) != plain[0]]
+    return weights, [f"{plain[0]!r} around it", *(["its neighbours " + ", ".join(others)] if others else []), *taken]
+
+
+def _are_weights(content: Mapping) -> bool:
+    return bool(content) and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items())
+
+
+def _without_prefixes(weights: Mapping[str, Tensor], wanted: Mapping) -> tuple[dict[str, Tensor], list[str]]:
+    """Take off what DataParallel, torch.compile, Lightning and averages put before or beside the names of weights."""
+    found, taken = dict(weights), []
+    if "n_averaged" not in wanted and found.pop("n_averaged", None) is not None:
+        taken.append("'n_averaged'")
+    if any(COMPILED in key for key in found) and not any(COMPILED in key for key in wanted):
+        found, taken = {key.replace(COMPILED, ""): value for key, value in found.items()}, [*taken, repr(COMPILED)]
+    while found.keys() != wanted.keys() and len({key.partition(".")[:2] for key in found}) == 1:
+        prefix = "".join(next(iter(found)).partition(".")[:2])
+        if any(key.startswith(prefix) for key in wanted) or not prefix.endswith("."):
+            break
+        found, taken = {key.removeprefix(prefix): value for key, value in found.items()}, [*taken, repr(prefix)]
+    return (found, taken) if found.keys() == wanted.keys() else (dict(weights), [])
 
 
 def _say(error: Exception) -> str:

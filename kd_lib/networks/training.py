@@ -4,7 +4,7 @@ import copy
 import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
@@ -115,7 +115,19 @@ def predict(model: nn.Module, dataset: Dataset, split: Split) -> Tensor:
     with architectures.evaluating(model):
         batches = split.images.split(AT_ONCE.get(device.type, AT_ONCE["cpu"]))
         batches = (dataset.normalise(images.to(device)) for images in batches)
-        return torch.cat([model(batch).float() for batch in batches]).cpu()
+        return torch.cat([check_tensor(model(batch), "the network").float() for batch in batches]).cpu()
+
+
+def check_tensor(answer: object, what: str) -> Tensor:
+    """Return what a network answered, once it is known to be a tensor; else a ValueError that begins with `what`."""
+    if isinstance(answer, Tensor):
+        return answer
+    parts = list(answer) if isinstance(answer, Mapping) else []
+    part = f"[{parts[0]!r}]" if parts else "[0]" if isinstance(answer, tuple | list) else ".logits"
+    raise ValueError(
+        f"{what} returns {type(answer).__name__}{f' of {parts}' if parts else ''}, expected one tensor of logits: let "
+        f"its factory return a module whose forward gives the logits alone, such as `self.network(images){part}`"
+    )
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
@@ -373,10 +385,12 @@ def check_fit(model: nn.Module, dataset: Dataset, what: str) -> None:
     pair = dataset.train.select(slice(2))
     size, classes = "x".join(map(str, pair.images.shape[2:])), len(dataset.class_names)
     try:
-        logits = predict(model, dataset, pair)
+        with architectures.evaluating(model):
+            answer = model(dataset.normalise(pair.images.to(next(model.parameters()).device)))
     except Exception as error:  # a network that somebody brought may raise anything
         reason = " ".join(str(error).split())[:120]
         raise ValueError(f"{what} does not take {size} images ({reason}): use another, such as 'resnet18'") from None
+    logits = check_tensor(answer, what)
     if logits.shape != (len(pair), classes):
         raise ValueError(
             f"{what} returns {tuple(logits.shape[1:])} outputs an image: expected ({classes},), the classes"

@@ -21,6 +21,7 @@ from upath import UPath
 from kd_lib import _files
 from kd_lib.networks.checkpoints import Checkpoints
 
+PROJECT = Path(__file__).resolve().parents[2]
 PACKAGES = ("torch", "torchvision", "numpy", "zarr", "kd_lib")
 # Columns of result tables with names somebody gave, to a class, a network, a choice: text, also where one is NA or 1
 NAMED = ("class", "model", "model_a", "model_b", "network", "other network", "pair", "panel", "feature", "annotator")
@@ -35,9 +36,9 @@ class Run:
     Parameters
     ----------
     folder : str, Path or UPath
-        A relative folder is taken from the current folder, or from the project's folder when the current one is the
-        project's `notebooks/`, so that a notebook finds the same run however it is started. A URL (s3://bucket/quick)
-        is opened by fsspec, whose own configuration says with which credentials.
+        A relative folder starts at the project's folder, so that a notebook finds the same run wherever it is started;
+        at the current one where the package is installed without the project. A URL (s3://bucket/quick) is opened by
+        fsspec, whose own configuration says with which credentials.
 
     Raises
     ------
@@ -52,11 +53,8 @@ class Run:
     def __post_init__(self):  # noqa: D105
         if "://" in str(self.folder):
             return object.__setattr__(self, "folder", _at(str(self.folder)))
-        folder = Path(self.folder).expanduser()
-        here = Path.cwd()
-        if here.name == "notebooks" and (here.parent / "pyproject.toml").is_file():
-            here = here.parent
-        object.__setattr__(self, "folder", here / folder)
+        start = PROJECT if (PROJECT / "pyproject.toml").is_file() else Path.cwd()
+        object.__setattr__(self, "folder", start / Path(self.folder).expanduser())
         if self.folder.exists() and not self.folder.is_dir():
             raise ValueError(f"run folder {self.folder} is a file: give a folder, or a new name")
 

@@ -39,6 +39,7 @@ def test_parameters_are_written_only_where_they_change(tmp_path):
     folder = tmp_path / "parameters"
     report.write_parameters("quick", folder, ["threshold=0.5"])
     written = {path.stem: path.read_text() for path in folder.iterdir()}
+    assert written.pop("inputs") == "{}\n"
     needs_it = {"rq1", "rq2", "rq3"}
     assert {name for name, text in written.items() if text == "threshold: 0.5\n"} == needs_it
     assert {name for name, text in written.items() if text == "{}\n"} == set(written) - needs_it
@@ -49,11 +50,44 @@ def test_parameters_are_written_only_where_they_change(tmp_path):
     assert changed == needs_it | {"generate_saliency_maps"}
 
 
-def test_wrong_parameters_write_nothing(tmp_path):
-    for profile, override in (("quick", "half"), ("quick", "treshold=0.5"), ("nonsense", "threshold=0.5")):
-        with pytest.raises(ValueError, match="half|treshold|nonsense"):
-            report.write_parameters(profile, tmp_path / "parameters", [override])
+WRONG = [
+    *("half", "treshold=0.5", "threshold=1.5", "threshold=.nan", "threshold=half", "view_share=0", "example=-1"),
+    *("epochs=0", "epochs=1e1", "batch_size=1", "arch=resnet19", "optimiser=adamw", "max_lr=0", "max_lr=.inf"),
+    *("momentum=1", "weight_decay=-1e-3", "crop_padding=-1", "components=0", "techniques=[mixing]", "seed=-1"),
+    *(
+        "temperature=0",
+        "hard_weight=1.1",
+        "ensemble_output=votes",
+        "device=tpu",
+        "precision=float16",
+        "executor=local:0",
+    ),
+    *("single_view=2", "probe_per_class=0", "train_size=-1", "patch=33", "stride=5", "baseline=noise", "every_epoch=5"),
+    *("measure=euclid", "loss=mae", "pairs_to_label=0", "annotator=../b", "choices=[patch]", "choices=[patch=99]"),
+]
+
+
+@pytest.mark.parametrize("override", WRONG)
+def test_a_wrong_parameter_of_any_notebook_is_named_before_the_first_one_starts(tmp_path, override):
+    name = override.partition("=")[0]
+    with pytest.raises((ValueError, TypeError), match=f"{name.removesuffix('s')}|{name.split('_')[0]} "):
+        report.write_parameters("quick", tmp_path / "parameters", [override])
     assert not list(tmp_path.iterdir())
+
+
+def test_parameters_of_networks_that_are_there_already_need_not_fit_a_training(tmp_path):
+    report.write_parameters(
+        "quick", tmp_path, ["models=x.yaml", "every_epoch=9"], more="root='a b' data_set=imagefolder"
+    )
+    with pytest.raises(ValueError, match=r"image_size=\[9\]"):
+        report.write_parameters("quick", tmp_path, ["data_set=imagefolder", "image_size=[9]"])
+    with pytest.raises(ValueError, match="cannot be read .No closing quotation"):
+        report.write_parameters("quick", tmp_path, [], more="root='a")
+
+
+@pytest.mark.parametrize("profile", [path.stem for path in (PROJECT / "profiles").glob("*.yaml")])
+def test_every_profile_is_in_range(tmp_path, profile):
+    report.write_parameters(profile, tmp_path, [])
 
 
 def test_keep_outputs_takes_results_and_leaves_progress_bars(notebook, tmp_path):

@@ -1,4 +1,5 @@
 import gc
+import operator
 import weakref
 from functools import partial
 
@@ -248,6 +249,54 @@ def test_the_model_is_left_as_it_was():
     assert not first.is_inference()
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
     model(images).sum().backward()  # still trains
+
+
+class Begun(nn.Module):
+    """A network that begins with some operation."""
+
+    def __init__(self, begin, channels):
+        super().__init__()
+        self.begin, self.rest = begin, tiny_net(channels, 3, 0)
+
+    def forward(self, x):
+        begun = self.begin(x)
+        return self.rest(x if begun is None else begun)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("in_place", "apart"),
+    [
+        (lambda x: x.sub_(0.5).mul_(2), lambda x: (x - 0.5) * 2),
+        (lambda x: operator.isub(x, 0.5), lambda x: x - 0.5),
+        (lambda x: operator.ipow(x, 2), lambda x: x**2),
+        (lambda x: torch.sigmoid_(x), lambda x: torch.sigmoid(x)),
+        (lambda x: torch.add(x, 1, out=x), lambda x: x + 1),
+        (lambda x: nn.functional.relu(x, inplace=True), lambda x: nn.functional.relu(x)),
+        (lambda x: operator.setitem(x, (slice(None), 0), 1.0), lambda x: torch.cat([0 * x[:, :1] + 1, x[:, 1:]], 1)),
+        (lambda x: operator.iadd(x[:, :, :4], 1) is None or x, lambda x: torch.cat([x[:, :, :4] + 1, x[:, :, 4:]], 2)),
+    ],
+)
+def test_a_network_that_overwrites_its_input_has_the_maps_of_one_that_does_not(
+    in_place, apart, channels, memory_format
+):
+    images = torch.randn(3, channels, 12, 12).contiguous(memory_format=memory_format)
+    before = images.clone()
+    found, expected = (
+        occluded_logits(Begun(begin, channels), images, patch=4, stride=4, batch_size=2) for begin in (in_place, apart)
+    )
+    torch.testing.assert_close(found, expected)
+    assert torch.equal(images, before)
+
+
+def test_an_answer_that_is_no_tensor_is_named_with_what_to_give():
+    class Pair(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x), 0
+
+    with pytest.raises(ValueError, match=r"the model returns tuple, expected one tensor of logits: .*\)\[0\]`"):
+        occluded_logits(Pair(nn.Flatten(), nn.Linear(48, 2)), torch.zeros(1, 3, 4, 4), patch=2, stride=2)
 
 
 def test_the_mode_comes_back_after_an_error():

@@ -1,5 +1,7 @@
 """Networks that somebody has already: a file of them, what can be wrong with it, and the study on them."""
 
+import re
+
 import numpy as np
 import pytest
 import safetensors.torch
@@ -9,12 +11,14 @@ from PIL import Image
 
 from kd_lib import data
 from kd_lib.book import __main__ as report
-from kd_lib.networks import architectures, given
+from kd_lib.maps import occluded_logits
+from kd_lib.networks import Checkpoints, architectures, given
 from kd_lib.study.run import Run
 from tests import in_process
 from tests.whole.test_notebooks import PROJECT, STUDY
 
 FACTORY = """
+import torch
 from torch import nn
 
 def net(width, classes=3):
@@ -25,6 +29,42 @@ def net(width, classes=3):
 
 def number():
     return 7
+
+class Of(nn.Module):
+    def __init__(self, what):
+        super().__init__()
+        self.net, self.what = net(4), what
+        if what == "five dimensions":
+            self.place = nn.Parameter(torch.ones(1, 1, 1, 1, 3))
+        if what == "tied":
+            self.net.append(nn.Linear(3, 3)).append(nn.Linear(3, 3))
+            self.net[6].weight = self.net[5].weight
+        if what == "batch norm":
+            self.net.insert(1, nn.BatchNorm2d(4, track_running_stats=False))
+        if what == "lazy":
+            self.net[4] = nn.LazyLinear(3)
+        if what == "hidden":
+            self.register_buffer("noise", torch.randn(3), persistent=False)
+        if what == "empty":
+            self.net = nn.AdaptiveAvgPool2d(1)
+
+    def forward(self, x):
+        if self.what == "overwrites":
+            x.sub_(0.5)
+        y = self.net(x)
+        if self.what == "dropout":
+            y = y + 1e-2 * nn.functional.dropout(y, 0.1)
+        if self.what in ("hidden", "five dimensions"):
+            y = y + (self.noise if self.what == "hidden" else self.place.flatten())
+        return {"tuple": (y, 0), "dict": {"logits": y}, "answer": Answer(y)}.get(self.what, y)
+
+class Stateful(Of):
+    def get_extra_state(self):
+        return {"epoch": 3}
+
+class Answer:
+    def __init__(self, logits):
+        self.logits = logits
 """
 SIZE = (24, 20)
 
@@ -186,6 +226,8 @@ def test_a_network_of_other_classes_or_of_no_classes_at_all_is_named(folder, dat
         ("../a: {}", "network '../a': expected a name of letters"),
         ("ensemble: {}", "network 'ensemble': expected a name"),
         ("a: resnet18", "network 'a' must have the keys factory"),
+        ("a: {}\nb: {}\na: {}", "is not valid YAML: the key 'a' is there twice"),
+        ("a: {role: other, role: component}", "the key 'role' is there twice"),
     ],
 )
 def test_a_file_that_is_no_list_of_networks_is_refused(tmp_path, text, message):
@@ -202,3 +244,110 @@ def test_one_network_or_two_students_make_no_study(folder):
         given.read(write(folder, {"x": RESNET}))
     with pytest.raises(ValueError, match="x and y are both distilled"):
         given.read(write(folder, {name: small(factory, role="distilled") for name in "xy"}))
+
+
+def prefixed(prefix, own):
+    return {prefix + name: value for name, value in own.items()}
+
+
+def checked(folder, dataset, network, weights):
+    """The networks of a file of which one, x, is a given one, once they are checked."""
+    folder, factory = folder
+    entries = {"x": small(factory) | network | {"weights": weights}, "y": RESNET}
+    read = given.read(write(folder, entries))
+    given.check(read, dataset)
+    return read
+
+
+def of(folder, what, cls="Of"):
+    """The entry of another network, and the network; its weights are in of.pt."""
+    factory = folder[1].replace(":net", f":{cls}")
+    torch.manual_seed(1)
+    model = given.build("x", {"factory": factory, "arguments": {"what": what}, "folder": str(folder[0])})
+    if what == "lazy":
+        model(torch.zeros(1, 3, *SIZE))
+    torch.save(model.state_dict(), folder[0] / "of.pt")
+    return {"factory": factory, "arguments": {"what": what}}, model.eval()
+
+
+@pytest.mark.parametrize("what", ["plain", "tied", "five dimensions", "lazy", "overwrites"])
+def test_what_the_check_lets_through_is_taken_into_a_run_and_answers_the_same(folder, dataset, what, tmp_path):
+    entry, model = of(folder, what)
+    kept = Checkpoints(tmp_path / "kept")
+    recipes = given.take(checked(folder, dataset, entry, "of.pt"), kept)
+    again = given.restore(kept, recipes, "x", device="cpu")
+    images = dataset.normalise(dataset.probe.images)
+    maps = [occluded_logits(network, images, patch=6, stride=6) for network in (model, again)]
+    torch.testing.assert_close(*maps)
+    assert torch.equal(images, dataset.normalise(dataset.probe.images))
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("dropout", "network 'x' answers otherwise each time: .*F.dropout"),
+        ("batch norm", "network 'x' answers otherwise about an image when others are in its batch"),
+        ("hidden", "network 'x' answers otherwise once it is built again"),
+        ("empty", "network 'x' has no parameters"),
+        ("tuple", r"network 'x' returns tuple, expected one tensor of logits: .*`self.network\(images\)\[0\]`"),
+        ("dict", r"network 'x' returns dict of \['logits'\], expected .*`self.network\(images\)\['logits'\]`"),
+        ("answer", r"network 'x' returns Answer, expected .*`self.network\(images\).logits`"),
+    ],
+)
+def test_a_network_that_no_run_can_use_is_refused(folder, dataset, what, message):
+    entry, _ = of(folder, what)
+    with pytest.raises(ValueError, match=message):
+        checked(folder, dataset, entry, "of.pt")
+
+
+def test_state_beside_tensors_as_of_quantised_layers_is_refused(folder, dataset):
+    entry, _ = of(folder, "plain", "Stateful")
+    with pytest.raises(ValueError, match="'_extra_state' of its state is no tensor of floats .dict."):
+        checked(folder, dataset, entry, "of.pt")
+
+
+@pytest.mark.parametrize(
+    ("wrapped", "said"),
+    [
+        (lambda own: own, None),
+        (lambda own: prefixed("module.", own), "'module.'"),
+        (lambda own: prefixed("module._orig_mod.", own), "'_orig_mod.', 'module.'"),
+        (lambda own: {k.replace(".", "._orig_mod."): v for k, v in own.items()}, "'_orig_mod.'"),
+        (lambda own: {"state_dict": prefixed("model.", own), "epoch": 3}, "'state_dict' .*, 'model.'"),
+        (lambda own: {"n_averaged": torch.tensor(3)} | prefixed("module.", own), "'n_averaged', 'module.'"),
+        (lambda own: {"model": own, "model_ema": {k: v + 9 for k, v in own.items()}}, "'model' .*'model_ema'"),
+        (lambda own: {"ema": own, "optimizer": {"state": {}}}, "'ema' around it, its neighbours 'optimizer'"),
+    ],
+)
+def test_what_frameworks_put_around_weights_is_taken_off_and_said(folder, dataset, wrapped, said, tmp_path, capsys):
+    own = safetensors.torch.load_file(folder[0] / "small0.safetensors")
+    torch.save(wrapped(own), folder[0] / "around.safetensors")  # whatever it is called
+    read = checked(folder, dataset, {}, "around.safetensors")
+    printed = capsys.readouterr().out
+    assert (not printed) if said is None else re.search(f"'x': .*around.safetensors: taken without {said}", printed)
+    kept = Checkpoints(tmp_path / "kept")
+    found = given.restore(kept, given.take(read, kept), "x", device="cpu").state_dict()
+    assert all(torch.equal(found[name], own[name]) for name in own)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            lambda own: prefixed("encoder.", own) | {"head.bias": own["4.bias"]},
+            "it has encoder.0.bias, .* where the network has 0.bias",
+        ),
+        (lambda own: {"a": own, "b": own}, "holds several state dicts, a, b: save the one that is meant alone"),
+        (lambda own: {"epoch": 3, "args": {"lr": 1}}, "holds epoch, args: none of them is a state dict"),
+        (lambda own: list(own.values()), "holds a list, expected a state dict"),
+    ],
+)
+def test_a_file_that_holds_something_else_is_named_with_what_it_holds(folder, dataset, content, message):
+    torch.save(content(safetensors.torch.load_file(folder[0] / "small0.safetensors")), folder[0] / "other.pt")
+    with pytest.raises(ValueError, match=f"network 'x': .*other.pt .*{message}"):
+        checked(folder, dataset, {}, "other.pt")
+
+
+def test_safetensors_are_known_by_what_they_are(folder, dataset):
+    (folder[0] / "small0.safetensors").rename(folder[0] / "weights.bin")
+    checked(folder, dataset, {}, "weights.bin")

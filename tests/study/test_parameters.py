@@ -16,8 +16,14 @@ def namespace(injected=""):
 @pytest.fixture
 def notebook(tmp_path):
     (tmp_path / "one.py").write_text(CELL + "x = 1\n")
-    (tmp_path / "two.py").write_text("stride: int = 2\n")
     return tmp_path / "one.py"
+
+
+@pytest.fixture
+def several(notebook):
+    more = "rate: float = 0.1\nbaseline: float | str = 0.0\ntechniques: list = []\n"
+    (notebook.parent / "two.py").write_text(more)
+    return [notebook, notebook.parent / "two.py"]
 
 
 def test_declared_are_the_annotated_names_with_their_defaults(notebook):
@@ -29,9 +35,53 @@ def test_of_notebook_keeps_what_it_declares_and_what_differs(notebook):
     assert parameters.of_notebook(notebook, {"epochs": 8, "flip": True, "stride": 1}) == {"flip": True}
 
 
-def test_of_notebook_refuses_a_name_that_no_notebook_declares(notebook):
-    with pytest.raises(ValueError, match=r"'epoch' is not a parameter of any notebook \(did you mean 'epochs'\?\)"):
-        parameters.of_notebook(notebook, {"epoch": 3})
+@pytest.mark.parametrize(
+    ("override", "name", "value"),
+    [
+        ("rate=1e-3", "rate", 0.001),
+        ("rate=5E2", "rate", 500.0),
+        ("rate=.5", "rate", 0.5),
+        ("rate=2", "rate", 2),
+        ("epochs=010", "epochs", 10),
+        ("flip=true", "flip", True),
+        ("threshold=", "threshold", None),
+        ("threshold=~", "threshold", None),
+        ("techniques=", "techniques", []),
+        ("techniques=[plain, no]", "techniques", ["plain", "no"]),
+        ("baseline=1e-1", "baseline", 0.1),
+        ("baseline=mean", "baseline", "mean"),
+        *((f"run={text}", "run", text) for text in ("", "010", "~", "a: b", "no # one", "[x", "1=2", "2024-01-01")),
+    ],
+)
+def test_a_value_on_the_command_line_is_what_its_parameter_declares(several, override, name, value):
+    found = parameters.resolve(several, {"epochs": 3}, [override])
+    assert found == {"epochs": 3} | {name: value}
+    assert type(found[name]) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("epoch=3", r"'epoch' is not a parameter of any notebook \(did you mean 'epochs'\?\)"),
+        ("epochs", "'epochs' must have the form name=value"),
+        ("epochs=", "parameter epochs = None must be of type int"),
+        ("epochs=1e1", "parameter epochs = 10.0 must be of type int"),
+        ("epochs=1:30", "parameter epochs = '1:30' must be of type int"),
+        ("rate=fast", "parameter rate = 'fast' must be of type float"),
+        ("flip=no", "parameter flip = 'no' must be of type bool"),
+        ("techniques=[a", r"techniques=\[a is not valid YAML: "),
+    ],
+)
+def test_a_wrong_value_on_the_command_line_is_refused_by_name(several, override, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        parameters.resolve(several, {}, [override])
+
+
+def test_places_of_images_and_models_are_absolute(tmp_path, monkeypatch):
+    (tmp_path / "one.py").write_text('root: str = ""\nmodels: str = ""\n')
+    monkeypatch.chdir(tmp_path)
+    found = parameters.resolve([tmp_path / "one.py"], {"models": ""}, ["root=my photos/../x"])
+    assert found == {"root": str(tmp_path / "x"), "models": ""}
 
 
 @pytest.mark.parametrize("injected", ["", "epochs = 3", "threshold = 0.5", "threshold = 1", "run = 'elsewhere'"])
@@ -56,11 +106,14 @@ def test_profiles(tmp_path):
     (tmp_path / "empty.yaml").write_text("# nothing differs\n")
     (tmp_path / "list.yaml").write_text("- 3\n")
     (tmp_path / "broken.yaml").write_text("epochs: [3\n")
+    (tmp_path / "twice.yaml").write_text("epochs: 3\nflip: true\nepochs: 4\n")
     assert parameters.read_profile(tmp_path, "good") == {"epochs": 3}
     assert parameters.read_profile(tmp_path, "empty") == {}
-    with pytest.raises(ValueError, match="unknown profile 'quik'; the profiles are: broken, empty, good, list"):
+    with pytest.raises(ValueError, match="unknown profile 'quik'; the profiles are: broken, empty, good, list, twice"):
         parameters.read_profile(tmp_path, "quik")
     with pytest.raises(ValueError, match="must map parameter names"):
         parameters.read_profile(tmp_path, "list")
     with pytest.raises(ValueError, match="not valid YAML"):
         parameters.read_profile(tmp_path, "broken")
+    with pytest.raises(ValueError, match="twice.yaml is not valid YAML: the key 'epochs' is there twice"):
+        parameters.read_profile(tmp_path, "twice")

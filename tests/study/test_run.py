@@ -2,6 +2,7 @@ import errno
 import importlib.metadata
 import json
 import os
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from kd_lib.book.claims import read_edition
+from kd_lib.study import run as run_of_a_study
 from kd_lib.study.run import Run, surroundings
 
 
@@ -22,15 +24,15 @@ def files(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_a_run_is_found_from_the_notebooks_folder(tmp_path, monkeypatch):
-    (tmp_path / "notebooks").mkdir()
-    monkeypatch.chdir(tmp_path / "notebooks")
-    assert Run("runs/quick").folder == tmp_path / "notebooks" / "runs" / "quick"  # some other notebooks folder
-    (tmp_path / "pyproject.toml").touch()
-    assert Run("runs/quick").folder == tmp_path / "runs" / "quick"
-    assert Run(tmp_path / "elsewhere").folder == tmp_path / "elsewhere"
+def test_a_relative_run_is_one_of_the_project_wherever_it_is_asked_for(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert Run("runs/quick").occlusion == tmp_path / "runs" / "quick" / "occlusion.zarr"
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    project = Path(__file__).resolve().parents[2]
+    assert Run("runs/quick").occlusion == project / "runs" / "quick" / "occlusion.zarr"
+    assert Run(tmp_path / "elsewhere").folder == tmp_path / "elsewhere"
+    assert Run("~/it").folder == tmp_path / "home" / "it"
+    monkeypatch.setattr(run_of_a_study, "PROJECT", tmp_path / "site-packages")
+    assert Run("runs/quick").folder == tmp_path / "runs" / "quick"
 
 
 def test_a_file_is_no_run_folder(tmp_path):

@@ -4,6 +4,7 @@ Without Chromium these tests say so and are skipped; where BROWSER_TESTS=require
 """
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -283,17 +284,27 @@ def test_features_with_notes_and_keys_that_the_notebook_would_take_for_commands(
     assert visible.iloc[0, 1:].tolist() == [True, False, True]
 
 
+def annotate_options():
+    """What `make annotate` starts voila with."""
+    makefile = (PROJECT / "Makefile").read_text().replace("\\\n", "")
+    (line,) = (line for line in makefile.splitlines() if "annotation/annotate.ipynb" in line)
+    return shlex.split(line.partition("annotation/annotate.ipynb")[2])
+
+
 def test_voila_serves_the_annotators_notebook_alone(browser, serve, run):
     notebook = PROJECT / "annotation" / "annotate.ipynb"
-    options = ("--Voila.ip=127.0.0.1", "--port={port}", "--show_tracebacks=True")
-    address = serve(
-        "voila", str(notebook), *options, ready="/voila/static/voila.js", cwd=PROJECT, KD_RUN=str(run.run.folder)
-    )
+    options = (*annotate_options(), "--port={port}", "--show_tracebacks=True")
+    own = {"KD_RUN": str(run.run.folder), "JUPYTER_TOKEN": TOKEN}
+    address = serve("voila", str(notebook), *options, ready="/voila/static/voila.js", cwd=PROJECT, **own)
+    asked = urllib.request.Request(f"{address}/?token={TOKEN}", headers={"Host": "of-another-page.example"})
+    with pytest.raises(urllib.error.HTTPError, match="403"):  # whoever's name was made to lead here
+        urllib.request.urlopen(asked)
+    assert "/login?" in urllib.request.urlopen(address).url  # without the token
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     page.set_default_timeout(PATIENCE)
 
     def begin(name):
-        page.goto(f"{address}/?annotator={name}")
+        page.goto(f"{address}/?token={TOKEN}&annotator={name}")
         page.get_by_role("button", name="Start").click()
 
     begin("b rule")

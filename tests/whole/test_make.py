@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from kd_lib.book import chapters, claims, editions, verdicts
 from tests import in_process
@@ -18,8 +19,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 STUDY = ["train_models", "generate_saliency_maps", "threshold_determination", "rq1", "rq2", "rq3"]
 
 
-def make(run, *arguments):
-    command = ["make", "report", "PROFILE=smoke", f"RUN={run}", *arguments]
+def make(run, *arguments, target="report"):
+    command = ["make", target, "PROFILE=smoke", f"RUN={run}", *arguments]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
     return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
 
@@ -138,7 +139,7 @@ def test_another_threshold_runs_only_what_depends_on_it(run):
 
 
 def test_an_answer_makes_stale_what_reads_it(run):
-    assert "report execute" not in make(run, "THRESHOLD=0.25", "--dry-run").stdout
+    assert "execute notebooks/" not in make(run, "THRESHOLD=0.25", "--dry-run").stdout
     for name, stale in (("rq2 - dogs", {"rq2"}), ("pairs - a rule", {"threshold_determination", "rq1", "rq2", "rq3"})):
         (run / "annotations").mkdir(exist_ok=True)
         (run / "annotations" / f"{name}.csv").write_text("made by a rule\n")
@@ -147,16 +148,29 @@ def test_an_answer_makes_stale_what_reads_it(run):
         assert {study for study in STUDY if f"execute notebooks/{study}.py" in planned} == stale
 
 
-def test_a_threshold_that_is_no_similarity_is_refused_and_the_last_result_stays(run):
+def test_a_wrong_parameter_is_refused_before_anything_runs(run):
     before = times(run)
-    failed = make(run, "THRESHOLD=1.5")
+    failed = make(run, "SET=threshold=1.5 epochs=3")
     assert failed.returncode != 0
-    error = "ValueError: threshold 1.5: expected a similarity between -1 and 1"
-    assert f"error: rq1.py: {error}" in failed.stderr
+    assert "error: threshold 1.5: expected a similarity between -1 and 1" in failed.stderr
+    assert "papermill" not in failed.stdout + failed.stderr
     assert times(run) == before
-    assert f"error: notebooks/rq1 failed: {error}" in failed.stderr
-    for page in ("book/introduction", "notebooks/rq1"):
-        assert error in (run / "report" / f"{page}.html").read_text()
+
+
+def test_what_a_notebook_cannot_read_is_reported_and_the_last_result_stays(run):
+    before = times(run)
+    answers = run / "annotations" / "pairs.csv"
+    answers.write_text("image\n0\n")
+    failed = make(run, "THRESHOLD=0.25")
+    answers.unlink()
+    assert failed.returncode != 0
+    (line,) = (line for line in failed.stderr.splitlines() if line.startswith("error: threshold_determination.py: "))
+    error = line.removeprefix("error: threshold_determination.py: ").partition(" (see ")[0]
+    assert str(answers) in error
+    assert times(run) == before
+    assert f"error: notebooks/threshold_determination failed: {error}" in failed.stderr
+    for page in ("book/introduction", "notebooks/threshold_determination"):
+        assert str(answers) in (run / "report" / f"{page}.html").read_text()
 
 
 def test_a_run_with_other_parameters_is_refused(run):
@@ -181,3 +195,44 @@ def test_a_run_in_an_object_store_is_for_papermill():
     result = make("s3://bucket/quick")
     assert result.returncode != 0
     assert "RUN=s3://bucket/quick is no folder: give one, or run the notebooks with papermill" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["my run", "run ", "it's", 'a"b', "a:b", "~/x", "a$b", "a#b", "50%", "a\\b", "a=b", "a;b", "a*"]
+)
+def test_a_run_whose_name_make_or_a_shell_would_misread_is_refused_and_nothing_is_removed(tmp_path, name):
+    for folder in ("my", "run/report", "a", "50"):
+        (tmp_path / folder / "precious").mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    for target in ("clean", "report", "parameters"):
+        result = make(f"{tmp_path}/{name}", target=target)
+        assert result.returncode == 2
+        assert f"RUN={tmp_path}/{name} cannot be the name of a run" in result.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["010", r"""my "own" $c $$d $(touch x) it's #1: 50% \ `id` ;&|<>*?[~]"""])
+def test_images_and_models_may_have_any_name(tmp_path, name):
+    values = (f"ROOT={tmp_path}/{name}", f"MODELS={name}", "SET=data_title='our \"dogs\"' executor=")
+    result = make(tmp_path / "run", *values, target="parameters")
+    assert result.returncode == 0, result.stderr
+    found = yaml.safe_load((tmp_path / "run" / "parameters" / "train_models.yaml").read_text())
+    assert (found["root"], found["models"]) == (f"{tmp_path}/{name}", str(PROJECT / name))
+    assert (found["data_set"], found["data_title"], found["executor"]) == ("imagefolder", 'our "dogs"', "")
+
+
+def test_networks_and_images_make_stale_what_reads_them(tmp_path):
+    run, models = tmp_path / "run", tmp_path / "models.yaml"
+    models.write_text("a: {}")
+    values = (f"MODELS={models}", f"ROOT={tmp_path}/photos")
+    assert make(run, *values, target="parameters").returncode == 0
+    for name in STUDY:
+        (run / "notebooks").mkdir(exist_ok=True)
+        (run / "notebooks" / f"{name}.ipynb").touch()
+
+    def planned():
+        return make(run, *values, "--dry-run").stdout.count("execute notebooks/")
+
+    assert planned() == 0
+    models.write_text("a: {}\nb: {}")
+    assert planned() == len(STUDY)

@@ -23,7 +23,8 @@ MOST_OUTPUTS = 9  # pixels of a map that is computed by products
 NEEDED = 0.7  # share of a convolution's products above which leaving out those with padding does not pay
 DENSE_BYTES = 64 << 20  # of one convolution's weights as matrices
 Rows = tuple[int, int]  # first one, and the one after the last
-_OUT_OF_PLACE = {operator.iadd: operator.add, operator.imul: operator.mul}
+_OUT_OF_PLACE = {getattr(operator, f"i{name}"): getattr(operator, name) for name in ("add", "sub", "mul", "truediv")}
+_IN_PLACE = (operator.setitem, *(getattr(operator, f"i{name}") for name in ("floordiv", "matmul", "mod", "pow")))
 
 
 class CannotRewrite(Exception):
@@ -106,15 +107,11 @@ def work_out_of_place(traced: fx.GraphModule) -> None:
     for node in traced.graph.nodes:
         module = modules[node.target] if node.op == "call_module" else None
         overwrites = (
-            getattr(module, "inplace", False)
-            or node.target in _OUT_OF_PLACE
-            or node.kwargs.get("inplace", False)
-            or (node.op == "call_method" and node.target.endswith("_") and not node.target.endswith("__"))
-            or node.target is operator.setitem
+            getattr(module, "inplace", False) or node.target in _OUT_OF_PLACE or node.kwargs.get("inplace", False)
         )
-        if not overwrites:
+        if not overwrites and not _only_in_place(node):
             continue
-        if node.op == "call_method" or node.target is operator.setitem or len(node.all_input_nodes[0].users) > 1:
+        if _only_in_place(node) or len(node.all_input_nodes[0].users) > 1:
             raise CannotRewrite(f"{node} overwrites a tensor in place")
         if module is not None:  # it may be the caller's own
             modules[node.target] = copy.copy(module)
@@ -124,6 +121,14 @@ def work_out_of_place(traced: fx.GraphModule) -> None:
         if "inplace" in node.kwargs:
             node.kwargs = node.kwargs | {"inplace": False}
     traced.recompile()
+
+
+def _only_in_place(node: fx.Node) -> bool:
+    """Whether a node calls what has no other form here: ``x.add_(1)``, ``torch.relu_(x)``, ``x[0] = 1``, ``out=x``."""
+    if node.op not in ("call_method", "call_function"):
+        return False
+    name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
+    return (name.endswith("_") and not name.endswith("__")) or node.target in _IN_PLACE or "out" in node.kwargs
 
 
 def shapes(traced: fx.GraphModule, image: Tensor) -> None:
