@@ -103,7 +103,7 @@ class Ensemble(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (N, C, H, W) to the ensemble's logits (N, K)."""
-        logits = torch.stack([member(images) for member in self.members])
+        logits = torch.stack([member(images.clone()) for member in self.members])  # one may overwrite them
         if self.output == "logits":
             return logits.mean(0)
         return logits.log_softmax(-1).logsumexp(0) - math.log(len(self.members))

@@ -4,7 +4,9 @@ A folder a network: `epoch-000.safetensors` (as initialised), `epoch-001.safeten
 """
 
 import fnmatch
+import hashlib
 import io
+import json
 import pickle
 import re
 from dataclasses import dataclass
@@ -20,6 +22,8 @@ from upath import UPath
 from kd_lib import _files
 
 MEND = "train again with recompute=True"
+DIGEST = "sha256"  # of what a file holds: in the metadata of weights, and at the end of `resume.pt`
+SEAL = 71  # bytes of ``sha256:`` and 64 digits
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ class Checkpoints:
         """Write the parameters and buffers of `module` as safetensors, whole or not at all."""
         whole = torch.contiguous_format  # cloned, for safetensors refuses what shares memory, such as tied weights
         tensors = {key: tensor.detach().cpu().clone(memory_format=whole) for key, tensor in module.state_dict().items()}
-        _files.write_bytes(self.path(name, epoch), safetensors.torch.save(tensors))
+        digest = _digest(safetensors.torch.save(tensors))
+        _files.write_bytes(self.path(name, epoch), safetensors.torch.save(tensors, {DIGEST: digest}))
 
     def load(self, name: str, epoch: int, module: nn.Module) -> nn.Module:
         """Fill `module` with the weights of a network after `epoch` epochs, on the device it is on, and return it.
@@ -57,13 +62,16 @@ class Checkpoints:
         FileNotFoundError
             If there is no such checkpoint.
         ValueError
-            If the file is truncated, is no safetensors file, or holds another architecture.
+            If the file is damaged, is no safetensors file, or holds another architecture.
         """
         path = self.path(name, epoch)
         if (data := _files.read_bytes(path)) is None:
             raise FileNotFoundError(f"checkpoint {path} is missing: run train_models first")
         try:
-            module.load_state_dict(safetensors.torch.load(data))
+            tensors, kept = safetensors.torch.load(data), _metadata(data).get(DIGEST)
+            if kept not in (None, _digest(data)):
+                raise SafetensorError("its content is not what was written")
+            module.load_state_dict(tensors)
         except SafetensorError as error:
             raise ValueError(f"checkpoint {path} is damaged ({error}): {MEND}") from None
         except RuntimeError as error:
@@ -83,7 +91,8 @@ class Checkpoints:
         torch.save(state, buffer)
         self.save(last["model"], last["epoch"], module)
         _files.write_bytes(csv, pd.DataFrame(state["history"]).to_csv(index=False).encode())
-        _files.write_bytes(resume, buffer.getvalue())
+        content = buffer.getvalue()
+        _files.write_bytes(resume, content + f"{DIGEST}:{hashlib.sha256(content).hexdigest()}".encode())
 
     def load_state(self, name: str, setting: dict, device: torch.device, epochs: int) -> dict | None:
         """Read what `save_state` was given after the last full epoch; None if nothing is stored.
@@ -98,7 +107,10 @@ class Checkpoints:
                 raise ValueError(f"{resume.parent} has checkpoints but no {resume.name} to go on from: {MEND}")
             return None
         try:
-            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+            content, seal = data[:-SEAL], data[-SEAL:].decode(errors="replace")
+            if seal.startswith(DIGEST) and seal != f"{DIGEST}:{hashlib.sha256(content).hexdigest()}":
+                raise RuntimeError("its content is not what was written")
+            state = torch.load(io.BytesIO(content if seal.startswith(DIGEST) else data), "cpu", weights_only=True)
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise ValueError(f"{resume} is damaged ({str(error).splitlines()[0]}): {MEND}") from None
         if differing := _files.differences(state["setting"], setting):
@@ -130,3 +142,18 @@ class Checkpoints:
     def _beside(self, name: str) -> tuple[Path | UPath, Path | UPath]:
         """Find what is kept beside the checkpoints: the state of the training, and its history."""
         return self.folder / name / "resume.pt", self.folder / name / "history.csv"
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """Metadata in the header of a safetensors file."""
+    return json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
+
+
+def _digest(data: bytes) -> str:
+    """SHA-256 of a safetensors file: of names, shapes and numbers, whatever its metadata."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    header.pop("__metadata__", None)
+    whole = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    whole.update(memoryview(data)[start:])
+    return whole.hexdigest()

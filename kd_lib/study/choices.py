@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import yaml
 from upath import UPath
 
 from kd_lib import _files
@@ -90,7 +89,7 @@ def _read(name: str, here: Study) -> Choice:
             hint = f" (did you mean {close[0]!r}?)" if close else ""
             raise ValueError(f"choice {name!r}: {key!r} cannot be chosen{hint}; what can is {', '.join(known)}")
         part = choice.output if key == OUTPUT else choice.maps if key in SETTINGS else choice.training
-        part[key] = yaml.safe_load(text)
+        part[key] = _files.parse_yaml(text)
     try:
         _check(choice, here)
     except (ValueError, TypeError) as error:

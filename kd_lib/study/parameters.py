@@ -77,7 +77,7 @@ def resolve(notebooks: Sequence[Path], values: Mapping[str, Any], overrides: Seq
     Returns
     -------
     dict of str to value
-        Of the declared types. Where images and models are is absolute.
+        Of the declared types. Where images, models and people's labels are is absolute.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def resolve(notebooks: Sequence[Path], values: Mapping[str, Any], overrides: Seq
         if name not in known:
             raise ValueError(_unknown(name, known, "any notebook"))
         _check_type(name, value, known)
-    for name in {"root", "models"} & {name for name in values if values[name]}:
+    for name in {"root", "models", "human_labels"} & {name for name in values if values[name]}:
         values[name] = os.path.abspath(os.path.expanduser(values[name]))
     return values
 

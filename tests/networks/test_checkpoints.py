@@ -8,6 +8,8 @@ import time
 import pandas as pd
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from kd_lib import _files
@@ -45,6 +47,30 @@ def test_bad_checkpoints_are_named(tmp_path):
         stored.path("a", 1).write_bytes(damaged)
         with pytest.raises(ValueError, match=r"epoch-001.safetensors is damaged .* recompute=True"):
             stored.load("a", 1, nn.Linear(2, 2))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 1, exclude_max=True), flipped=st.integers(1, 255))
+def test_a_byte_that_changes_is_noticed_or_changes_nothing(tmp_path, place, flipped):
+    stored, module, device = Checkpoints(tmp_path), nn.Linear(3, 2), torch.device("cpu")
+    state = {"history": [{"model": "a", "epoch": 1}], "setting": {}, "device": "cpu", "rng": torch.arange(9)}
+    stored.save_state(module, state)
+
+    def read(file):
+        if file.suffix == ".pt":
+            return stored.load_state("a", {}, device, 1)["rng"].tolist()
+        return [value.tolist() for value in stored.load("a", 1, nn.Linear(3, 2)).state_dict().values()]
+
+    for file in (stored.path("a", 1), tmp_path / "a" / "resume.pt"):
+        expected, whole = read(file), bytearray(file.read_bytes())
+        whole[int(place * len(whole))] ^= flipped
+        file.write_bytes(whole)
+        try:
+            assert read(file) == expected
+        except ValueError as error:
+            assert file.name in str(error)  # noqa: PT017
+        whole[int(place * len(whole))] ^= flipped
+        file.write_bytes(whole)
 
 
 def test_a_trained_network_is_only_read(tmp_path, capsys):
