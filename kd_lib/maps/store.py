@@ -8,10 +8,11 @@ lies in an object store.
 import itertools
 import math
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +30,8 @@ from kd_lib.maps.occlusion import PRECISIONS, check_baseline, saliency_maps, win
 BLOCK, BLOCK_OF_GPU = 100, 1000  # images a chunk: some seconds of work on a processor, less than one on a GPU
 METADATA_BYTES = 10_000  # of an empty store, roughly
 ROOT = "zarr.json"  # metadata of the group
+MISSING = {"model": "", "epoch": -1, "label": -1, "index": -1}  # what zarr gives where a coordinate's file is gone
+COORDINATE: dict[str, Any] = {"compressors": [ZstdCodec(level=1), Crc32cCodec()], "dimension_names": ("state",)}
 SETTINGS = ("patch", "stride", "baseline", "precision")  # of the occlusion
 
 
@@ -70,6 +73,7 @@ class MapStore:
         baseline: float | Sequence[float] | str = 0.0,
         precision: str = "float32",
         block: int | None = None,
+        weights: Mapping[tuple[str, int], str] | None = None,
     ) -> "MapStore":
         """Create the store, or open it and make room for the states that it does not hold yet.
 
@@ -83,6 +87,8 @@ class MapStore:
             True class and identifier of each image.
         block : int, optional
             Images a chunk; by default as many as suit this machine.
+        weights : mapping of (model, epoch) to str, optional
+            Digest of the weights of each state. What is stored of a state that had others counts as missing.
 
         Raises
         ------
@@ -117,7 +123,9 @@ class MapStore:
                 "give another run folder, or delete this store"
             )
         store._append(states)
-        return cls(path)
+        store = cls(path)
+        store._belong(weights or {})
+        return store
 
     def __getstate__(self) -> dict:
         """Send the path and what this opening is told by."""
@@ -257,6 +265,26 @@ class MapStore:
                 array[:] = values
             self._array.resize((len(every), *self._array.shape[1:]))
 
+    def _belong(self, weights: Mapping[tuple[str, int], str]) -> None:
+        """Note whose weights each state has; blocks of a state that had others are removed."""
+        if "weights" not in self._group:
+            self._group.create_array("weights", shape=(0,), chunks=(4096,), dtype=str, **COORDINATE)
+        array = self._group["weights"]
+        try:
+            known = list(array[:])
+        except (ValueError, RuntimeError):  # of the checksum, of zstd
+            folder = self.path / "weights"
+            raise ValueError(f"{folder} is damaged: delete it; whose the stored maps are is not checked then") from None
+        wanted = [weights.get(state, "") for state in self.states]
+        for state, (own, new) in enumerate(zip(known, wanted, strict=False)):
+            wanted[state] = new or own
+            for block in self._blocks if own and own != wanted[state] else ():
+                self.discard(state, block)
+        if known != wanted:
+            with _space_for(self.path, METADATA_BYTES):
+                array.resize((len(wanted),))
+                array[:] = np.array(wanted, dtype=object)
+
     @property
     def _blocks(self) -> range:
         return range(math.ceil(self._array.shape[1] / self._array.chunks[1]))
@@ -312,8 +340,13 @@ def _open(path: Path | UPath, token: uuid.UUID) -> tuple[zarr.Group, zarr.Array,
             array = group["logits"]
         count = array.shape[0]  # a kill while states are added can leave more names than states
         models, epochs = group["model"][:count], group["epoch"][:count]
-    except (FileNotFoundError, KeyError, ValueError):
-        raise ValueError(f"{path} is no store of occluded logits: delete it, run generate_saliency_maps") from None
+        for name, missing in MISSING.items():
+            if missing in (models if name == "model" else epochs if name == "epoch" else group[name][:]):
+                raise ValueError(f"the numbers or names of '{name}' are missing")
+    except (FileNotFoundError, KeyError, ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        what = f"{path} is no whole store of occluded logits ({reason})"
+        raise ValueError(f"{what}: delete it, run generate_saliency_maps") from None
     return group, array, [(str(name), int(epoch)) for name, epoch in zip(models, epochs, strict=True)]
 
 
@@ -333,9 +366,11 @@ def _create(path: Path | UPath, attributes: dict, images: dict[str, np.ndarray],
         attributes={"coordinates": "model epoch label index"},  # where xarray looks for them
     )
     for name, values in images.items():
-        group.create_array(name, data=values, chunks=values.shape, dimension_names=("image",))
+        shape = {"shape": values.shape, "chunks": values.shape, "dtype": values.dtype}
+        of_images = COORDINATE | {"dimension_names": ("image",)}
+        group.create_array(name, **shape, fill_value=MISSING[name], **of_images)[:] = values
     for name, kind in {"model": str, "epoch": "int64"}.items():
-        group.create_array(name, shape=(0,), chunks=(4096,), dtype=kind, dimension_names=("state",))
+        group.create_array(name, shape=(0,), chunks=(4096,), dtype=kind, fill_value=MISSING[name], **COORDINATE)
     last = [name for name in contents if name != ROOT] + [ROOT]  # what makes it a store
     _files.write_folder(path, {name: contents[name].to_bytes() for name in last})
 

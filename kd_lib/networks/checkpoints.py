@@ -79,6 +79,15 @@ class Checkpoints:
             raise ValueError(f"checkpoint {path} holds another network ({reason}): {MEND}") from None
         return module
 
+    def digest(self, name: str, epoch: int) -> str:
+        """SHA-256 of the weights of a network after `epoch` epochs, as `save` noted it; empty if it is not known."""
+        path = self.path(name, epoch)
+        if not _files.is_there(path):
+            return ""
+        with path.open("rb") as file:
+            size = file.read(8)
+            return _metadata(size + file.read(int.from_bytes(size, "little"))).get(DIGEST, "")
+
     def save_state(self, module: nn.Module, state: dict) -> None:
         """Write the last epoch of a training; `resume.pt` comes last and makes it count.
 

@@ -214,6 +214,7 @@ def explain(
         index=images.index,
         class_names=dataset.class_names,
         image_size=tuple(images.images.shape[-2:]),
+        weights={state: here.run.checkpoints.digest(*state) for state in wanted},
         **settings,
     )
     if own := here.occlusion == here.run.occlusion:  # not a choice's store

@@ -117,5 +117,30 @@ def test_what_is_not_there_is_named(filled, tmp_path):
     with pytest.raises(ValueError, match="'a' at epoch 7"):
         MapStore(filled).logits("a", 7)
     (tmp_path / "other").mkdir()
-    with pytest.raises(ValueError, match="other is no store of occluded logits"):
+    with pytest.raises(ValueError, match="other is no whole store of occluded logits"):
         MapStore(tmp_path / "other")
+
+
+@pytest.mark.parametrize("damage", ["gone", "flipped", "cut"])
+@pytest.mark.parametrize("name", ["model", "epoch", "label", "index"])
+def test_a_coordinate_that_is_damaged_or_gone_is_told(filled, name, damage):
+    (chunk,) = (file for file in (filled / name / "c").rglob("*") if file.is_file())
+    whole = bytearray(chunk.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    chunk.unlink() if damage == "gone" else chunk.write_bytes(whole if damage == "flipped" else whole[:-1])
+    with pytest.raises(ValueError, match="no whole store of occluded logits .*: delete it, run generate_saliency_maps"):
+        MapStore(filled)
+
+
+def test_maps_belong_to_weights(path):
+    def create(**digests):
+        return MapStore.create(path, states=STATES, **SETTINGS, weights={(*STATES[0],): digests.get("first", "")})
+
+    create(first="1")
+    assert stores.fill(path) == 9
+    assert not create(first="1").missing()
+    assert not create().missing()  # not known: nothing is said against them
+    kept = create(first="2")
+    assert {state for state, _ in kept.missing()} == {0}
+    assert stores.fill(path) == 3
+    assert not create(first="2").missing()
