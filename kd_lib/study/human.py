@@ -18,26 +18,11 @@ NOBODY = (
 def by_image(here: Study, human_labels: str, *, device: str = "auto") -> tuple[pd.DataFrame, str]:
     """Compare soft answers with people's on the test images that people labelled.
 
-    Parameters
-    ----------
-    here : Study
-    human_labels : str
-        The CSV that `people.human_labels` reads; empty: nobody was asked.
-    device : str
-        That networks answer on.
+    `human_labels` is the CSV that `people.human_labels` reads; empty: nobody was asked. Networks answer on `device`.
 
-    Returns
-    -------
-    found : DataFrame
-        Columns `soft_labels.BY_IMAGE`; kind is 'component', 'ensemble', 'distilled' (every student of the ensemble),
-        'other' or a technique's name.
-    said : str
-        How many images and people there are.
-
-    Raises
-    ------
-    ValueError, FileNotFoundError
-        If the images have no paths, as drawn ones, or the table has a mistake.
+    The frame has the columns `soft_labels.BY_IMAGE`; kind is 'component', 'ensemble', 'distilled' (every student of the
+    ensemble), 'other' or a technique's name. With it comes a sentence on how many images and people there are. A
+    ValueError or FileNotFoundError if the images have no paths, as drawn ones, or the table has a mistake.
     """
     if not human_labels:
         return pd.DataFrame(columns=list(soft_labels.BY_IMAGE)), NOBODY

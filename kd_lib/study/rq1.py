@@ -17,11 +17,7 @@ CLASS = ["model", "class", "target", "on_target"]  # what tells the curves of cl
 def similarity_to_final(here: Study, epochs: Mapping[str, Sequence[int]] | None = None) -> dict[str, np.ndarray]:
     """Pearson similarity (E, N, K) of networks' maps to their own final ones, epoch by epoch.
 
-    Parameters
-    ----------
-    here : Study
-    epochs : mapping of str to sequence of int, optional
-        Of which networks, and at which epochs; by default all of those that are explained at every epoch.
+    `epochs` says of which networks, and at which epochs; by default all of those that are explained at every epoch.
     """
     if epochs is None:
         epochs = {name: here.run.checkpoints.epochs(name) for name in here.explained_at_every_epoch}
@@ -67,10 +63,7 @@ def curves(here: Study, arrivals: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFr
 def by_class(here: Study, arrivals: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Class by class: the curves, their transitions and those of all classes together, and second transitions.
 
-    Returns
-    -------
-    curves, transitions, second : DataFrame
-        See `learning.arrival_curves` and `learning.onsets`; of the second transitions those on target. Kept as tables.
+    See `learning.arrival_curves` and `learning.onsets`; second transitions are those on target. Kept as tables.
     """
     found = _curves(arrivals, CLASS)
     onsets, second = learning.onsets(arrivals, by=CLASS)

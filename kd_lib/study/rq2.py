@@ -127,12 +127,8 @@ def confusion(here: Study, pairs: pd.DataFrame, *, view_share: float) -> pd.Data
 def single_view_accuracy(here: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Accuracy on test images that show a single view: answer by answer, and by network, class and view.
 
-    Returns
-    -------
-    answers : DataFrame
-        See `truth.single_view_answers`; right is called single-view accuracy.
-    by_view : DataFrame
-        Columns network, class, view, accuracy, images; kept as the table `rq2_views_known`.
+    For the answers see `truth.single_view_answers`; right is called single-view accuracy. By view, columns network,
+    class, view, accuracy, images; kept as the table `rq2_views_known`.
     """
     answers = truth.single_view_answers(here)
     by_view = answers.groupby(["network", "class", "view"], sort=False)["right"].agg(["mean", "size"]).reset_index()

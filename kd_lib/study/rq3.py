@@ -24,10 +24,7 @@ STATES = ("kind", "model", "epoch", "image", "similarity", "accuracy")
 def similarity_matrix(here: Study, image: int) -> pd.DataFrame:
     """Pearson similarity of the maps of one probe image for its own class, every network and the ensemble.
 
-    Returns
-    -------
-    DataFrame
-        Long-form: columns network, other network, similarity.
+    Long-form: columns network, other network, similarity.
     """
     names, label = here.with_ensemble, here.labels[image]
     own = np.stack([here.maps(name)[image, label] for name in names])
@@ -38,12 +35,9 @@ def similarity_matrix(here: Study, image: int) -> pd.DataFrame:
 def to_ensemble(here: Study) -> pd.DataFrame:
     """Similarity of every network's maps to the ensemble's.
 
-    Returns
-    -------
-    DataFrame
-        Columns kind, model, image, target, label, on_target, pearson, cosine, class. kind is 'component' (beside the
-        ensemble that it is part of), 'leave-one-out' (the same component beside the ensemble of the others),
-        'distilled', 'other' or a technique's name. No rows without an ensemble.
+    Columns kind, model, image, target, label, on_target, pearson, cosine, class. kind is 'component' (beside the
+    ensemble that it is part of), 'leave-one-out' (the same component beside the ensemble of the others), 'distilled',
+    'other' or a technique's name. No rows without an ensemble.
     """
     if not here.has_ensemble:
         return _nothing([*transfer.TO_ENSEMBLE, "class"])
@@ -65,12 +59,9 @@ def to_ensemble(here: Study) -> pd.DataFrame:
 def to_half_ensembles(here: Study) -> pd.DataFrame:
     """Similarity of maps to those of the ensembles of half of the components.
 
-    Returns
-    -------
-    DataFrame
-        As of `to_ensemble`, with a column ensemble before: 'its teachers' or 'strangers'. kind is 'half-taught', the
-        network that learnt from the first half, or 'component': each beside the ensemble of the half that it is not
-        in, which is one of 'strangers' to it. pair names both. No rows without a half-taught network.
+    Columns as of `to_ensemble`, with ensemble before: 'its teachers' or 'strangers'. kind is 'half-taught', the network
+    that learnt from the first half, or 'component': each beside the ensemble of the half that it is not in, which is
+    one of 'strangers' to it. pair names both. No rows without a half-taught network.
     """
     if HALF_TAUGHT not in here.controls:
         return _nothing(["pair", *transfer.TO_HALVES, "class"])
@@ -114,10 +105,7 @@ def techniques(here: Study, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str
 def bias(here: Study, frame: pd.DataFrame) -> pd.DataFrame:
     """Tell what being part of the ensemble gives a component, by target; kept as the table `rq3_bias`.
 
-    Returns
-    -------
-    DataFrame
-        bias (mean similarity, less that with itself left out), low, high, images, own part (see `transfer`), 1 / M.
+    Columns bias (mean similarity, less that with itself left out), low, high, images, own part (see `transfer`), 1 / M.
     """
     found = transfer.contrasts(frame, [("component", LEFT_OUT)], column="kind").set_index("target")
     found = found[["difference", "low", "high", "images"]].rename(columns={"difference": "bias"})
@@ -154,12 +142,8 @@ def _nothing(columns: list[str]) -> pd.DataFrame:
 def features(here: Study, *, device: str = "auto") -> tuple[dict[str, np.ndarray], str]:
     """Penultimate features (N, D) of the probe images, of every network that is compared with the ensemble.
 
-    Returns
-    -------
-    found : dict of str to ndarray
-        Without networks that have none; empty without an ensemble, and where the images cannot be read any more.
-    said : str
-        What they are, or which are missing and why.
+    Networks that have none are left out; there are none at all without an ensemble, and where the images cannot be read
+    any more. The sentence says what they are, or which are missing and why.
     """
     if not here.has_ensemble:
         return {}, "No ensemble to compare features with."
@@ -180,20 +164,12 @@ def features(here: Study, *, device: str = "auto") -> tuple[dict[str, np.ndarray
 def closeness(here: Study, similarity: pd.DataFrame, own_features: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """How close every final network is to the ensemble on each probe image; means are kept as the table `rq3_outputs`.
 
-    Parameters
-    ----------
-    here : Study
-    similarity : DataFrame
-        Of maps, as of `to_ensemble`.
-    own_features : mapping of str to ndarray, shape (N, D)
-        Of the networks by name, as of `features`; without those of all components of an ensemble there is no CKA to it.
+    `similarity` of maps is as of `to_ensemble`, and `own_features` by name as of `features`; without those of all
+    components of an ensemble there is no CKA to it.
 
-    Returns
-    -------
-    DataFrame
-        A row a kind, model and image: kind (as in `similarity`; 'leave-one-out' is compared with the ensemble of the
-        others in everything), model, image, agreement, KL (nats), CKA (shares of the image, `outputs.cka_by_image`),
-        accuracy (0 or 1), similarity on target, similarity off target (mean over classes). No rows without an ensemble.
+    A row a kind, model and image: kind (as in `similarity`; 'leave-one-out' is compared with the ensemble of the others
+    in everything), model, image, agreement, KL (nats), CKA (shares of the image, `outputs.cka_by_image`), accuracy (0
+    or 1), similarity on target, similarity off target (mean over classes). No rows without an ensemble.
     """
     pairs = similarity[["kind", "model"]].drop_duplicates().itertuples(index=False)
     clean = _clean(here, [*here.networks, *here.techniques])
@@ -230,12 +206,9 @@ def to_the_rest(here: Study) -> pd.DataFrame:
     An ensemble of fewer networks has noisier maps and outputs, so that a component held against M - 1 networks looks
     further off than a network held against all M, even if nobody taught it. Here both are held against the same.
 
-    Returns
-    -------
-    DataFrame
-        A row a component left out, network and image: kind ('leave-one-out' or 'distilled'), model, without (the
-        component left out), image, agreement, KL (nats), accuracy, similarity on target, similarity off target. No rows
-        without an ensemble and a distilled network.
+    A row a component left out, network and image: kind ('leave-one-out' or 'distilled'), model, without (the component
+    left out), image, agreement, KL (nats), accuracy, similarity on target, similarity off target. No rows without an
+    ensemble and a distilled network.
     """
     student, true = here.distilled, here.labels
     if not here.has_ensemble or student is None:
@@ -296,12 +269,9 @@ def to_consensus(here: Study) -> pd.DataFrame:
 
     The consensus is the final ensemble; for a component, at every epoch, the final ensemble of the others.
 
-    Returns
-    -------
-    DataFrame
-        A row a state and probe image: kind (role of the network), model, epoch, image, similarity (Pearson, of the maps
-        for the image's own class), accuracy (of the network at that epoch, on the test images, in [0, 1]). The controls
-        count as well. No rows without an ensemble.
+    A row a state and probe image: kind (role of the network), model, epoch, image, similarity (Pearson, of the maps for
+    the image's own class), accuracy (of the network at that epoch, on the test images, in [0, 1]). The controls count
+    as well. No rows without an ensemble.
     """
     if not here.has_ensemble:
         return pd.DataFrame(columns=list(STATES))
