@@ -35,12 +35,8 @@ def by_image(here: Study, human_labels: str, *, device: str = "auto") -> tuple[p
     counts = read_counts(UPath(human_labels), here.class_names, test.paths.tolist())
     used = counts.sum(1) > 0
     counts, labels = counts[used], test.labels.numpy()[used]
-
-    def answers(name: str) -> np.ndarray:
-        return here.answers(name, device=device).numpy()[used]
-
     names = [*here.components, *here.students, *here.others, *here.techniques]
-    logits = {name: answers(name) for name in names}
+    logits = {name: here.answers(name, device=device).numpy()[used] for name in names}
     if here.has_ensemble:
         members = [logits[name] for name in here.components]
         logits[ENSEMBLE] = outputs.together(members, output=here.parameters["ensemble_output"])
@@ -58,13 +54,10 @@ def by_image(here: Study, human_labels: str, *, device: str = "auto") -> tuple[p
 
 def agreement(here: Study, frame: pd.DataFrame) -> pd.DataFrame:
     """How near each kind is to people, see `soft_labels.agreement`; kept as the table `human_agreement`."""
-    found = soft_labels.agreement(frame)
-    here.keep(found, "human_agreement")
-    return found
+    return here.keep(soft_labels.agreement(frame), "human_agreement")
 
 
 def gaps(here: Study, frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """How much nearer one kind is than another, see `soft_labels.gaps`, and in words; kept as `human_gaps`."""
-    found = soft_labels.gaps(frame)
-    here.keep(found, "human_gaps")
+    found = here.keep(soft_labels.gaps(frame), "human_gaps")
     return found, soft_labels.nearer_in_words(found)

@@ -352,18 +352,13 @@ class Study:
         names = frame["target"].map(lambda k: self.class_names[k])
         return frame.assign(**{"class": names}, target=frame["on_target"].map(TARGETS))
 
-    def keep(self, frame: pd.DataFrame, table: str, **made_with) -> None:
-        """Keep a table of results, `results/TABLE.csv`, and beside it, as JSON, what it was computed with.
+    def keep(self, frame: pd.DataFrame, table: str, **made_with) -> pd.DataFrame:
+        """Keep a frame, without its index, as `results/TABLE.csv`, and beside it, as JSON, what it was made with.
 
-        Parameters
-        ----------
-        frame : DataFrame
-            Written without its index.
-        table : str
-        **made_with
-            JSON-able parameters of a notebook that it hangs on; T_c and its source are added once they were asked for.
+        That are JSON-able parameters of a notebook, and T_c with its source once they were asked for. Gives the frame.
         """
         if "_threshold" in self.__dict__:
             made_with = {"T_c": self.t_c, "from": self.source} | made_with
         self.run.write_csv(frame, table)
         _files.write_json(self.run.results / f"{table}.json", made_with)
+        return frame

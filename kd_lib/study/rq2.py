@@ -27,8 +27,8 @@ def bounds(here: Study) -> pd.DataFrame:
         final, epochs = here.maps(name), here.run.checkpoints.epochs(name)
         frames = [references.floors(final, here.labels, model=name)]
         if shuffled is not None:
-            compared = similarity.compare(final, shuffled, here.labels, kind=references.SHUFFLED_LABELS, model=name)
-            frames.append(compared)
+            ids = {"kind": references.SHUFFLED_LABELS, "model": name}
+            frames.append(similarity.compare(final, shuffled, here.labels, **ids))
         if name in here.explained_at_every_epoch:
             stored = {epoch: here.maps(name, epoch) for epoch in (epochs[0], epochs[-2])} | {epochs[-1]: final}
             frames.append(references.over_training(stored, here.labels, model=name))
@@ -98,8 +98,7 @@ def cosines(here: Study, utilised: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Cosine similarity of every two networks' utilisation vectors, long-form; kept as the table `rq2_cosine`."""
     matrix = utilisation.cosine_matrix(pd.concat(utilised.values(), axis=1)).rename_axis("network")
     cells = matrix.melt(ignore_index=False, var_name="other network", value_name="cosine").reset_index()
-    here.keep(cells, "rq2_cosine")
-    return cells
+    return here.keep(cells, "rq2_cosine")
 
 
 # ---- views, by intervention ------------------------------------------------------------------------------------------
@@ -107,8 +106,7 @@ def cosines(here: Study, utilised: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 def view_use(here: Study, *, view_share: float) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compare what networks use with what their maps show, by image (kept as `rq2_view_use`) and by network."""
-    use = truth.view_use(here, view_share=view_share)
-    here.keep(use, "rq2_view_use", view_share=view_share)
+    use = here.keep(truth.view_use(here, view_share=view_share), "rq2_view_use", view_share=view_share)
     columns = ["importance", "hit", "mass", "area", "agreement"]
     return use, statistics.interval_table(use, columns, by="network", clusters="image")
 
@@ -132,8 +130,7 @@ def single_view_accuracy(here: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     """
     answers = truth.single_view_answers(here)
     by_view = answers.groupby(["network", "class", "view"], sort=False)["right"].agg(["mean", "size"]).reset_index()
-    by_view = by_view.rename(columns={"mean": "accuracy", "size": "images"})
-    here.keep(by_view, "rq2_views_known")
+    by_view = here.keep(by_view.rename(columns={"mean": "accuracy", "size": "images"}), "rq2_views_known")
     return answers.rename(columns={"right": "single-view accuracy"}), by_view
 
 
@@ -150,9 +147,7 @@ def views_known(use: pd.DataFrame, answers: pd.DataFrame, by_view: pd.DataFrame)
 
 def view_gaps(here: Study, use: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
     """Differences in the views that kinds of network use and know, see `gaps.of_views`; kept as `rq2_view_gaps`."""
-    found = gaps.of_views(use, answers, here.components, here.distilled)
-    here.keep(found, "rq2_view_gaps")
-    return found
+    return here.keep(gaps.of_views(use, answers, here.components, here.distilled), "rq2_view_gaps")
 
 
 def view_cells(here: Study, by_view: pd.DataFrame) -> pd.DataFrame:

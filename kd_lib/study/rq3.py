@@ -77,28 +77,27 @@ def quantiles(frame: pd.DataFrame) -> pd.DataFrame:
 
 def sweep(here: Study, frame: pd.DataFrame) -> pd.DataFrame:
     """Share of maps above every threshold, by kind and target; kept as the table `rq3_sweep`."""
-    return _kept(here, transfer.shares_by_threshold(frame, by=["kind", "target"]), "rq3_sweep")
+    return here.keep(transfer.shares_by_threshold(frame, by=["kind", "target"]), "rq3_sweep")
 
 
 def gain(here: Study, frame: pd.DataFrame) -> pd.DataFrame:
     """How much closer the distilled network is to the ensemble than components, see `transfer.gain`; `rq3_gain`."""
-    return _kept(here, transfer.gain(frame), "rq3_gain")
+    return here.keep(transfer.gain(frame), "rq3_gain")
 
 
 def gain_by_class(here: Study, frame: pd.DataFrame) -> pd.DataFrame:
     """How much closer it is than left-out components, class by class; kept as the table `rq3_gain_by_class`."""
-    found = transfer.gain(frame, by=["class", "target"], opponents=[LEFT_OUT])
-    return _kept(here, found, "rq3_gain_by_class")
+    return here.keep(transfer.gain(frame, by=["class", "target"], opponents=[LEFT_OUT]), "rq3_gain_by_class")
 
 
 def share_gaps(here: Study, frame: pd.DataFrame) -> pd.DataFrame:
     """Differences of shares above T_c, see `gaps.in_shares`; kept as the table `rq3_share_gaps`."""
-    return _kept(here, gaps.in_shares(frame, here.t_c), "rq3_share_gaps")
+    return here.keep(gaps.in_shares(frame, here.t_c), "rq3_share_gaps")
 
 
 def techniques(here: Study, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Which technique comes closest to distillation, see `measures.rivals`, and in words; kept as `rq3_techniques`."""
-    found = _kept(here, rivals.technique_contrasts(frame, here.techniques), "rq3_techniques")
+    found = here.keep(rivals.technique_contrasts(frame, here.techniques), "rq3_techniques")
     return found, rivals.closest_technique(found, rivals.seed_spread(frame))
 
 
@@ -124,12 +123,7 @@ def inherited(here: Study, halves: pd.DataFrame) -> pd.DataFrame:
     """Tell what the half-taught network has of its teachers from what any ensemble teaches; kept as `rq3_inherited`."""
     taught, strange = (f"{HALF_TAUGHT} – {ensemble}" for ensemble in (transfer.TEACHERS, transfer.STRANGERS))
     pairs = [(taught, strange), (strange, f"component – {transfer.STRANGERS}")]
-    return _kept(here, transfer.contrasts(halves, pairs, column="pair"), "rq3_inherited")
-
-
-def _kept(here: Study, frame: pd.DataFrame, table: str) -> pd.DataFrame:
-    here.keep(frame, table)
-    return frame
+    return here.keep(transfer.contrasts(halves, pairs, column="pair"), "rq3_inherited")
 
 
 def _nothing(columns: list[str]) -> pd.DataFrame:
@@ -185,11 +179,7 @@ def closeness(here: Study, similarity: pd.DataFrame, own_features: Mapping[str, 
     close, keys = pd.DataFrame(columns=list(COLUMNS)), ["kind", "model", "image"]
     if frames:
         maps = similarity.pivot_table(index=keys, columns="target", values="pearson", observed=True)
-        maps = (
-            maps.rename(columns={"on target": MAPS_ON, "off target": MAPS_OFF})
-            .reindex(columns=[MAPS_ON, MAPS_OFF])
-            .reset_index()
-        )
+        maps = maps.reindex(columns=["on target", "off target"]).set_axis([MAPS_ON, MAPS_OFF], axis=1).reset_index()
         close = pd.concat(frames).merge(maps, on=keys, how="left")[list(COLUMNS)]
     here.keep(beyond.closeness_summary(close), "rq3_outputs")
     return close
@@ -234,7 +224,7 @@ def to_the_rest(here: Study) -> pd.DataFrame:
 
 def rank_correlations(here: Study, close: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Do maps and outputs tell the same story, see `beyond.rank_correlations`; kept as `rq3_rank_correlations`."""
-    found = _kept(here, beyond.rank_correlations(close), "rq3_rank_correlations")
+    found = here.keep(beyond.rank_correlations(close), "rq3_rank_correlations")
     return found, beyond.same_story(found)
 
 
@@ -242,9 +232,8 @@ def at_equal_outputs(here: Study, rest: pd.DataFrame) -> tuple[pd.DataFrame, lis
     """Gains over a left-out component where outputs are alike, see `beyond.beyond`; kept as `rq3_beyond_outputs`."""
     found = {what: beyond.beyond(rest, similarity=what) for what in (MAPS_ON, MAPS_OFF)}
     gains = pd.concat([frame.assign(similarity=what) for what, frame in found.items()])
-    return _kept(here, gains, "rq3_beyond_outputs"), [
-        beyond.beyond_in_words(frame, what) for what, frame in found.items()
-    ]
+    said = [beyond.beyond_in_words(frame, what) for what, frame in found.items()]
+    return here.keep(gains, "rq3_beyond_outputs"), said
 
 
 def by_kl(rest: pd.DataFrame) -> pd.DataFrame:
@@ -298,7 +287,7 @@ def to_consensus(here: Study) -> pd.DataFrame:
 
 def tracking(here: Study, states: pd.DataFrame) -> str:
     """Say whether accuracy tracks closeness to the consensus, see `beyond.track`; kept as `rq3_consensus`."""
-    return beyond.tracking(_kept(here, beyond.track(states), "rq3_consensus"))
+    return beyond.tracking(here.keep(beyond.track(states), "rq3_consensus"))
 
 
 def consensus_points(states: pd.DataFrame) -> pd.DataFrame:

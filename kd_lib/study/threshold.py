@@ -74,8 +74,7 @@ def fit(
     """
     table, curves = thresholds.fit_all(labelled, seed=seed)
     table = thresholds.choose(table, measure=measure, loss=loss, source=source)
-    here.keep(table, "threshold", measure=measure, loss=loss, seed=seed)
-    return table, curves
+    return here.keep(table, "threshold", measure=measure, loss=loss, seed=seed), curves
 
 
 def examples(here: Study, labelled: pd.DataFrame) -> list[tuple[str, np.ndarray, list[np.ndarray]]]:
@@ -99,8 +98,7 @@ def areas(here: Study, labelled: pd.DataFrame, *, seed: int) -> tuple[pd.DataFra
     found = pd.concat(
         [discrimination.areas_under_curve(p, seed=seed).assign(pairs=n) for n, p in parts.items() if len(p)]
     )
-    here.keep(found, "measures", seed=seed)
-    return found, measured
+    return here.keep(found, "measures", seed=seed), measured
 
 
 def determine(

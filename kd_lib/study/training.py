@@ -120,10 +120,8 @@ def right_answers(here: Study, *, device: str = "auto") -> pd.DataFrame:
 
 def by_kind(here: Study, right: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Accuracy of each kind of network, and how they differ, image by image; kept as tables, see `measures.gaps`."""
-    found, differences = gaps.accuracy_by_kind(right), gaps.in_accuracy(right)
-    here.keep(found, "accuracies")
-    here.keep(differences, "accuracy_gaps")
-    return found, differences
+    found = here.keep(gaps.accuracy_by_kind(right), "accuracies")
+    return found, here.keep(gaps.in_accuracy(right), "accuracy_gaps")
 
 
 def by_network(history: pd.DataFrame) -> pd.DataFrame:
@@ -149,9 +147,8 @@ def accuracy_table(here: Study, history: pd.DataFrame, right: pd.DataFrame) -> p
     more = [*here.students[1:], *here.others, *here.techniques, *here.controls]
     rows += [(name, last[name], np.nan) for name in more]
     table = pd.DataFrame(rows, columns=["network", "accuracy (%)", "Gardner (2022) (%)"])
-    here.keep(table, "accuracy")
     here.keep(by_network(history), "accuracy_by_network")
-    return table
+    return here.keep(table, "accuracy")
 
 
 def which_optimiser(accuracy: pd.DataFrame, optimiser: str, max_lr: float) -> str | None:
