@@ -9,16 +9,9 @@ from scipy.stats import permutation_test
 from sklearn.preprocessing import SplineTransformer
 from statsmodels.regression.linear_model import OLS
 
+from kd_lib.measures import statistics
 from kd_lib.measures.outputs import ACCURACY, AGREEMENT, CKA, KL
-from kd_lib.measures.statistics import (
-    PERMUTATIONS,
-    bootstrap_weights,
-    centred_ranks,
-    interval,
-    percentiles,
-    rank_correlation,
-    resampled_rank_correlations,
-)
+from kd_lib.measures.statistics import centred_ranks, interval, known_interval, percentiles, rank_correlation
 
 MAPS_ON, MAPS_OFF = "similarity on target", "similarity off target"
 CLOSENESS = (AGREEMENT, KL, CKA, ACCURACY, MAPS_ON, MAPS_OFF)
@@ -47,9 +40,8 @@ def closeness_summary(frame: pd.DataFrame) -> pd.DataFrame:
     for kind, group in frame.groupby("kind", sort=False):
         for name, own in [*group.groupby("model", sort=False), ("all", group)]:
             for measure in CLOSENESS:
-                known = own.dropna(subset=[measure])
-                found = interval(known[measure], known["image"]) if len(known) else (np.nan,) * 3
-                rows.append((kind, name, measure, *found, known["image"].nunique()))
+                images = own["image"][own[measure].notna()].nunique()
+                rows.append((kind, name, measure, *known_interval(own, measure), images))
     return pd.DataFrame(rows, columns=["kind", "network", "measure", "estimate", "low", "high", "images"])
 
 
@@ -71,7 +63,8 @@ def rank_correlations(frame: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
                 if not vary.any() or len(known) < LEAST:
                     continue
                 x, y = known["x"].to_numpy().T, known["y"].to_numpy().T
-                drawn = np.ma.masked_invalid(resampled_rank_correlations(x, y, seed=seed))  # may lack what varies
+                draws = statistics.resampled_rank_correlations(x, y, seed=seed)
+                drawn = np.ma.masked_invalid(draws)  # may lack what varies
                 estimate, bounds = rank_correlation(x, y).mean(), percentiles(drawn.mean(0).compressed())
                 rows.append((kind, similarity, output, estimate, *bounds, len(x), len(known)))
     columns = ["kind", "similarity", "output", "spearman", "low", "high", "networks", "images"]
@@ -237,7 +230,7 @@ def _resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
     images = values.shape[1]
     if not values.size:
         return np.empty((len(values), 1))
-    weights = np.vstack([np.ones(images), bootstrap_weights(images, seed=seed)]).T
+    weights = np.vstack([np.ones(images), statistics.bootstrap_weights(images, seed=seed)]).T
     with np.errstate(invalid="ignore"):
         return np.nan_to_num(values) @ weights / (np.isfinite(values) @ weights)
 
@@ -258,7 +251,7 @@ def _permuted(means: pd.DataFrame, accuracy: pd.Series, networks: int, seed: int
     def correlation(order: np.ndarray, axis: int) -> np.ndarray:
         return products[np.arange(networks), np.moveaxis(order, axis, -1)].sum(-1)
 
-    options = {"permutation_type": "pairings", "alternative": "greater", "n_resamples": PERMUTATIONS}
+    options = {"permutation_type": "pairings", "alternative": "greater", "n_resamples": statistics.PERMUTATIONS}
     rng = np.random.default_rng(seed)
     return float(permutation_test((np.arange(networks),), correlation, vectorized=True, rng=rng, **options).pvalue)
 

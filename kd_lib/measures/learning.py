@@ -147,11 +147,7 @@ def over_networks(curves: pd.DataFrame, *, by: Sequence[str]) -> pd.DataFrame:
 
 
 def crossing_times(
-    arrivals: pd.DataFrame,
-    *,
-    by: Sequence[str],
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    arrivals: pd.DataFrame, *, by: Sequence[str], resamples: int = RESAMPLES, seed: int = 0
 ) -> pd.DataFrame:
     """When maps arrive, those that have not arrived before the last epoch being censored.
 
@@ -186,9 +182,8 @@ def crossing_times(
             row |= {"undefined": group["undefined"].mean(), "maps": len(group), "images": count, "last": last.max()}
             rows.append(row)
     numbers = ["median", "median_low", "median_high", "share", "low", "high", "censored", "censored_low"]
-    return pd.DataFrame(
-        rows, columns=[*by, "crossing", *numbers, "censored_high", "undefined", "maps", "images", "last"]
-    )
+    numbers += ["censored_high", "undefined", "maps", "images", "last"]
+    return pd.DataFrame(rows, columns=[*by, "crossing", *numbers])
 
 
 def crossing_times_by_threshold(

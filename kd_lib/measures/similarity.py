@@ -147,10 +147,7 @@ def compare(
         "pearson": pearson(maps_a, maps_b).ravel(),
         "cosine": cosine(maps_a, maps_b).ravel(),
     }
-    frame = pd.DataFrame(columns)
-    for position, (name, value) in enumerate(ids.items()):
-        frame.insert(position, name, value)
-    return frame
+    return pd.DataFrame(ids | columns)
 
 
 def pairs_of_components(maps: Sequence[ArrayLike], labels: ArrayLike, *, models: Sequence[str]) -> pd.DataFrame:

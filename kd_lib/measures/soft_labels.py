@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from kd_lib.measures.rivals import PLAIN
-from kd_lib.measures.statistics import interval, rank_correlation
+from kd_lib.measures.statistics import known_interval, rank_correlation
 from kd_lib.measures.transfer import COMPONENT, DISTILLED, contrasts
 
 CROSS_ENTROPY, TEMPERED = "cross-entropy", "cross-entropy at its temperature"  # nats an image
@@ -104,9 +104,7 @@ def agreement(frame: pd.DataFrame) -> pd.DataFrame:
         counts = group["image"].nunique(), group["model"].nunique()
         row = {"kind": kind, TEMPERATURE: group[TEMPERATURE].mean(), "images": counts[0], "networks": counts[1]}
         for name, columns in measured.items():
-            known = group.dropna(subset=[name])
-            found = interval(known[name], known["image"]) if len(known) else (np.nan,) * 3
-            row |= dict(zip(columns, found, strict=True))
+            row |= dict(zip(columns, known_interval(group, name), strict=True))
         rows.append(row)
     names = ["kind", *chain.from_iterable(measured.values()), TEMPERATURE, "images", "networks"]
     return pd.DataFrame(rows, columns=names)

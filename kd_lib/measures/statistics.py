@@ -176,27 +176,28 @@ def centred_ranks(values: ArrayLike) -> np.ndarray:
     return ranks - ranks.mean(-1, keepdims=True)
 
 
-def interval_table(
-    frame: pd.DataFrame, columns: list[str], *, by: str, clusters: str, digits: int = 3, seed: int = 0
-) -> pd.DataFrame:
+def known_interval(frame: pd.DataFrame, value: str, *, clusters: str = "image", seed: int = 0) -> Interval:
+    """`interval` of a column, its NaN left out, with the clusters that another names; NaN where nothing is left."""
+    known = frame.dropna(subset=[value])
+    return interval(known[value], known[clusters], seed=seed) if len(known) else Interval(*[np.nan] * 3)
+
+
+def interval_table(frame: pd.DataFrame, columns: list[str], *, by: str, clusters: str) -> pd.DataFrame:
     """Means of some columns with their intervals, group by group, as text to be read: 0.812 (0.790–0.834).
 
     `frame` has a row an observation, in groups named by the column `by` and clusters (images) named by the column
     `clusters`. Gives text, groups by `columns`; NaN are left out, and a dash is where nothing is left.
     """
-    rows = {}
-    for name, group in frame.groupby(by, sort=False):
-        rows[name] = {}
-        for column in columns:
-            known = group.dropna(subset=[column])
-            found = interval(known[column], known[clusters], seed=seed) if len(known) else None
-            rows[name][column] = "–" if found is None else _text(found, digits)
+    rows = {
+        name: {column: _text(known_interval(group, column, clusters=clusters)) for column in columns}
+        for name, group in frame.groupby(by, sort=False)
+    }
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis(by)
 
 
-def _text(found: Interval, digits: int) -> str:
-    estimate = f"{found.estimate:.{digits}f}"
-    return estimate if np.isnan(found.low) else f"{estimate} ({found.low:.{digits}f}–{found.high:.{digits}f})"
+def _text(found: Interval) -> str:
+    estimate = "–" if np.isnan(found.estimate) else f"{found.estimate:.3f}"
+    return estimate if np.isnan(found.low) else f"{estimate} ({found.low:.3f}–{found.high:.3f})"
 
 
 def cluster_of(clusters: ArrayLike | None, rows: int) -> tuple[np.ndarray, int]:

@@ -103,11 +103,8 @@ def fit_threshold(
         raise ValueError(
             f"the curve crosses 1/2 at {value:.3g}, outside [-1, 1]; label pairs of both kinds over the whole range"
         )
-    start = (intercept, slope)
-    draws = [
-        _resampled(x, y, weights[group], loss, start)
-        for weights in bootstrap_weights(count, resamples=RESAMPLES, seed=seed)
-    ]
+    samples = bootstrap_weights(count, resamples=RESAMPLES, seed=seed)
+    draws = [_resampled(x, y, weights[group], loss, (intercept, slope)) for weights in samples]
     if (without := np.mean(np.isnan(draws))) > UNUSABLE:
         raise ValueError(
             f"{len(x)} pairs fix no threshold: {without:.0%} of their bootstrap samples have no rising curve; "
@@ -132,20 +129,17 @@ def fit_all(labelled: pd.DataFrame | None, *, seed: int = 0) -> tuple[pd.DataFra
     rows, curves, grid = [], [], np.linspace(-1, 1, 101)
     of_error = ("error", "error low", "error high")
     for measure in ("pearson", "cosine") if labelled is not None else ():
+        similarity, same, image = labelled[measure], labelled["same"], labelled["image"]
         for loss in ("log", "mse"):
-            row = {"measure": measure, "loss": loss, "n": len(labelled)}
-            rare = min(labelled["same"].mean(), 1 - labelled["same"].mean())
+            row = {"measure": measure, "loss": loss, "n": len(same), "baseline": min(same.mean(), 1 - same.mean())}
             try:
-                found = fit_threshold(
-                    labelled[measure], labelled["same"], loss=loss, clusters=labelled["image"], seed=seed
-                )
+                found = fit_threshold(similarity, same, loss=loss, clusters=image, seed=seed)
             except ValueError as error:
-                rows.append(row | {"baseline": rare, "remark": str(error)})
+                rows.append(row | {"remark": str(error)})
                 continue
-            wrong = (labelled[measure] >= found.value) != labelled["same"].astype(bool)
-            errors = dict(zip(of_error, interval(wrong, labelled["image"], seed=seed), strict=True))
-            numbers = {"value": found.value, "low": found.low, "high": found.high} | errors
-            rows.append(row | numbers | {"baseline": rare, "remark": ""})
+            wrong = (similarity >= found.value) != same.astype(bool)
+            row |= dict(zip(of_error, interval(wrong, image, seed=seed), strict=True))
+            rows.append(row | {"value": found.value, "low": found.low, "high": found.high, "remark": ""})
             fitted = {"measure": measure, "loss": loss, "similarity": grid, "same": found.probability(grid)}
             curves.append(pd.DataFrame(fitted))
     columns = ["measure", "loss", "value", "low", "high", *of_error, "baseline", "n", "remark"]
