@@ -71,9 +71,8 @@ def build(
         left_out = shutil.ignore_patterns("_build", EDITIONS.name, UNFINISHED.parent.name)
         shutil.copytree(PROJECT / "book", source / "book", ignore=left_out)
         shutil.copy(PROJECT / "_config.yml", source)
-        _files.write_text(
-            source / "_toc.yml", yaml.safe_dump(_listed(contents, parts, whole=reference), sort_keys=False)
-        )
+        listed = yaml.safe_dump(_listed(contents, parts, whole=reference), sort_keys=False)
+        _files.write_text(source / "_toc.yml", listed)
         diagrams.write_all(source / "book" / "_figures")
         explored = explorer.place(source / "book" / "_static", folders)
         fill_in(source / "book", judged, explorer=explored)

@@ -79,11 +79,10 @@ def second_overall(second: pd.DataFrame, *, seed: int = 0) -> pd.Series:
     table = second_shown(second).to_numpy()
     networks, classes = table.shape
     found = {"networks": networks, "classes": classes, "shown": int(table.sum())}
-    unknown = {"kappa": np.nan, "low": np.nan, "high": np.nan, "p": np.nan}
-    if networks < 2 or classes < 2:
-        return pd.Series(found | unknown | {"verdict": CANNOT_TELL}, dtype=object)
-    if table.all() or not table.any():
-        return pd.Series(found | unknown | {"verdict": CANNOT_TELL if table.any() else NONE}, dtype=object)
+    few = min(networks, classes) < 2
+    if few or table.all() or not table.any():
+        unknown = dict.fromkeys(("kappa", "low", "high", "p"), np.nan)
+        return pd.Series(found | unknown | {"verdict": CANNOT_TELL if few or table.any() else NONE}, dtype=object)
     rng = np.random.default_rng(seed)
     shuffled = rng.permuted(np.broadcast_to(table, (PERMUTATIONS, *table.shape)), axis=2)
     agreeing = np.square(shuffled.sum(1)).sum(1) >= np.square(table.sum(0)).sum()

@@ -166,9 +166,8 @@ def choose(table: pd.DataFrame, *, measure: str, loss: str, source: str) -> pd.D
 
 def binned(labelled: pd.DataFrame, *, bins: int = 20) -> pd.DataFrame:
     """Share of pairs labelled same in equal-width bins of each measure: columns measure, similarity, same, pairs."""
-    parts = []
+    parts, edges = [], np.linspace(-1, 1, bins + 1)
     for measure in ("pearson", "cosine"):
-        edges = np.linspace(-1, 1, bins + 1)
         middle = pd.cut(labelled[measure], edges, labels=(edges[1:] + edges[:-1]) / 2, include_lowest=True)
         counted = labelled.groupby(middle.astype(float))["same"].agg(same="mean", pairs="size").reset_index()
         parts.append(counted.rename(columns={measure: "similarity"}).assign(measure=measure))

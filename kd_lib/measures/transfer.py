@@ -39,11 +39,8 @@ def leave_one_out(logits: ArrayLike) -> np.ndarray:
     logits = np.asarray(logits)
     if logits.ndim == 0 or len(logits) < 2:
         raise ValueError(f"logits of shape {logits.shape}: leaving one out takes at least two components")
-    total = logits.sum(0, dtype=np.float64)
-    others = np.empty(logits.shape, logits.dtype if logits.dtype.kind == "f" else np.float64)
-    for left_out, own in enumerate(logits):
-        others[left_out] = (total - own) / (len(logits) - 1)
-    return others
+    others = (logits.sum(0, dtype=np.float64) - logits) / (len(logits) - 1)
+    return others.astype(logits.dtype if logits.dtype.kind == "f" else np.float64)
 
 
 def to_ensemble(

@@ -91,6 +91,8 @@ class Study:
         The distilled network, and others that the same ensemble taught from other seeds.
     networks, with_ensemble : list of str
         What the study is about: components, then the distilled network, then others; and 'ensemble', if there is one.
+    t_c, source : float, str
+        The threshold in use, and where it comes from.
     has_ensemble, drawn : bool
         Whether there are two components; whether views can be taken out of the images.
     """
@@ -290,10 +292,7 @@ class Study:
         return logits if in_logits else torch.as_tensor(logits).softmax(-1).numpy()
 
     def _total(self, members: Sequence[str]) -> np.ndarray:
-        total = 0.0
-        for own in in_threads(self.outputs, members):
-            total = total + own.astype(np.float64)
-        return total
+        return sum(own.astype(np.float64) for own in in_threads(self.outputs, members))
 
     def _kept(self, key: tuple, make: Callable):
         """Give what is in memory under a key, or else is made now."""
@@ -317,15 +316,8 @@ class Study:
         used = self.used_threshold
         return float(used["value"]), used["source"]
 
-    @property
-    def t_c(self) -> float:
-        """The threshold in use."""
-        return self._threshold[0]
-
-    @property
-    def source(self) -> str:
-        """Where the threshold in use comes from."""
-        return self._threshold[1]
+    t_c = property(lambda self: self._threshold[0])
+    source = property(lambda self: self._threshold[1])
 
     @property
     def used_threshold(self) -> pd.Series:

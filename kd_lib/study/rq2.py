@@ -12,6 +12,8 @@ from kd_lib.people import annotate, features
 from kd_lib.study import threshold, truth
 from kd_lib.study.reading import TARGETS, Study
 
+bands = references.bands
+
 
 def pairs(here: Study) -> pd.DataFrame:
     """Similarity of the maps of every two networks that are compared, with their names in a column pair."""
@@ -37,11 +39,6 @@ def bounds(here: Study) -> pd.DataFrame:
     found = in_threads(of, here.networks)
     in_order = [frames[part] for part in range(3) for frames in found if part < len(frames)]  # each kind's together
     return here.named(pd.concat(in_order, ignore_index=True))
-
-
-def bands(bounds: pd.DataFrame) -> pd.DataFrame:
-    """Give the middle half of the floors and of the ceiling, see `measures.bounds.bands`."""
-    return references.bands(bounds)
 
 
 def quantiles(pairs: pd.DataFrame) -> pd.DataFrame:

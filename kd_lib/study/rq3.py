@@ -16,6 +16,7 @@ from kd_lib.study.reading import ENSEMBLE, TARGETS, Study
 
 COLUMNS = ("kind", "model", "image", *CLOSENESS)
 STATES = ("kind", "model", "epoch", "image", "similarity", "accuracy")
+by_kl = beyond.similarity_by_kl
 
 
 # ---- maps ------------------------------------------------------------------------------------------------------------
@@ -42,18 +43,12 @@ def to_ensemble(here: Study) -> pd.DataFrame:
     if not here.has_ensemble:
         return _nothing([*transfer.TO_ENSEMBLE, "class"])
     members, ensemble = here.components, here.maps(ENSEMBLE)
-    rests = in_threads(lambda name: here.maps(ENSEMBLE, without=name), members)
-    outsiders = [("distilled", here.distilled)] if here.distilled else []
-    outsiders += [("other", name) for name in here.others] + [(name, name) for name in here.techniques]
-    outside = here.maps_of([name for _, name in outsiders])
-    frame = transfer.to_ensemble(
-        here.maps_of(members),
-        ensemble,
-        dict(zip(members, rests, strict=True)),
-        here.labels,
-        outsiders=[(kind, "distilled" if kind == "distilled" else name, outside[name]) for kind, name in outsiders],
-    )
-    return here.named(frame)
+    rests = dict(zip(members, in_threads(lambda name: here.maps(ENSEMBLE, without=name), members), strict=True))
+    names = [("distilled", here.distilled)] if here.distilled else []
+    names += [("other", name) for name in here.others] + [(name, name) for name in here.techniques]
+    outside = here.maps_of([name for _, name in names])
+    outsiders = [(kind, "distilled" if kind == "distilled" else name, outside[name]) for kind, name in names]
+    return here.named(transfer.to_ensemble(here.maps_of(members), ensemble, rests, here.labels, outsiders=outsiders))
 
 
 def to_half_ensembles(here: Study) -> pd.DataFrame:
@@ -211,12 +206,10 @@ def to_the_rest(here: Study) -> pd.DataFrame:
         for kind, name in ((LEFT_OUT, left_out), ("distilled", student)):
             close = pearson(here.maps(name), rest)
             own = np.arange(close.shape[1]) == true[:, None]
-            means = {
-                c: np.ma.masked_invalid(np.where(at, close, np.nan)).mean(1)
-                for c, at in ((MAPS_ON, own), (MAPS_OFF, ~own))
-            }
-            columns = {c: mean.filled(np.nan) for c, mean in means.items()} | {"kind": kind, "model": name}
-            frames.append(outputs.by_image(reference, clean[name], true).assign(**columns, without=left_out))
+            parts = {MAPS_ON: np.where(own, close, np.nan), MAPS_OFF: np.where(own, np.nan, close)}
+            means = {c: np.ma.masked_invalid(part).mean(1).filled(np.nan) for c, part in parts.items()}
+            ids = {"kind": kind, "model": name, "without": left_out}
+            frames.append(outputs.by_image(reference, clean[name], true).assign(**means, **ids))
         return frames
 
     return pd.concat(chain.from_iterable(in_threads(beside_rest, here.components)), ignore_index=True)
@@ -234,11 +227,6 @@ def at_equal_outputs(here: Study, rest: pd.DataFrame) -> tuple[pd.DataFrame, lis
     gains = pd.concat([frame.assign(similarity=what) for what, frame in found.items()])
     said = [beyond.beyond_in_words(frame, what) for what, frame in found.items()]
     return here.keep(gains, "rq3_beyond_outputs"), said
-
-
-def by_kl(rest: pd.DataFrame) -> pd.DataFrame:
-    """Mean similarity by distance of outputs, see `beyond.similarity_by_kl`."""
-    return beyond.similarity_by_kl(rest)
 
 
 def _clean(here: Study, names: Sequence[str]) -> dict[str, np.ndarray]:
