@@ -53,28 +53,15 @@ def build(
     """Render the book from the prose pages and executed notebooks.
 
     The build is strict (any warning is an error) unless notebooks are missing: what refers to them has no target then.
+    A RuntimeError if Jupyter Book reports an error or a warning; `Incomplete` if a notebook failed or is missing, after
+    the book was built; it says which and why.
 
-    Parameters
-    ----------
-    notebooks : Path
-        A folder that holds the six executed notebooks, or ``NAME.failed.ipynb`` where one failed.
-    output : Path
-        The folder that receives ``index.html``; replaced only once the new pages are complete.
-    folders : sequence of Path
-        Of runs, or of what is kept of them, which the scorecard judges, a column each, and whose maps the explorer
-        shows. One that has notebooks of its own gets a part of its own.
-    builder : {'html', 'singlehtml'}
-        Pages, or all of them in one.
-    reference : bool
-        Whether it has what is the same for all runs: the package's reference, which takes longest to render, and the
-        page of the run at full size.
-
-    Raises
-    ------
-    RuntimeError
-        If Jupyter Book reports an error or a warning.
-    Incomplete
-        If a notebook failed or is missing, after the book was built; says which and why.
+    `notebooks` holds the six executed notebooks, or ``NAME.failed.ipynb`` where one failed; `output` receives
+    ``index.html``, and is replaced only once the new pages are complete. `folders` are of runs, or of what is kept of
+    them, which the scorecard judges, a column each, and whose maps the explorer shows; one that has notebooks of its
+    own gets a part of its own. `builder` is 'html' (pages) or 'singlehtml' (all of them in one). `reference` adds what
+    is the same for all runs: the package's reference, which takes longest to render, and the page of the run at full
+    size.
     """
     judged = [claims.read_edition(folder) for folder in folders if (folder / "run.json").is_file()]
     contents, parts = table_of_contents(), _parts(notebooks, folders, judged)
@@ -84,9 +71,8 @@ def build(
         left_out = shutil.ignore_patterns("_build", EDITIONS.name, UNFINISHED.parent.name)
         shutil.copytree(PROJECT / "book", source / "book", ignore=left_out)
         shutil.copy(PROJECT / "_config.yml", source)
-        _files.write_text(
-            source / "_toc.yml", yaml.safe_dump(_listed(contents, parts, whole=reference), sort_keys=False)
-        )
+        listed = yaml.safe_dump(_listed(contents, parts, whole=reference), sort_keys=False)
+        _files.write_text(source / "_toc.yml", listed)
         diagrams.write_all(source / "book" / "_figures")
         explored = explorer.place(source / "book" / "_static", folders)
         fill_in(source / "book", judged, explorer=explored)
@@ -126,12 +112,8 @@ def fill_in(folder: Path, judged: Sequence[claims.Edition], **marks: str) -> Non
     """Fill in the marks of a folder's pages, in place.
 
     They are ``verdicts``, see `verdicts.Verdicts`, ``made``, see `editions.made`, and `marks`. On the page of the run
-    at full size they stand for that run, and ``optimiser`` for what it says of the thesis's optimiser.
-
-    Raises
-    ------
-    ValueError
-        If a page has a mark that stands for nothing; names both.
+    at full size they stand for that run, and ``optimiser`` for what it says of the thesis's optimiser. A ValueError
+    names a page and its mark that stands for nothing.
     """
     known, unfinished = claims.read_claims(), claims.read_edition(UNFINISHED)
     accuracy = Run(UNFINISHED).read_csv("accuracy")

@@ -43,17 +43,8 @@ def name_of(run: Path) -> str:
 def keep(run: Path, folder: Path) -> None:
     """Keep what the published book needs of a run.
 
-    Parameters
-    ----------
-    run, folder : Path
-        Of a run that is complete, and of the edition: what was there before is replaced, once the new one is complete.
-
-    Raises
-    ------
-    ValueError
-        If a notebook is larger than a page of the book may be.
-    FileNotFoundError
-        If the run lacks something.
+    `run` is complete; `folder` is the edition's: what was there before is replaced, once the new one is complete. A
+    ValueError if a notebook is larger than a page of the book may be, a FileNotFoundError if the run lacks something.
     """
     edition = claims.read_edition(run)
     entries = {"parameters": edition.parameters, "class_names": edition.class_names} | dict(edition.made)
@@ -142,17 +133,9 @@ def duration(seconds: float) -> str:
 def slice_of(here: Study) -> pd.DataFrame | None:
     """Describe a small part of a run in numbers: the first component's first epochs.
 
-    Parameters
-    ----------
-    here : Study
-        Of a run whose networks were trained, and explained.
-
-    Returns
-    -------
-    DataFrame or None
-        Columns epoch (0 … 2), quantity, image (index in the data set), target and value. Quantities of an epoch: loss,
-        train accuracy, test accuracy. Quantities of the first probe image of each class, for every target: the
-        output, and its fall, the largest while a part of the image is hidden. None if no component was trained here.
+    Columns epoch (0 … 2), quantity, image (index in the data set), target and value. Quantities of an epoch: loss,
+    train accuracy, test accuracy. Quantities of the first probe image of each class, for every target: the output, and
+    its fall, the largest while a part of the image is hidden. None if no component was trained here.
     """
     if not here.components or "arch" not in here.parameters:
         return None
@@ -181,22 +164,13 @@ def verify(folder: Path, *, root: str | None = None, executor: str = "local:2", 
     """Make the slice of an edition again, from the images on, and compare it with the one that is kept.
 
     `root` is the folder of its images, where they are not drawn by the project; for the `executor` see
-    `_workers.connect`: as many threads compute to the same bits.
+    `_workers.connect`: as many threads compute to the same bits. A FileNotFoundError if there is no such edition, or it
+    keeps no slice; a ValueError if the images are others.
 
-    Returns
-    -------
-    DataFrame
-        A row an epoch and quantity: epoch, quantity, values (how many), difference, allowed, verdict. The difference
-        is the root of the summed squares of differences, relative to that of what is kept. The verdict is 'the same'
-        but for rounding, 'close' within what is allowed on another processor, 'cannot tell' of what a network answers
-        after training, if it is not the same, or 'differs'.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such edition, or it keeps no slice.
-    ValueError
-        If the images are others.
+    A row an epoch and quantity: epoch, quantity, values (how many), difference, allowed, verdict. The difference is the
+    root of the summed squares of differences, relative to that of what is kept. The verdict is 'the same' but for
+    rounding, 'close' within what is allowed on another processor, 'cannot tell' of what a network answers after
+    training, if it is not the same, or 'differs'.
     """
     kept = _read(folder)
     entries = json.loads((folder / "run.json").read_text(encoding="utf-8"))

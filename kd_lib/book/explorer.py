@@ -53,28 +53,19 @@ class Plan(NamedTuple):
 def pack(here: Study, *, limit: int = LIMIT) -> dict[str, Any]:
     """Pack what the explorer shows of a run.
 
-    Parameters
-    ----------
-    here : Study
-        Of a run whose occluded logits are complete, and whose T_c is known.
-    limit : int
-        Characters that the result may have as JSON, roughly; see `plan` for what is left out to keep to it.
+    The run's occluded logits are complete, and its T_c is known; a FileNotFoundError or ValueError if these or the
+    images are missing or not those of the run. The result may have `limit` characters as JSON, roughly; see `plan` for
+    what is left out to keep to it.
 
-    Returns
-    -------
-    dict
-        JSON-able. ``classes``: names of the target classes; ``size``: (height, width); ``patch``, ``rows``, ``cols``:
-        the windows, see `occlusion.windows`; ``images``: each with ``number`` in the probe, ``label`` (position in
-        ``classes``) and ``picture`` (data URL); ``threshold``; ``unit`` of the maps; ``ensemble``: a state, or None
-        where there is no ensemble; ``ensemble_colour``; ``models``: each with ``name``, ``kind``, ``title``,
-        ``colour``, ``epochs`` and, for each of these, one of ``states``. A state has ``maps``, base64 of int8
-        (N, K, W), ``scales``, base64 of little-endian float32 (N, K), what a step is worth, and, of models,
-        ``to_ensemble`` and ``to_final``: N * K Pearson similarities in thousandths, None where there is none.
+    It is JSON-able. ``classes``: names of the target classes; ``size``: (height, width); ``patch``, ``rows``, ``cols``:
+    the windows, see `occlusion.windows`; ``images``: each with ``number`` in the probe, ``label`` (position in
+    ``classes``) and ``picture`` (data URL); ``threshold``; ``unit`` of the maps; ``ensemble``: a state, or None where
+    there is no ensemble; ``ensemble_colour``; ``models``: each with ``name``, ``kind``, ``title``, ``colour``,
+    ``epochs`` and, for each of these, one of ``states``.
 
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If the store, the images or the threshold are missing or not those of the run.
+    A state has ``maps``, base64 of int8 (N, K, W), ``scales``, base64 of little-endian float32 (N, K), what a step is
+    worth, and, of models, ``to_ensemble`` and ``to_final``: N * K Pearson similarities in thousandths, None where there
+    is none.
     """
     dataset, labels, store = here.dataset, here.labels, here.store
     size, patch = store.image_size, store.settings["patch"]
@@ -180,12 +171,8 @@ def thin(epochs: Sequence[int], count: int) -> list[int]:
 def quantise(values: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Whole numbers from -127 to 127 in proportion to the values of each map, of shape (..., W).
 
-    Returns
-    -------
-    steps : ndarray of int8, shape (..., W)
-    scales : ndarray of float32, shape (...)
-        What a step is worth; ``steps * scales`` is within half a step of the values. NaN, with steps of 0, where a
-        value is not finite.
+    Gives steps, int8 (..., W), and scales, float32 (...), what a step is worth: ``steps * scales`` is within half a
+    step of the values. The scale is NaN, with steps of 0, where a value is not finite.
     """
     values = np.asarray(values, dtype=np.float64)
     with np.errstate(invalid="ignore"):

@@ -67,7 +67,7 @@ def _colour(kinds: Sequence[str], field: str = "kind") -> alt.Color:
 
 def _by_target(layers: alt.LayerChart) -> alt.FacetChart:
     """Draw one panel for targets that are an image's own class, one beside it for others."""
-    return layers.facet(column=alt.Column("target:N", title=None, sort=TARGETS))
+    return layers.properties(width=WIDTH // 2 - 60).facet(column=alt.Column("target:N", title=None, sort=TARGETS))
 
 
 def _order(frame: pd.DataFrame, field: str) -> list:
@@ -78,12 +78,9 @@ def _order(frame: pd.DataFrame, field: str) -> list:
 @_chart
 def training_curves(history: pd.DataFrame) -> alt.HConcatChart:
     """Training loss, where known, and held-out accuracy by epoch (columns model, kind, epoch, loss, accuracy)."""
-    base = (
-        alt.Chart(history)
-        .mark_line(strokeWidth=1.5)
-        .encode(x=alt.X("epoch:Q", title="epoch"), detail="model:N", color=_colour(_kinds(history)))
-        .properties(width=WIDTH // 2 - 40, height=200)
-    )
+    base = alt.Chart(history).mark_line(strokeWidth=1.5)
+    base = base.encode(x=alt.X("epoch:Q", title="epoch"), detail="model:N", color=_colour(_kinds(history)))
+    base = base.properties(width=WIDTH // 2 - 40, height=200)
     panels = [base.encode(y=alt.Y("accuracy:Q", title="test accuracy (%)", scale=alt.Scale(zero=False)))]
     if "loss" in history:
         loss = base.transform_filter("datum.epoch > 0").encode(y=alt.Y("loss:Q", title="training loss (nats)"))
@@ -122,16 +119,12 @@ def response_curves(binned: pd.DataFrame, curves: pd.DataFrame, thresholds: pd.D
 @_chart
 def roc(curves: pd.DataFrame) -> alt.LayerChart:
     """ROC curves (columns measure, false positive rate, true positive rate); dashed is a measure that tells nothing."""
-    order = _order(curves, "measure")
-    lines = (
-        alt.Chart(curves)
-        .mark_line()
-        .encode(
-            x=alt.X("false positive rate:Q", title="share of different pairs that reach the threshold"),
-            y=alt.Y("true positive rate:Q", title="share of same pairs that reach it"),
-            color=alt.Color("measure:N", title=None, sort=order, scale=alt.Scale(domain=order, range=MEASURE_COLOURS)),
-            order="false positive rate:Q",
-        )
+    order, base = _order(curves, "measure"), alt.Chart(curves).mark_line()
+    lines = base.encode(
+        x=alt.X("false positive rate:Q", title="share of different pairs that reach the threshold"),
+        y=alt.Y("true positive rate:Q", title="share of same pairs that reach it"),
+        color=alt.Color("measure:N", title=None, sort=order, scale=alt.Scale(domain=order, range=MEASURE_COLOURS)),
+        order="false positive rate:Q",
     )
     chance = alt.Chart(pd.DataFrame({"x": [0, 1]})).mark_line(strokeDash=[4, 3], color="#777").encode(x="x:Q", y="x:Q")
     return alt.layer(chance, lines).properties(width=280, height=280)
@@ -208,9 +201,8 @@ def boxes(
     offset = alt.XOffset(f"{colour}:N", sort=kinds)
     scale = alt.Scale(domain=[min(0.0, float(numbers["q05"].min())), 1])
     tint = _colour(kinds, colour)
-    chart = alt.Chart(
-        pd.concat([numbers.assign(layer="box"), *([] if bands is None else [bands.assign(layer="band")])])
-    )
+    grey = [] if bands is None else [bands.assign(layer="band")]
+    chart = alt.Chart(pd.concat([numbers.assign(layer="box"), *grey]))
     base = chart.encode(x=x, xOffset=offset).transform_filter("datum.layer == 'box'")
     behind = chart.transform_filter("datum.layer == 'band'").encode(y=alt.Y("low:Q", title=value_title, scale=scale))
     area = behind.mark_rect(color="#888", opacity=0.18).encode(y2="high:Q")
@@ -236,7 +228,7 @@ def intervals(shares: pd.DataFrame, *, group: str, colour: str, value_title: str
         base.mark_rule().encode(x=alt.X("low:Q", title=value_title, scale=domain), x2="high:Q"),
         base.mark_point(filled=True, size=45).encode(x=alt.X("share:Q", scale=domain)),
     )
-    return _by_target(layers.properties(width=WIDTH // 2 - 60, height=alt.Step(9)))
+    return _by_target(layers.properties(height=alt.Step(9)))
 
 
 @_chart
@@ -278,7 +270,7 @@ def threshold_sweep(
         .transform_filter("isValid(datum.threshold)"),
         base.mark_rule(strokeDash=[4, 3], color="#777").encode(x="at:Q").transform_filter("isValid(datum.at)"),
     )
-    return _by_target(layers.properties(width=WIDTH // 2 - 60, height=200))
+    return _by_target(layers.properties(height=200))
 
 
 @_chart
@@ -312,7 +304,7 @@ def similarity_by_kl(bins: pd.DataFrame) -> alt.FacetChart:
         base.mark_rule().encode(y=alt.Y("low:Q", scale=scale), y2="high:Q"),
         base.mark_line(point=True).encode(y=alt.Y("similarity:Q", title="Pearson similarity of maps", scale=scale)),
     )
-    return _by_target(layers.properties(width=WIDTH // 2 - 60, height=200))
+    return _by_target(layers.properties(height=200))
 
 
 @_chart

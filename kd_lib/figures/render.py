@@ -32,15 +32,8 @@ def enable() -> None:
 def figure(spec: dict, **_: Any) -> tuple[dict, dict]:
     """Render a Vega-Lite specification for a notebook; its description is the alternative text.
 
-    Parameters
-    ----------
-    spec : dict
-        As Altair gives it, with its data in ``datasets``.
-
-    Returns
-    -------
-    data, metadata : dict
-        The output of a cell; data has ``text/html``.
+    `spec` is as Altair gives it, with its data in ``datasets``. Gives the output of a cell, data with ``text/html``,
+    and its metadata.
     """
     # What is inside of a picture is hidden from screen readers: the names of its marks would only take up room.
     svg = _INNER_NAMES.sub("", vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE))
@@ -57,17 +50,8 @@ def touchable(spec: dict) -> dict:
     """Let a chart show the numbers of a mark under the pointer, and fade what a reader did not choose.
 
     Choices are of a value of the colours' legend and, where there is one, of a class. Their names, fields and values
-    are listed under ``usermeta``; each is a parameter of the chart that is null as long as nothing is chosen.
-
-    Parameters
-    ----------
-    spec : dict
-        Vega-Lite specification; left as it is.
-
-    Returns
-    -------
-    dict
-        Another one that looks the same until it is touched.
+    are listed under ``usermeta``; each is a parameter of the chart that is null as long as nothing is chosen. The
+    specification is left as it is; the one given back looks the same until it is touched.
     """
     spec = copy.deepcopy(spec)
     rows = [row for data in spec.get("datasets", {}).values() for row in data]

@@ -9,16 +9,9 @@ from scipy.stats import permutation_test
 from sklearn.preprocessing import SplineTransformer
 from statsmodels.regression.linear_model import OLS
 
+from kd_lib.measures import statistics
 from kd_lib.measures.outputs import ACCURACY, AGREEMENT, CKA, KL
-from kd_lib.measures.statistics import (
-    PERMUTATIONS,
-    bootstrap_weights,
-    centred_ranks,
-    interval,
-    percentiles,
-    rank_correlation,
-    resampled_rank_correlations,
-)
+from kd_lib.measures.statistics import centred_ranks, interval, known_interval, percentiles, rank_correlation
 
 MAPS_ON, MAPS_OFF = "similarity on target", "similarity off target"
 CLOSENESS = (AGREEMENT, KL, CKA, ACCURACY, MAPS_ON, MAPS_OFF)
@@ -40,43 +33,25 @@ ALL_STATES, SAME_EPOCH = "all networks and epochs", "components at the same epoc
 def closeness_summary(frame: pd.DataFrame) -> pd.DataFrame:
     """Means over images, with 95 % bootstrap intervals over images.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        A row a kind, model and image, with the columns of `CLOSENESS`; NaN are left out.
-
-    Returns
-    -------
-    DataFrame
-        A row a kind, network ('all': the mean of those of its kind) and measure: kind, network, measure, estimate, low,
-        high, images.
+    `frame` has a row a kind, model and image, with the columns of `CLOSENESS`; NaN are left out. Gives a row a kind,
+    network ('all': the mean of those of its kind) and measure: kind, network, measure, estimate, low, high, images.
     """
     rows = []
     for kind, group in frame.groupby("kind", sort=False):
         for name, own in [*group.groupby("model", sort=False), ("all", group)]:
             for measure in CLOSENESS:
-                known = own.dropna(subset=[measure])
-                found = interval(known[measure], known["image"]) if len(known) else (np.nan,) * 3
-                rows.append((kind, name, measure, *found, known["image"].nunique()))
+                images = own["image"][own[measure].notna()].nunique()
+                rows.append((kind, name, measure, *known_interval(own, measure), images))
     return pd.DataFrame(rows, columns=["kind", "network", "measure", "estimate", "low", "high", "images"])
 
 
 def rank_correlations(frame: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     """Whether a network's maps are closer to the ensemble's on those images on which its outputs are.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        As of `closeness_summary`.
-    seed : int
-        Of the bootstrap.
-
-    Returns
-    -------
-    DataFrame
-        A row a kind, similarity (on, off target) and output (KL, agreement): spearman (of the images of a network, mean
-        of the networks), low, high (95 %, images drawn), networks, images. Networks for which either does not vary are
-        left out; a kind without others, or with fewer than 10 images, has no row.
+    `frame` is as of `closeness_summary`, `seed` of the bootstrap. Gives a row a kind, similarity (on, off target) and
+    output (KL, agreement): spearman (of the images of a network, mean of the networks), low, high (95 %, images drawn),
+    networks, images. Networks for which either does not vary are left out; a kind without others, or with fewer than 10
+    images, has no row.
     """
     rows = []
     for kind, group in frame.groupby("kind", sort=False):
@@ -88,7 +63,8 @@ def rank_correlations(frame: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
                 if not vary.any() or len(known) < LEAST:
                     continue
                 x, y = known["x"].to_numpy().T, known["y"].to_numpy().T
-                drawn = np.ma.masked_invalid(resampled_rank_correlations(x, y, seed=seed))  # may lack what varies
+                draws = statistics.resampled_rank_correlations(x, y, seed=seed)
+                drawn = np.ma.masked_invalid(draws)  # may lack what varies
                 estimate, bounds = rank_correlation(x, y).mean(), percentiles(drawn.mean(0).compressed())
                 rows.append((kind, similarity, output, estimate, *bounds, len(x), len(known)))
     columns = ["kind", "similarity", "output", "spearman", "low", "high", "networks", "images"]
@@ -115,28 +91,15 @@ def beyond(frame: pd.DataFrame, *, similarity: str, seed: int = 0) -> pd.DataFra
     """How much closer the distilled network's maps are than a component's, where their outputs are equally close.
 
     A component and the distilled network are compared with the same ensemble, of the other components, in maps and in
-    outputs. A pair is the two of them, on one image.
+    outputs. A pair is the two of them, on one image. `frame` has a row a kind ('leave-one-out' or 'distilled'),
+    component left out of the ensemble ('without') and image, with the columns agreement, KL (nats) and `similarity` of
+    maps.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        A row a kind ('leave-one-out' or 'distilled'), component left out of the ensemble ('without') and image, with
-        the columns agreement, KL (nats) and `similarity`.
-    similarity : str
-        Column of the similarity of maps.
-    seed : int
-        Of the bootstrap.
+    Gives a row an adjustment: adjustment, gain (in similarity), low, high (95 %, images as clusters), part left (of the
+    gain without adjustment), KL ratio (the distilled network's KL over the component's, geometric mean of the pairs
+    compared; 1 where a regression holds it there), pairs, images. NaN where there are too few images. No rows without a
+    distilled network and leave-one-out components.
 
-    Returns
-    -------
-    DataFrame
-        A row an adjustment: adjustment, gain (in similarity), low, high (95 %, images as clusters), part left (of the
-        gain without adjustment), KL ratio (the distilled network's KL over the component's, geometric mean of the pairs
-        compared; 1 where a regression holds it there), pairs, images. NaN where there are too few images. No rows
-        without a distilled network and leave-one-out components.
-
-    Notes
-    -----
     The adjustments are: none; pairs in which both agree with the ensemble; pairs of the same agreement and about the
     same KL (`FACTOR`); least squares of similarity on being distilled, a cubic spline of log KL and agreement; and
     least squares of a pair's difference in similarity on its differences in log KL and agreement. The first regression
@@ -213,18 +176,9 @@ def beyond_in_words(found: pd.DataFrame, what: str) -> str:
 def similarity_by_kl(frame: pd.DataFrame, *, bins: int = 5) -> pd.DataFrame:
     """Mean similarity of maps by how close outputs are, for a figure.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        As of `beyond`.
-    bins : int
-        Number of bins of KL, with the same number of rows each (all kinds together).
-
-    Returns
-    -------
-    DataFrame
-        A row a target ('on target', 'off target'), kind and bin: target, kind, KL (nats) (geometric mean of the bin's
-        rows of that kind), similarity, low, high (95 %, images drawn), images (at least 3).
+    `frame` is as of `beyond`; the `bins` of KL have the same number of rows each (all kinds together). Gives a row a
+    target ('on target', 'off target'), kind and bin: target, kind, KL (nats) (geometric mean of the bin's rows of that
+    kind), similarity, low, high (95 %, images drawn), images (at least 3).
     """
     known = frame.dropna(subset=[KL])
     known = known.assign(log_kl=np.log(np.maximum(known[KL], SAME_OUTPUT)))
@@ -245,21 +199,13 @@ def similarity_by_kl(frame: pd.DataFrame, *, bins: int = 5) -> pd.DataFrame:
 def track(frame: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     """Whether networks whose maps are closer to the others' consensus are more accurate.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        A row a network, epoch and image: kind, model, epoch, image, similarity (to the consensus), and accuracy of the
-        network at that epoch, on other images: on the same ones, chance would tie the two.
-    seed : int
-        Of the bootstrap and the permutations.
+    `frame` has a row a network, epoch and image: kind, model, epoch, image, similarity (to the consensus), and accuracy
+    of the network at that epoch, on other images: on the same ones, chance would tie the two.
 
-    Returns
-    -------
-    DataFrame
-        Two rows: all states; and the components, each less the mean of all at the same epoch (but 0), since training
-        raises both whatever the maps. Columns among, spearman (of mean similarity and accuracy), low, high (95 %,
-        images drawn), p (one-sided: the accuracies of whole networks given to others at random; NaN for all states),
-        states, networks. NaN for fewer than 10 states.
+    Gives two rows: all states; and the components, each less the mean of all at the same epoch (but 0), since training
+    raises both whatever the maps. Columns among, spearman (of mean similarity and accuracy), low, high (95 %, images
+    drawn), p (one-sided: the accuracies of whole networks given to others at random; NaN for all states), states,
+    networks. NaN for fewer than 10 states.
     """
     known = frame.dropna(subset=["similarity", "accuracy"])
     state = ["kind", "model", "epoch"]
@@ -284,7 +230,7 @@ def _resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
     images = values.shape[1]
     if not values.size:
         return np.empty((len(values), 1))
-    weights = np.vstack([np.ones(images), bootstrap_weights(images, seed=seed)]).T
+    weights = np.vstack([np.ones(images), statistics.bootstrap_weights(images, seed=seed)]).T
     with np.errstate(invalid="ignore"):
         return np.nan_to_num(values) @ weights / (np.isfinite(values) @ weights)
 
@@ -305,7 +251,7 @@ def _permuted(means: pd.DataFrame, accuracy: pd.Series, networks: int, seed: int
     def correlation(order: np.ndarray, axis: int) -> np.ndarray:
         return products[np.arange(networks), np.moveaxis(order, axis, -1)].sum(-1)
 
-    options = {"permutation_type": "pairings", "alternative": "greater", "n_resamples": PERMUTATIONS}
+    options = {"permutation_type": "pairings", "alternative": "greater", "n_resamples": statistics.PERMUTATIONS}
     rng = np.random.default_rng(seed)
     return float(permutation_test((np.arange(networks),), correlation, vectorized=True, rng=rng, **options).pvalue)
 

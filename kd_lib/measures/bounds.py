@@ -51,17 +51,8 @@ def floors(maps: ArrayLike, labels: ArrayLike, *, model: str) -> pd.DataFrame:
 def over_training(maps: Mapping[int, ArrayLike], labels: ArrayLike, *, model: str) -> pd.DataFrame:
     """Similarity of one network's final maps to those before training and one epoch earlier.
 
-    Parameters
-    ----------
-    maps : mapping of int to array_like, shape (N, K, H, W)
-        By epoch; the first (0), the last and the one before are used.
-    labels, model
-        As of `floors`.
-
-    Returns
-    -------
-    DataFrame
-        As of `floors`.
+    `maps` are (N, K, H, W) by epoch; the first (0), the last and the one before are used. The rest, and the result, are
+    as of `floors`.
     """
     epochs = sorted(maps)
     pairs = {UNTRAINED: epochs[0], LAST_TWO: epochs[-2]}
@@ -77,19 +68,9 @@ def band_of(kinds: pd.Series) -> pd.Series:
 def bands(frame: pd.DataFrame, *, by: str = "target", similarity: str = "pearson") -> pd.DataFrame:
     """Range of similarity that a figure shows as a band: the middle half of the floors, and of the ceiling.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        Rows of the other functions.
-    by : str
-        Column that tells a figure's panels apart.
-    similarity : {'pearson', 'cosine'}
-
-    Returns
-    -------
-    DataFrame
-        Columns `by`, band ('floor': of all `FLOORS`, each counting the same; 'ceiling': `LAST_TWO`), low and high
-        (first and third quartile).
+    `frame` has rows of the other functions, `by` tells a figure's panels apart, and `similarity` is 'pearson' or
+    'cosine'. Gives the columns `by`, band ('floor': of all `FLOORS`, each counting the same; 'ceiling': `LAST_TWO`),
+    low and high (first and third quartile).
     """
     known = frame.dropna(subset=[similarity])
     if known.empty:

@@ -21,19 +21,9 @@ POINTS = 100  # of a curve that is drawn
 def measured(labelled: pd.DataFrame, maps: Mapping[str, ArrayLike], *, seed: int = 0) -> pd.DataFrame:
     """Add the Spearman correlation and the structural similarity to labelled pairs.
 
-    Parameters
-    ----------
-    labelled : DataFrame
-        Columns model_a, model_b, image, target and any others.
-    maps : mapping of str to array_like, shape (N, K, H, W)
-        Of each network.
-    seed : int
-        Of the sample, where there are more than `MOST` pairs.
-
-    Returns
-    -------
-    DataFrame
-        With the columns spearman and ssim, without pairs for which one of them is not defined.
+    `labelled` has the columns model_a, model_b, image, target and any others; `maps` are (N, K, H, W) of each network.
+    More than `MOST` pairs are sampled, by `seed`. Gives them with the columns spearman and ssim, without pairs for
+    which one of them is not defined.
     """
     if len(labelled) > MOST:
         labelled = labelled.sample(MOST, random_state=seed).sort_index()

@@ -19,17 +19,8 @@ OPPONENTS = (COMPONENT, LEFT_OUT)
 def accuracy_by_kind(right: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     """Accuracy of every kind of network, the mean over its networks, with an interval over test images.
 
-    Parameters
-    ----------
-    right : DataFrame
-        A row a network and test image: kind, model, image, right (bool).
-    seed : int
-        Of the bootstrap.
-
-    Returns
-    -------
-    DataFrame
-        A row a kind: kind, accuracy, low, high (in [0, 1]; 95 % bootstrap that draws whole images), networks, images.
+    `right` has a row a network and test image: kind, model, image, right (bool). Gives a row a kind: kind, accuracy,
+    low, high (in [0, 1]; 95 % bootstrap that draws whole images), networks, images.
     """
     rows = []
     for kind, group in right.groupby("kind", sort=False):
@@ -41,15 +32,8 @@ def accuracy_by_kind(right: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
 def in_accuracy(right: pd.DataFrame) -> pd.DataFrame:
     """By how much the accuracies of ensemble, distilled network and components differ, on the same test images.
 
-    Parameters
-    ----------
-    right : DataFrame
-        As of `accuracy_by_kind`.
-
-    Returns
-    -------
-    DataFrame
-        See `transfer.contrasts`; differences in [-1, 1], no rows for a kind that is not there.
+    `right` is as of `accuracy_by_kind`; for the result see `transfer.contrasts`. Differences are in [-1, 1]; there are
+    no rows for a kind that is not there.
     """
     frame = right.assign(target="test images", right=right["right"].astype(float))
     return contrasts(frame, PAIRS, column="kind", value="right")
@@ -58,19 +42,12 @@ def in_accuracy(right: pd.DataFrame) -> pd.DataFrame:
 def in_shares(frame: pd.DataFrame, threshold: float) -> pd.DataFrame:
     """Differences of the shares of maps whose similarity to the ensemble's reaches T_c.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        What `transfer.to_ensemble` returned, with target 'on target' or 'off target'.
-    threshold : float
-        T_c.
+    `frame` is what `transfer.to_ensemble` returned, with target 'on target' or 'off target'. For the result see
+    `transfer.contrasts`; differences are in [-1, 1].
 
-    Returns
-    -------
-    DataFrame
-        See `transfer.contrasts`; differences in [-1, 1]. Three kinds of row: distilled less component or leave-one-out,
-        by target; the same with target 'off less on', by how much that difference is larger off target; and, with what
-        'on target' and less 'off target', by how much the share of each kind (named in target) is larger on target.
+    Three kinds of row: distilled less component or leave-one-out, by target; the same with target 'off less on', by how
+    much that difference is larger off target; and, with what 'on target' and less 'off target', by how much the share
+    of each kind (named in target) is larger on target.
     """
     frame = frame.assign(share=(frame["pearson"] >= threshold).astype(float))
     gains = contrasts(frame, [(DISTILLED, opponent) for opponent in OPPONENTS], column="kind", value="share")
@@ -92,23 +69,13 @@ def _gain_by_target(frame: pd.DataFrame) -> pd.DataFrame:
 def of_views(use: pd.DataFrame, single: pd.DataFrame, components: Sequence[str], distilled: str | None) -> pd.DataFrame:
     """Differences in the views that networks use and know, and by how much their maps point better than chance.
 
-    Parameters
-    ----------
-    use : DataFrame
-        A row a network and image: network, image, used (number of views), and hit and area of `views.pointing`.
-    single : DataFrame
-        Columns network, image and single-view accuracy (right or not), a row an answer to a single-view image.
-    components : sequence of str
-        Names of the components.
-    distilled : str or None
-        Name of the distilled network.
+    `use` has a row a network and image: network, image, used (number of views), and hit and area of `views.pointing`;
+    `single` the columns network, image and single-view accuracy (right or not), a row an answer to a single-view image.
+    The others name the components and the distilled network, if there is one.
 
-    Returns
-    -------
-    DataFrame
-        See `transfer.contrasts`. For the targets 'used' (views of its class that a network uses in an image) and
-        'single-view accuracy', every two of ensemble, distilled network and components; for the target 'networks', hit
-        less area, the mean over the networks.
+    For the result see `transfer.contrasts`. For the targets 'used' (views of its class that a network uses in an image)
+    and 'single-view accuracy', every two of ensemble, distilled network and components; for the target 'networks', hit
+    less area, the mean over the networks.
     """
     kinds = dict.fromkeys(components, COMPONENT) | {distilled: DISTILLED, ENSEMBLE: ENSEMBLE}
     frames = []

@@ -118,20 +118,9 @@ def arrivals(similarity: Mapping[str, ArrayLike], labels: ArrayLike, threshold: 
 def arrival_curves(arrivals: pd.DataFrame, *, by: Sequence[str], crossing: str = "first") -> pd.DataFrame:
     """Cumulative share of maps that have arrived by each epoch, with its uncertainty.
 
-    Parameters
-    ----------
-    arrivals : DataFrame
-        What `arrivals` returns, with the columns of `by`.
-    by : sequence of str
-        Columns that tell the curves apart, the network among them.
-    crossing : {'first', 'lasting'}
-        Which arrival.
-
-    Returns
-    -------
-    DataFrame
-        The columns of `by`, crossing, epoch, share, low, high (95 % bootstrap by image), maps (how many). At the last
-        epoch the share is that of the maps that have a similarity, by construction.
+    Of what `arrivals` returns, the columns `by` tell the curves apart, the network among them; `crossing` is 'first' or
+    'lasting'. Gives the columns of `by`, crossing, epoch, share, low, high (95 % bootstrap by image), maps (how many).
+    At the last epoch the share is that of the maps that have a similarity, by construction.
     """
     by, found = list(by), []
     for key, group in arrivals.groupby(by):
@@ -146,18 +135,9 @@ def arrival_curves(arrivals: pd.DataFrame, *, by: Sequence[str], crossing: str =
 def over_networks(curves: pd.DataFrame, *, by: Sequence[str]) -> pd.DataFrame:
     """Mean of the networks' curves, and how much networks differ.
 
-    Parameters
-    ----------
-    curves : DataFrame
-        What `arrival_curves` returns.
-    by : sequence of str
-        Columns that tell the curves of one network apart.
-
-    Returns
-    -------
-    DataFrame
-        The columns of `by`, epoch, share (mean over networks), low and high (its 95 % t interval, NaN for one network),
-        lowest and highest (single networks), networks (how many).
+    Of what `arrival_curves` returns, the columns `by` tell the curves of one network apart. Gives these, epoch, share
+    (mean over networks), low and high (its 95 % t interval, NaN for one network), lowest and highest (single networks),
+    networks (how many).
     """
     grouped = curves.groupby([*by, "epoch"], sort=False)["share"]
     found = grouped.agg(share="mean", error="sem", lowest="min", highest="max", networks="size").reset_index()
@@ -167,29 +147,16 @@ def over_networks(curves: pd.DataFrame, *, by: Sequence[str]) -> pd.DataFrame:
 
 
 def crossing_times(
-    arrivals: pd.DataFrame,
-    *,
-    by: Sequence[str],
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    arrivals: pd.DataFrame, *, by: Sequence[str], resamples: int = RESAMPLES, seed: int = 0
 ) -> pd.DataFrame:
     """When maps arrive, those that have not arrived before the last epoch being censored.
 
-    Parameters
-    ----------
-    arrivals, by
-        As of `arrival_curves`.
-    resamples, seed : int
-        Of the bootstrap, which draws whole images.
-
-    Returns
-    -------
-    DataFrame
-        A row a group and crossing ('first', 'lasting'): the columns of `by`, crossing, median (epoch by which half of
-        the maps have arrived, see `survival.median`), share (of maps that have arrived half-way through training),
-        censored (share of maps that have not arrived before the last epoch), undefined (share of maps, all censored,
-        that have no similarity), maps, images, last (number of the last epoch, the latest one). 95 % intervals are
-        median_low, median_high; low, high; censored_low, censored_high; NaN where there is one image.
+    `arrivals` and `by` are as of `arrival_curves`; the bootstrap draws whole images. Gives a row a group and crossing
+    ('first', 'lasting'): the columns of `by`, crossing, median (epoch by which half of the maps have arrived, see
+    `survival.median`), share (of maps that have arrived half-way through training), censored (share of maps that have
+    not arrived before the last epoch), undefined (share of maps, all censored, that have no similarity), maps, images,
+    last (number of the last epoch, the latest one). 95 % intervals are median_low, median_high; low, high;
+    censored_low, censored_high; NaN where there is one image.
     """
     by, rows = list(by), []
     for key, group in arrivals.groupby(by):
@@ -215,9 +182,8 @@ def crossing_times(
             row |= {"undefined": group["undefined"].mean(), "maps": len(group), "images": count, "last": last.max()}
             rows.append(row)
     numbers = ["median", "median_low", "median_high", "share", "low", "high", "censored", "censored_low"]
-    return pd.DataFrame(
-        rows, columns=[*by, "crossing", *numbers, "censored_high", "undefined", "maps", "images", "last"]
-    )
+    numbers += ["censored_high", "undefined", "maps", "images", "last"]
+    return pd.DataFrame(rows, columns=[*by, "crossing", *numbers])
 
 
 def crossing_times_by_threshold(
@@ -236,22 +202,12 @@ def onsets(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Find the transitions of every curve, with intervals, and whether it has a second phase of learning.
 
-    The last epoch, at which maps arrive by construction, is no part of the curves.
+    The last epoch, at which maps arrive by construction, is no part of the curves. `arrivals`, `by` and `crossing` are
+    as of `arrival_curves`; the bootstrap draws whole images.
 
-    Parameters
-    ----------
-    arrivals, by, crossing
-        As of `arrival_curves`.
-    resamples, seed : int
-        Of the bootstrap, which draws whole images.
-
-    Returns
-    -------
-    found : DataFrame
-        The columns of `piecewise.transitions`, those of `by`, and transition: its number, from 1.
-    second : DataFrame
-        A row a curve: the columns of `by`, able (whether it has epochs enough to show a second phase), second (whether
-        it has one, a transition that is distinct) and support (share of resampled curves that have one).
+    The transitions have the columns of `piecewise.transitions`, those of `by`, and transition: its number, from 1. The
+    second table has a row a curve: the columns of `by`, able (whether it has epochs enough to show a second phase),
+    second (whether it has one, a transition that is distinct) and support (share of resampled curves that have one).
     """
     by, found, second = list(by), [], []
     for key, group in arrivals.groupby(by):

@@ -19,11 +19,8 @@ AGREEMENT, KL, CKA, ACCURACY = "agreement", "KL (nats)", "CKA", "accuracy"
 def together(logits: ArrayLike, *, output: str = "logits") -> np.ndarray:
     """Logits (N, K) of the ensemble of M networks, which averages their logits or their probabilities.
 
-    Parameters
-    ----------
-    logits : array_like, shape (M, N, K)
-    output : {'logits', 'probs'}
-        What is averaged; of the mean probability the log is returned, as in `networks.Ensemble`.
+    Of `logits` (M, N, K) it averages 'logits' or 'probs'; of the mean probability the log is returned, as in
+    `networks.Ensemble`.
     """
     logits = np.asarray(logits, dtype=np.float64)
     if output == "logits":
@@ -54,23 +51,9 @@ def kl_divergence(reference: ArrayLike, logits: ArrayLike) -> np.ndarray:
 def by_image(reference: ArrayLike, logits: ArrayLike, labels: ArrayLike) -> pd.DataFrame:
     """Compare a network's outputs with a reference's, image by image.
 
-    Parameters
-    ----------
-    reference, logits : array_like, shape (N, K)
-        Logits of the reference (the ensemble) and of the network.
-    labels : array_like of int, shape (N,)
-        True class of each image.
-
-    Returns
-    -------
-    DataFrame
-        A row an image: image, agreement (1 where both put the same class first), KL (nats) of `kl_divergence`, accuracy
-        (1 where the network is right). NaN where a logit needed is not finite.
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not match.
+    `reference` (the ensemble's) and `logits` are (N, K), `labels` (N,) the true classes; a ValueError if the shapes do
+    not match. Gives a row an image: image, agreement (1 where both put the same class first), KL (nats) of
+    `kl_divergence`, accuracy (1 where the network is right). NaN where a logit needed is not finite.
     """
     reference, logits, labels = np.asarray(reference), np.asarray(logits), np.asarray(labels)
     if reference.ndim != 2 or reference.shape != logits.shape or labels.shape != logits.shape[:1]:
@@ -146,8 +129,6 @@ def cka_by_image(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     copies. The value of an image is CKA, plus N - 1 times what CKA loses, against the mean, when the image is left out.
     a and b are as of `cka`, of at least 5 images.
 
-    References
-    ----------
     Efron and Tibshirani (1993), An Introduction to the Bootstrap, section 11.5 (pseudo-values, here centred at CKA).
     """
     a, b = _off_diagonal(a, b, least=5)

@@ -93,28 +93,12 @@ def fits(curves: ArrayLike, images: float, *, epochs: ArrayLike | None = None) -
     Between two knots the curve rises evenly: arrivals have a constant rate there, which is estimated by maximum
     likelihood. The fit then meets the curve at its knots, which are found exactly, by dynamic programming.
 
-    Parameters
-    ----------
-    curves : array_like, shape (R, E)
-        Share that has arrived by each epoch.
-    images : float
-        Number of independent observations behind each curve.
-    epochs : array_like, shape (E,), optional
-        Increasing epochs; 0 to E - 1 by default.
+    `curves` (R, E) is the share that has arrived by each of the increasing `epochs` (E,), 0 to E - 1 by default;
+    `images` is the number of independent observations behind each curve. The fits have 1, 2, ..., `most_segments(E)`
+    segments, each of at least three points. Each segment counts for two parameters of the criterion, its slope and the
+    knot before it, the first one for one. A ValueError if the curves are not (R, E) with at least two points, a value
+    is not finite, or the epochs do not increase.
 
-    Returns
-    -------
-    list of Fit
-        With 1, 2, ..., `most_segments(E)` segments, each of at least three points. Each segment counts for two
-        parameters of the criterion, its slope and the knot before it, the first one for one.
-
-    Raises
-    ------
-    ValueError
-        If the curves are not (R, E) with at least two points, a value is not finite, or the epochs do not increase.
-
-    References
-    ----------
     Jackson et al. (2005), "An algorithm for optimal partitioning of data on an interval", IEEE Signal Processing
     Letters 12(2); Yao (1988), "Estimating the number of change-points via Schwarz' criterion", Statistics and
     Probability Letters 6(3).

@@ -14,19 +14,9 @@ SIGNIFICANCE = 0.05  # of a p-value after Holm's correction
 def technique_contrasts(frame: pd.DataFrame, techniques: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
     """How much closer to the ensemble the distilled network is than each technique, and each than the plain network.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        What `transfer.to_ensemble` returned, with a column target.
-    techniques : sequence of str
-        Kinds of `frame`; the plain network may be among them.
-    seed : int
-        Of the bootstrap and the permutations.
-
-    Returns
-    -------
-    DataFrame
-        See `transfer.contrasts`; Holm's correction is over all rows. No rows without techniques.
+    `frame` is what `transfer.to_ensemble` returned, with a column target; `techniques` are kinds in it, the plain
+    network perhaps among them. For the result see `transfer.contrasts`; Holm's correction is over all rows. No rows
+    without techniques.
     """
     pairs = [("distilled", name) for name in techniques]
     if PLAIN in techniques:
@@ -37,16 +27,8 @@ def technique_contrasts(frame: pd.DataFrame, techniques: Sequence[str], *, seed:
 def seed_spread(frame: pd.DataFrame) -> pd.Series:
     """How far apart networks lie that differ in their seed alone.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        As of `technique_contrasts`.
-
-    Returns
-    -------
-    Series
-        By target, the range over components of the mean similarity to the ensemble of the others. NaN for fewer than
-        three components: two are each other's ensemble, equally similar.
+    Of a frame as of `technique_contrasts`, by target, the range over components of the mean similarity to the ensemble
+    of the others. NaN for fewer than three components: two are each other's ensemble, equally similar.
     """
     alone = frame[frame["kind"] == "leave-one-out"]
     means = alone.groupby(["target", "model"], sort=False)["pearson"].mean()
@@ -56,19 +38,8 @@ def seed_spread(frame: pd.DataFrame) -> pd.Series:
 def closest_technique(compared: pd.DataFrame, spread: pd.Series) -> list[str]:
     """Say which technique comes closest to distillation, and whether it differs from training plainly.
 
-    Closest is the technique with the smallest difference to the distilled network, in either direction.
-
-    Parameters
-    ----------
-    compared : DataFrame
-        What `technique_contrasts` returned.
-    spread : Series
-        What `seed_spread` returned.
-
-    Returns
-    -------
-    list of str
-        A sentence a target, or one that says what is missing.
+    Closest is the technique with the smallest difference to the distilled network, in either direction. Takes what
+    `technique_contrasts` and `seed_spread` returned; gives a sentence a target, or one that says what is missing.
     """
     to_student = compared[compared["what"] == "distilled"]
     if to_student.empty:

@@ -34,21 +34,13 @@ def second_shown(second: pd.DataFrame) -> pd.DataFrame:
 def second_by_class(second: pd.DataFrame) -> pd.DataFrame:
     """For each class, how many networks show a second transition, and what that makes it.
 
-    Parameters
-    ----------
-    second : DataFrame
-        What `learning.onsets` says of a curve a network and class: columns model, class, able, second, support.
+    `second` is what `learning.onsets` says of a curve a network and class: columns model, class, able, second, support.
 
-    Returns
-    -------
-    DataFrame
-        A row a class: class; networks (that could show one); shown (how many do); share, low and high: the share of
-        networks that do, and its exact 95 % interval (Clopper and Pearson); p, the probability that as many networks or
-        more would if each showed it for as many classes as it does, but for any of them; p after Holm's correction;
-        verdict.
+    Gives a row a class: class; networks (that could show one); shown (how many do); share, low and high: the share of
+    networks that do, and its exact 95 % interval (Clopper and Pearson); p, the probability that as many networks or
+    more would if each showed it for as many classes as it does, but for any of them; p after Holm's correction;
+    verdict.
 
-    Notes
-    -----
     The verdict is 'class' if the interval lies above one half and p (Holm) is at most 0.05: most networks show it, and
     for this class more than for others. It is 'net' if the interval lies below one half and some network shows it,
     'none' if it lies there and no network does, and 'cannot tell' otherwise, also where curves have too few epochs.
@@ -77,26 +69,20 @@ def second_by_class(second: pd.DataFrame) -> pd.DataFrame:
 def second_overall(second: pd.DataFrame, *, seed: int = 0) -> pd.Series:
     """How far networks agree on the classes for which they show a second transition.
 
-    Returns
-    -------
-    Series
-        networks, classes, shown (number of curves), kappa (Fleiss; 0 is agreement by chance), low, high (95 % bootstrap
-        over classes), p (of a permutation test that shuffles the classes within each network), verdict: 'class' if p is
-        at most 0.05, 'net' if it is not and kappa's interval lies below one half, 'none' if no network shows one, and
-        'cannot tell' otherwise, also with fewer than two networks or classes.
+    Gives networks, classes, shown (number of curves), kappa (Fleiss; 0 is agreement by chance), low, high (95 %
+    bootstrap over classes), p (of a permutation test that shuffles the classes within each network), verdict: 'class'
+    if p is at most 0.05, 'net' if it is not and kappa's interval lies below one half, 'none' if no network shows one,
+    and 'cannot tell' otherwise, also with fewer than two networks or classes.
 
-    References
-    ----------
     Fleiss (1971), "Measuring nominal scale agreement among many raters", Psychological Bulletin 76(5).
     """
     table = second_shown(second).to_numpy()
     networks, classes = table.shape
     found = {"networks": networks, "classes": classes, "shown": int(table.sum())}
-    unknown = {"kappa": np.nan, "low": np.nan, "high": np.nan, "p": np.nan}
-    if networks < 2 or classes < 2:
-        return pd.Series(found | unknown | {"verdict": CANNOT_TELL}, dtype=object)
-    if table.all() or not table.any():
-        return pd.Series(found | unknown | {"verdict": CANNOT_TELL if table.any() else NONE}, dtype=object)
+    few = min(networks, classes) < 2
+    if few or table.all() or not table.any():
+        unknown = dict.fromkeys(("kappa", "low", "high", "p"), np.nan)
+        return pd.Series(found | unknown | {"verdict": CANNOT_TELL if few or table.any() else NONE}, dtype=object)
     rng = np.random.default_rng(seed)
     shuffled = rng.permuted(np.broadcast_to(table, (PERMUTATIONS, *table.shape)), axis=2)
     agreeing = np.square(shuffled.sum(1)).sum(1) >= np.square(table.sum(0)).sum()

@@ -14,20 +14,13 @@ COLUMNS = ["quantity", "estimate", "low", "high"]
 def maps_and_views(settling: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     """How well the epoch at which a map settles matches the one at which the use of the views does.
 
-    Parameters
-    ----------
-    settling : DataFrame
-        A row a network and image: model, image, map and use (epochs; NaN for never), as `truth.settling` gives it.
-    seed : int
-        Of the bootstrap.
+    `settling` is what `truth.settling` gives, a row a network and image: model, image, map and use (epochs; NaN for
+    never).
 
-    Returns
-    -------
-    DataFrame
-        Columns quantity, estimate, low, high (95 % bootstrap over images). The quantities: 'rank correlation'
-        (Spearman, mean over networks), 'map less use (epochs)' (mean difference), 'at most one epoch apart' (share) and
-        'the same by chance' (that share, were the images of a network shuffled; no interval). NaN where all images of
-        all networks settle at one epoch. No rows without networks.
+    Gives the columns quantity, estimate, low, high (95 % bootstrap over images). The quantities: 'rank correlation'
+    (Spearman, mean over networks), 'map less use (epochs)' (mean difference), 'at most one epoch apart' (share) and
+    'the same by chance' (that share, were the images of a network shuffled; no interval). NaN where all images of all
+    networks settle at one epoch. No rows without networks.
     """
     known = settling.dropna(subset=["map", "use"])
     if known.empty:

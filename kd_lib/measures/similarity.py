@@ -147,33 +147,15 @@ def compare(
         "pearson": pearson(maps_a, maps_b).ravel(),
         "cosine": cosine(maps_a, maps_b).ravel(),
     }
-    frame = pd.DataFrame(columns)
-    for position, (name, value) in enumerate(ids.items()):
-        frame.insert(position, name, value)
-    return frame
+    return pd.DataFrame(ids | columns)
 
 
 def pairs_of_components(maps: Sequence[ArrayLike], labels: ArrayLike, *, models: Sequence[str]) -> pd.DataFrame:
     """Similarity of every pair of components, map by map.
 
-    Parameters
-    ----------
-    maps : sequence of M array_like, each of shape (N, K, H, W)
-        Maps of each component.
-    labels : array_like of int, shape (N,)
-        True class of each image.
-    models : sequence of M str
-        Names of the components.
-
-    Returns
-    -------
-    DataFrame
-        Columns model_a, model_b, then those of `compare`. No rows for fewer than two.
-
-    Raises
-    ------
-    ValueError
-        If names and maps do not match.
+    `maps` are those of M components, each (N, K, H, W), `labels` (N,) the true classes, and `models` the M names. Gives
+    the columns model_a, model_b, then those of `compare`; no rows for fewer than two components. A ValueError if names
+    and maps do not match.
     """
     if len(maps) != len(models):
         raise ValueError(f"{len(maps)} components and {len(models)} names: expected one name each")

@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from kd_lib.measures.rivals import PLAIN
-from kd_lib.measures.statistics import interval, rank_correlation
+from kd_lib.measures.statistics import known_interval, rank_correlation
 from kd_lib.measures.transfer import COMPONENT, DISTILLED, contrasts
 
 CROSS_ENTROPY, TEMPERED = "cross-entropy", "cross-entropy at its temperature"  # nats an image
@@ -29,8 +29,6 @@ def cross_entropy(shares: ArrayLike, logits: ArrayLike, temperature: float = 1) 
 def fitted_temperature(shares: ArrayLike, logits: ArrayLike) -> float:
     """Temperature from 0.01 to 100 at which the mean cross-entropy of (N, K) is least; NaN without finite logits.
 
-    References
-    ----------
     Guo et al. (2017), "On Calibration of Modern Neural Networks", arXiv:1706.04599 (there against labels).
     """
     shares, logits = np.asarray(shares), np.asarray(logits)
@@ -62,27 +60,13 @@ def other_classes(shares: ArrayLike, logits: ArrayLike, labels: ArrayLike) -> np
 def by_image(counts: ArrayLike, logits: ArrayLike, labels: ArrayLike, *, seed: int = 0) -> pd.DataFrame:
     """Compare a network's soft answers with people's, image by image.
 
-    Parameters
-    ----------
-    counts : array_like of int, shape (N, K)
-        How many people called an image by each class; at least one an image.
-    logits : array_like, shape (N, K)
-    labels : array_like of int, shape (N,)
-        True class of each image.
-    seed : int
-        Of the half of the images that the temperature is fitted on.
+    `counts` (N, K) is how many people called an image by each class, at least one an image; `logits` are (N, K),
+    `labels` (N,) the true classes, and `seed` is of the half of the images that the temperature is fitted on. A
+    ValueError if the shapes do not match, or nobody said anything about an image.
 
-    Returns
-    -------
-    DataFrame
-        A row an image: image, cross-entropy (nats), cross-entropy at its temperature (NaN on the half that this is
-        fitted on), rank correlation (`other_classes`), accuracy (0 or 1), temperature (one of the network). NaN where
-        a logit is not finite.
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not match, or nobody said anything about an image.
+    Gives a row an image: image, cross-entropy (nats), cross-entropy at its temperature (NaN on the half that this is
+    fitted on), rank correlation (`other_classes`), accuracy (0 or 1), temperature (one of the network). NaN where a
+    logit is not finite.
     """
     counts, logits, labels = np.asarray(counts), np.asarray(logits, dtype=np.float64), np.asarray(labels)
     if counts.ndim != 2 or counts.shape != logits.shape or labels.shape != counts.shape[:1]:
@@ -110,16 +94,9 @@ def by_image(counts: ArrayLike, logits: ArrayLike, labels: ArrayLike, *, seed: i
 def agreement(frame: pd.DataFrame) -> pd.DataFrame:
     """Means of each kind over networks and images, with 95 % bootstrap intervals over images.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        What `by_image` returned, with the columns kind and model.
-
-    Returns
-    -------
-    DataFrame
-        A row a kind: kind; of each of the three quantities and of accuracy the mean and, as ``QUANTITY low`` and
-        ``QUANTITY high``, its interval; temperature (mean over networks); images, networks.
+    `frame` is what `by_image` returned, with the columns kind and model. Gives a row a kind: kind; of each of the three
+    quantities and of accuracy the mean and, as ``QUANTITY low`` and ``QUANTITY high``, its interval; temperature (mean
+    over networks); images, networks.
     """
     measured = {name: (name, f"{name} low", f"{name} high") for name in (*QUANTITIES, ACCURACY)}
     rows = []
@@ -127,9 +104,7 @@ def agreement(frame: pd.DataFrame) -> pd.DataFrame:
         counts = group["image"].nunique(), group["model"].nunique()
         row = {"kind": kind, TEMPERATURE: group[TEMPERATURE].mean(), "images": counts[0], "networks": counts[1]}
         for name, columns in measured.items():
-            known = group.dropna(subset=[name])
-            found = interval(known[name], known["image"]) if len(known) else (np.nan,) * 3
-            row |= dict(zip(columns, found, strict=True))
+            row |= dict(zip(columns, known_interval(group, name), strict=True))
         rows.append(row)
     names = ["kind", *chain.from_iterable(measured.values()), TEMPERATURE, "images", "networks"]
     return pd.DataFrame(rows, columns=names)
@@ -139,19 +114,10 @@ def gaps(frame: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     """How much nearer to people one kind is than another, image by image: on all images, and at equal accuracy.
 
     Networks of a kind are averaged. At equal accuracy only pairs of networks count that both get the image right.
+    `frame` is as of `agreement`, `seed` of the bootstrap and the permutations.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        As of `agreement`.
-    seed : int
-        Of the bootstrap and the permutations.
-
-    Returns
-    -------
-    DataFrame
-        What `transfer.contrasts` returns of `PAIRS`, by among ('all images' or 'images that both get right') and
-        quantity. Nearer is a cross-entropy below 0, a rank correlation above 0.
+    Gives what `transfer.contrasts` returns of `PAIRS`, by among ('all images' or 'images that both get right') and
+    quantity. Nearer is a cross-entropy below 0, a rank correlation above 0.
     """
     # A network's images that it gets wrong are dropped before the mean over networks: what is left of two kinds on one
     # image are all pairs of networks that both get it right.

@@ -95,20 +95,10 @@ def crossed_interval(values: ArrayLike, less: ArrayLike | None = None) -> Interv
     images' means over N, less what both contain; Student's t has as many degrees of freedom as Satterthwaite gives such
     a sum, so few networks make the interval wide.
 
-    Parameters
-    ----------
-    values : array_like, shape (S, N)
-        A number of S networks on each of N images, such as 1 for a right answer.
-    less : array_like, shape (M, N), optional
-        The same of other networks on the same images, whose mean is taken away.
+    `values` (S, N) is a number of S networks on each of N images, such as 1 for a right answer; `less` (M, N) the same
+    of other networks on the same images, whose mean is taken away. The bounds are NaN unless there are three networks
+    of each kind, and two images.
 
-    Returns
-    -------
-    Interval
-        low and high are NaN unless there are three networks of each kind, and two images.
-
-    References
-    ----------
     Satterthwaite (1946), "An approximate distribution of estimates of variance components", Biometrics Bulletin 2(6);
     Owen and Eckles (2012), "Bootstrapping data arrays of arbitrary order", Annals of Applied Statistics 6(3).
     """
@@ -136,19 +126,9 @@ def percentiles(
 ) -> tuple[np.ndarray, np.ndarray]:
     """95 % interval of a statistic, from its bootstrap samples.
 
-    Parameters
-    ----------
-    draws : array_like, shape (R,) or (R, ...)
-        The statistic in each sample; of (R,), those that are NaN are left out.
-    levels : (float, float)
-        Quantiles that bound the interval.
-    outward : bool
-        Whether to take the next values that occur, as where some are infinite, and not to interpolate.
-
-    Returns
-    -------
-    low, high : float or ndarray, shape (...)
-        NaN where there are no draws.
+    `draws` has shape (R,), where NaN are left out, or (R, ...); the bounds, at the quantiles `levels`, have shape
+    (...), and are NaN where there are no draws. `outward` takes the next values that occur, as where some are infinite,
+    and does not interpolate.
     """
     draws = np.asarray(draws)
     if draws.ndim == 1:
@@ -196,38 +176,28 @@ def centred_ranks(values: ArrayLike) -> np.ndarray:
     return ranks - ranks.mean(-1, keepdims=True)
 
 
-def interval_table(
-    frame: pd.DataFrame, columns: list[str], *, by: str, clusters: str, digits: int = 3, seed: int = 0
-) -> pd.DataFrame:
+def known_interval(frame: pd.DataFrame, value: str, *, clusters: str = "image", seed: int = 0) -> Interval:
+    """`interval` of a column, its NaN left out, with the clusters that another names; NaN where nothing is left."""
+    known = frame.dropna(subset=[value])
+    return interval(known[value], known[clusters], seed=seed) if len(known) else Interval(*[np.nan] * 3)
+
+
+def interval_table(frame: pd.DataFrame, columns: list[str], *, by: str, clusters: str) -> pd.DataFrame:
     """Means of some columns with their intervals, group by group, as text to be read: 0.812 (0.790–0.834).
 
-    Parameters
-    ----------
-    frame : DataFrame
-        A row an observation; NaN are left out.
-    columns : list of str
-    by, clusters : str
-        Columns that tell the groups apart, and name each row's cluster (image).
-    digits, seed : int
-
-    Returns
-    -------
-    DataFrame of str
-        Groups by columns; a dash where there is nothing to take the mean of.
+    `frame` has a row an observation, in groups named by the column `by` and clusters (images) named by the column
+    `clusters`. Gives text, groups by `columns`; NaN are left out, and a dash is where nothing is left.
     """
-    rows = {}
-    for name, group in frame.groupby(by, sort=False):
-        rows[name] = {}
-        for column in columns:
-            known = group.dropna(subset=[column])
-            found = interval(known[column], known[clusters], seed=seed) if len(known) else None
-            rows[name][column] = "–" if found is None else _text(found, digits)
+    rows = {
+        name: {column: _text(known_interval(group, column, clusters=clusters)) for column in columns}
+        for name, group in frame.groupby(by, sort=False)
+    }
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis(by)
 
 
-def _text(found: Interval, digits: int) -> str:
-    estimate = f"{found.estimate:.{digits}f}"
-    return estimate if np.isnan(found.low) else f"{estimate} ({found.low:.{digits}f}–{found.high:.{digits}f})"
+def _text(found: Interval) -> str:
+    estimate = "–" if np.isnan(found.estimate) else f"{found.estimate:.3f}"
+    return estimate if np.isnan(found.low) else f"{estimate} ({found.low:.3f}–{found.high:.3f})"
 
 
 def cluster_of(clusters: ArrayLike | None, rows: int) -> tuple[np.ndarray, int]:
@@ -304,11 +274,8 @@ def holm(p_values: ArrayLike) -> np.ndarray:
 def standardised(differences: ArrayLike) -> float:
     """Effect size of paired differences (n,): their mean in units of their standard deviation (Cohen's d_z).
 
-    NaN where there are fewer than two or they do not vary.
-
-    References
-    ----------
-    Lakens (2013), "Calculating and reporting effect sizes", Frontiers in Psychology 4:863, equation 6.
+    NaN where there are fewer than two or they do not vary. Lakens (2013), "Calculating and reporting effect sizes",
+    Frontiers in Psychology 4:863, equation 6.
     """
     differences = np.asarray(differences, dtype=np.float64)
     if len(differences) < 2 or np.ptp(differences) == 0:
@@ -319,18 +286,7 @@ def standardised(differences: ArrayLike) -> float:
 def quantiles(frame: pd.DataFrame, value: str, *, by: list[str]) -> pd.DataFrame:
     """Quantiles of a column, group by group, for box plots.
 
-    Parameters
-    ----------
-    frame : DataFrame
-    value : str
-        The column; NaN are left out.
-    by : list of str
-        Columns that tell the groups apart.
-
-    Returns
-    -------
-    DataFrame
-        One row a group: the columns of `by`, then q05, q25, q50, q75, q95.
+    A row a group: the columns `by` that tell the groups apart, then q05, q25, q50, q75, q95 of `value`, NaN left out.
     """
     levels = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
     if frame.empty:

@@ -31,8 +31,6 @@ def median(events: np.ndarray, censored: np.ndarray) -> np.ndarray:
 
     `events` and `censored` (R, E) count those that have their event at each time, and that are not watched after it.
 
-    References
-    ----------
     Kaplan and Meier (1958), "Nonparametric estimation from incomplete observations", Journal of the American
     Statistical Association 53(282).
     """

@@ -103,11 +103,8 @@ def fit_threshold(
         raise ValueError(
             f"the curve crosses 1/2 at {value:.3g}, outside [-1, 1]; label pairs of both kinds over the whole range"
         )
-    start = (intercept, slope)
-    draws = [
-        _resampled(x, y, weights[group], loss, start)
-        for weights in bootstrap_weights(count, resamples=RESAMPLES, seed=seed)
-    ]
+    samples = bootstrap_weights(count, resamples=RESAMPLES, seed=seed)
+    draws = [_resampled(x, y, weights[group], loss, (intercept, slope)) for weights in samples]
     if (without := np.mean(np.isnan(draws))) > UNUSABLE:
         raise ValueError(
             f"{len(x)} pairs fix no threshold: {without:.0%} of their bootstrap samples have no rising curve; "
@@ -121,39 +118,28 @@ def fit_threshold(
 def fit_all(labelled: pd.DataFrame | None, *, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Fit T_c by both measures and both losses.
 
-    Parameters
-    ----------
-    labelled : DataFrame or None
-        Columns image, pearson, cosine, same; None where there are no labels.
-    seed : int
-        Seed of the bootstrap.
+    `labelled` has the columns image, pearson, cosine and same; it is None where there are no labels. `seed` is of the
+    bootstrap.
 
-    Returns
-    -------
-    table : DataFrame
-        A row a fit: measure, loss, value, low, high, error with its interval over images (error low, error high; the
-        threshold is taken as given), baseline (error of always giving the commoner label), n, and remark, which says
-        why a fit gives no threshold; empty without labels.
-    curves : DataFrame
-        Columns measure, loss, similarity, same (fitted probability) of the fits that succeeded.
+    The table has a row a fit: measure, loss, value, low, high, error with its interval over images (error low, error
+    high; the threshold is taken as given), baseline (error of always giving the commoner label), n, and remark, which
+    says why a fit gives no threshold; it is empty without labels. The curves of the fits that succeeded have the
+    columns measure, loss, similarity, same (fitted probability).
     """
     rows, curves, grid = [], [], np.linspace(-1, 1, 101)
     of_error = ("error", "error low", "error high")
     for measure in ("pearson", "cosine") if labelled is not None else ():
+        similarity, same, image = labelled[measure], labelled["same"], labelled["image"]
         for loss in ("log", "mse"):
-            row = {"measure": measure, "loss": loss, "n": len(labelled)}
-            rare = min(labelled["same"].mean(), 1 - labelled["same"].mean())
+            row = {"measure": measure, "loss": loss, "n": len(same), "baseline": min(same.mean(), 1 - same.mean())}
             try:
-                found = fit_threshold(
-                    labelled[measure], labelled["same"], loss=loss, clusters=labelled["image"], seed=seed
-                )
+                found = fit_threshold(similarity, same, loss=loss, clusters=image, seed=seed)
             except ValueError as error:
-                rows.append(row | {"baseline": rare, "remark": str(error)})
+                rows.append(row | {"remark": str(error)})
                 continue
-            wrong = (labelled[measure] >= found.value) != labelled["same"].astype(bool)
-            errors = dict(zip(of_error, interval(wrong, labelled["image"], seed=seed), strict=True))
-            numbers = {"value": found.value, "low": found.low, "high": found.high} | errors
-            rows.append(row | numbers | {"baseline": rare, "remark": ""})
+            wrong = (similarity >= found.value) != same.astype(bool)
+            row |= dict(zip(of_error, interval(wrong, image, seed=seed), strict=True))
+            rows.append(row | {"value": found.value, "low": found.low, "high": found.high, "remark": ""})
             fitted = {"measure": measure, "loss": loss, "similarity": grid, "same": found.probability(grid)}
             curves.append(pd.DataFrame(fitted))
     columns = ["measure", "loss", "value", "low", "high", *of_error, "baseline", "n", "remark"]
@@ -163,24 +149,9 @@ def fit_all(labelled: pd.DataFrame | None, *, seed: int = 0) -> tuple[pd.DataFra
 def choose(table: pd.DataFrame, *, measure: str, loss: str, source: str) -> pd.DataFrame:
     """Mark the threshold to go by: the fit asked for, or the published value where that fit gives none.
 
-    Parameters
-    ----------
-    table : DataFrame
-        What `fit_all` returned.
-    measure, loss : str
-        The fit asked for.
-    source : str
-        Where the labels come from.
-
-    Returns
-    -------
-    DataFrame
-        With the published value as a last row (loss 'published') and the columns source and used.
-
-    Raises
-    ------
-    ValueError
-        If the measure or the loss is unknown.
+    `table` is what `fit_all` returned, `measure` and `loss` name the fit, and `source` says where the labels come from.
+    The published value is added as a last row (loss 'published'), and the columns source and used. A ValueError if the
+    measure or the loss is unknown.
     """
     for name, value, valid in (("measure", measure, ("pearson", "cosine")), ("loss", loss, ("log", "mse"))):
         if value not in valid:
@@ -195,9 +166,8 @@ def choose(table: pd.DataFrame, *, measure: str, loss: str, source: str) -> pd.D
 
 def binned(labelled: pd.DataFrame, *, bins: int = 20) -> pd.DataFrame:
     """Share of pairs labelled same in equal-width bins of each measure: columns measure, similarity, same, pairs."""
-    parts = []
+    parts, edges = [], np.linspace(-1, 1, bins + 1)
     for measure in ("pearson", "cosine"):
-        edges = np.linspace(-1, 1, bins + 1)
         middle = pd.cut(labelled[measure], edges, labels=(edges[1:] + edges[:-1]) / 2, include_lowest=True)
         counted = labelled.groupby(middle.astype(float))["same"].agg(same="mean", pairs="size").reset_index()
         parts.append(counted.rename(columns={measure: "similarity"}).assign(measure=measure))
@@ -207,15 +177,8 @@ def binned(labelled: pd.DataFrame, *, bins: int = 20) -> pd.DataFrame:
 def examples(labelled: pd.DataFrame) -> pd.DataFrame:
     """Pick four labelled pairs to learn from: two that are what they look like, and two that are not.
 
-    Parameters
-    ----------
-    labelled : DataFrame
-        Columns same, pearson, on_target and those that name the pair. Pairs on target are preferred.
-
-    Returns
-    -------
-    DataFrame
-        Up to four rows of it with a column ``what``; empty where no pair is labelled.
+    `labelled` has the columns same, pearson, on_target and those that name the pair; pairs on target are preferred.
+    Gives up to four of its rows, with a column ``what``; none where no pair is labelled.
     """
     pool = labelled[labelled["on_target"]] if labelled["on_target"].any() else labelled
     pool = pool.reset_index(drop=True)
@@ -233,22 +196,9 @@ def examples(labelled: pd.DataFrame) -> pd.DataFrame:
 def merge_labels(pairs: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:
     """Give people's labels to the pairs of maps they are about.
 
-    Parameters
-    ----------
-    pairs : DataFrame
-        Columns model_a, model_b, image, target and the similarities.
-    people : DataFrame
-        Columns image, target, model_a, model_b (in either order), same and annotator, a row a label.
-
-    Returns
-    -------
-    DataFrame
-        The columns of both, a row a label.
-
-    Raises
-    ------
-    ValueError
-        If a label is about a pair that this run does not have.
+    `pairs` has the columns model_a, model_b, image, target and the similarities; `people`, a row a label, image,
+    target, model_a, model_b (in either order), same and annotator. Gives the columns of both, a row a label; a
+    ValueError if a label is about a pair that this run does not have.
     """
     swapped = pairs.rename(columns={"model_a": "model_b", "model_b": "model_a"})
     keys = ["image", "target", "model_a", "model_b"]
@@ -263,19 +213,8 @@ def merge_labels(pairs: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:
 def view_labels(used_a: ArrayLike, used_b: ArrayLike) -> np.ndarray:
     """Label pairs by intervention: same where two models use the same views to the same effect.
 
-    Parameters
-    ----------
-    used_a, used_b : array_like, shape (N, K, V)
-        What `views.used` returns of each model.
-
-    Returns
-    -------
-    ndarray of bool, shape (N, K)
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ or are not (N, K, V).
+    `used_a` and `used_b` (N, K, V) are what `views.used` returns of each model. Gives bool (N, K); a ValueError if the
+    shapes differ or are others.
     """
     used_a, used_b = np.asarray(used_a), np.asarray(used_b)
     if used_a.ndim != 3 or used_a.shape != used_b.shape:

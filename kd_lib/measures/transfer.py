@@ -39,11 +39,8 @@ def leave_one_out(logits: ArrayLike) -> np.ndarray:
     logits = np.asarray(logits)
     if logits.ndim == 0 or len(logits) < 2:
         raise ValueError(f"logits of shape {logits.shape}: leaving one out takes at least two components")
-    total = logits.sum(0, dtype=np.float64)
-    others = np.empty(logits.shape, logits.dtype if logits.dtype.kind == "f" else np.float64)
-    for left_out, own in enumerate(logits):
-        others[left_out] = (total - own) / (len(logits) - 1)
-    return others
+    others = (logits.sum(0, dtype=np.float64) - logits) / (len(logits) - 1)
+    return others.astype(logits.dtype if logits.dtype.kind == "f" else np.float64)
 
 
 def to_ensemble(
@@ -99,20 +96,12 @@ def to_halves(
 ) -> pd.DataFrame:
     """Similarity of a half-taught network to the ensemble that taught it and to one that did not.
 
-    Parameters
-    ----------
-    half_taught : array_like, shape (N, K, H, W)
-        Maps of the network that learnt from the ensemble of the teachers.
-    teachers, strangers : (array_like, mapping of str to array_like), shapes (N, K, H, W)
-        Maps of the ensemble of the components that taught it, and of each of these by name; the same of the others.
-    labels : array_like of int, shape (N,)
-        True class of each image.
+    All maps have shape (N, K, H, W): of the network that learnt from the ensemble of the teachers; of the ensemble of
+    the components that taught it and of each of these by name; and the same of the others. `labels` (N,) are the true
+    classes.
 
-    Returns
-    -------
-    DataFrame
-        Columns `TO_HALVES`: ensemble is 'its teachers' or 'strangers', kind 'half-taught' or 'component': each
-        component beside the ensemble of the half that it is not in, which is one of 'strangers' to it.
+    Gives the columns `TO_HALVES`: ensemble is 'its teachers' or 'strangers', kind 'half-taught' or 'component': each
+    component beside the ensemble of the half that it is not in, which is one of 'strangers' to it.
     """
     own = {"kind": "half-taught", "model": "half-taught"}
     frames = [
@@ -128,22 +117,13 @@ def to_halves(
 def own_part(members: Sequence[ArrayLike], labels: ArrayLike) -> pd.DataFrame:
     """How much of a component's likeness to the ensemble is likeness to itself.
 
-    The ensemble's map is the mean of its M components' maps, so the covariance of a component's map with it is 1 / M
-    of the component's own variance and (M - 1) / M of its covariance with the others' mean. The first part tells
-    nothing of the ensemble; leaving the component out removes it.
+    The ensemble's map is the mean of its M components' maps, so the covariance of a component's map with it is 1 / M of
+    the component's own variance and (M - 1) / M of its covariance with the others' mean. The first part tells nothing
+    of the ensemble; leaving the component out removes it.
 
-    Parameters
-    ----------
-    members : sequence of M array_like, each of shape (N, K, H, W)
-        Maps of the components.
-    labels : array_like of int, shape (N,)
-        True class of each image.
-
-    Returns
-    -------
-    DataFrame
-        on_target, and own part: the first part over the whole, both summed over maps and components. 1 / M where all
-        components have the same maps, 1 where they have nothing in common.
+    `members` are the components' maps, each (N, K, H, W), and `labels` (N,) the true classes. Gives the columns
+    on_target, and own part: the first part over the whole, both summed over maps and components. It is 1 / M where all
+    components have the same maps, 1 where they have nothing in common.
     """
     ensemble = _centred(sum(np.asarray(maps, dtype=np.float64) for maps in members) / len(members))
     on_target = np.asarray(labels)[:, None] == np.arange(ensemble.shape[1])
@@ -205,12 +185,7 @@ def shares_above(
 def shares_by_threshold(frame: pd.DataFrame, *, by: Sequence[str], similarity: str = "pearson") -> pd.DataFrame:
     """Share of maps whose similarity reaches the threshold, for every threshold of `THRESHOLDS`.
 
-    Parameters are those of `shares_above`; NaN reach no threshold.
-
-    Returns
-    -------
-    DataFrame
-        The columns of `by`, threshold and share.
+    Parameters are those of `shares_above`; NaN reach no threshold. Gives the columns of `by`, threshold and share.
     """
     by = list(by)
     found = []
@@ -264,26 +239,13 @@ def contrasts(
 ) -> pd.DataFrame:
     """Mean of one group of comparisons less that of another, image by image.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        One row a comparison of two maps, with the columns image, `value`, `column` and those of `by`.
-    pairs : sequence of (str, str)
-        Values of `column`: what, and what it is compared with.
-    column : str
-    by : sequence of str
-        Columns that tell groups of maps apart.
-    value : str
-        The similarity, or another number that rows have.
-    seed : int
-        Of the bootstrap and the permutations.
+    `frame` has a row a comparison of two maps, with the columns image, `value` (a similarity, or another number),
+    `column` and those of `by`, which tell groups of maps apart. `pairs` are values of `column`: what, and what it is
+    compared with. `seed` is of the bootstrap and the permutations.
 
-    Returns
-    -------
-    DataFrame
-        One row a pair and group that has both: what, less, the columns of `by`, difference (mean over images), low,
-        high (95 % bootstrap over images), effect size (`statistics.standardised`), p (`statistics.sign_flip_test`),
-        p (Holm) (corrected for the number of rows), images.
+    Gives a row a pair and group that has both: what, less, the columns of `by`, difference (mean over images), low,
+    high (95 % bootstrap over images), effect size (`statistics.standardised`), p (`statistics.sign_flip_test`), p
+    (Holm) (corrected for the number of rows), images.
     """
     by = list(by)
     kinds = list(dict.fromkeys(name for pair in pairs for name in pair))

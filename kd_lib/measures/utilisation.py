@@ -8,18 +8,9 @@ from sklearn.metrics.pairwise import cosine_similarity
 def utilisation(shown: pd.DataFrame, visible: pd.DataFrame) -> pd.DataFrame:
     """Share of the images in which a feature is visible whose map shows it.
 
-    Parameters
-    ----------
-    shown : DataFrame
-        Columns image, model and one bool a feature: whether the model's map shows it.
-    visible : DataFrame
-        Columns image and the same features: whether the image does.
-
-    Returns
-    -------
-    DataFrame of float64
-        Models by features, in the order of `shown` and `visible`; NaN where a feature is visible in none of the images
-        whose maps of that model were looked at.
+    `shown` has the columns image, model and one bool a feature: whether the model's map shows it; `visible` has image
+    and the same features: whether the image does. Gives float64, models by features, in the order of both; NaN where a
+    feature is visible in none of the images whose maps of that model were looked at.
     """
     names = [name for name in visible.columns if name != "image"]
     seen = visible.set_index("image").loc[shown.image, names].set_axis(shown.index)

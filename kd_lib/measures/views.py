@@ -49,25 +49,12 @@ def importance(clean: ArrayLike, without: ArrayLike) -> np.ndarray:
 def used(importance: ArrayLike, *, share: float = USED) -> np.ndarray:
     """Which views a network uses for or against a class in an image, by intervention.
 
-    A view is used when removing it changes the class's logit by at least `share` of what removing the view that matters
-    most in that image changes it. This is relative, as a map is, which shows each place beside the strongest one.
+    A view is used when removing it changes the class's logit by at least `share`, in (0, 1], of what removing the view
+    that matters most in that image changes it. This is relative, as a map is, which shows each place beside the
+    strongest one.
 
-    Parameters
-    ----------
-    importance : array_like, shape (N, K, V)
-        What `importance` returns.
-    share : float
-        In (0, 1]: half by default.
-
-    Returns
-    -------
-    ndarray of int8, shape (N, K, V)
-        1 where the view is used for the class, -1 against it, 0 where it is not used.
-
-    Raises
-    ------
-    ValueError
-        If the share is not in (0, 1] or the shape is wrong.
+    Of `importance` (N, K, V) gives int8 of the same shape: 1 where the view is used for the class, -1 against it, 0
+    where it is not used. A ValueError if the share or the shape is wrong.
     """
     importance = np.asarray(importance)
     if importance.ndim != 3:
@@ -120,24 +107,9 @@ def view_tables(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Put views into the same two tables as the features that people ticked.
 
-    Parameters
-    ----------
-    shown : mapping of str to array_like of bool, shape (N, V)
-        For each model, which views its maps show.
-    present : array_like of bool, shape (N, V)
-        Which views the images have.
-    names : sequence of V str
-        Names of the views.
-
-    Returns
-    -------
-    shown, visible : DataFrame
-        What `utilisation` takes.
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not match.
+    `shown` says for each model which views its maps show, and `present` which views the images have, both bool (N, V);
+    `names` are those of the V views. Gives the tables shown and visible that `utilisation` takes; a ValueError if the
+    shapes do not match.
     """
     present = np.asarray(present, dtype=bool)
     wrong = [np.shape(ticks) for ticks in shown.values() if np.shape(ticks) != present.shape]
@@ -204,20 +176,8 @@ def pointing(maps: ArrayLike, masks: ArrayLike, used: ArrayLike) -> pd.DataFrame
 def settled(used: ArrayLike) -> np.ndarray:
     """Epoch from which on a network uses the views that it uses in the end.
 
-    Parameters
-    ----------
-    used : array_like, shape (E, N, V)
-        Which views the network uses in each image, epoch by epoch from 0.
-
-    Returns
-    -------
-    ndarray of int64, shape (N,)
-        Position along the first axis; E - 1 where the last epoch still changed something.
-
-    Raises
-    ------
-    ValueError
-        If the shape is wrong.
+    `used` (E, N, V) says which views the network uses in each image, epoch by epoch from 0. Gives int64 (N,), positions
+    along the first axis; E - 1 where the last epoch still changed something. A ValueError if the shape is wrong.
     """
     used = np.asarray(used)
     if used.ndim != 3 or not len(used):
@@ -229,20 +189,11 @@ def settled(used: ArrayLike) -> np.ndarray:
 def confusion(same: ArrayLike, above: ArrayLike) -> pd.Series:
     """Count how often two networks whose maps are alike use the same views.
 
-    Parameters
-    ----------
-    same : array_like of bool, shape (n,)
-        Whether the two of a pair use the same views.
-    above : array_like of bool, shape (n,)
-        Whether the similarity of their maps reaches the threshold.
-
-    Returns
-    -------
-    Series
-        The four counts, such as 'same, above'; then precision (share of the pairs above that use the same views),
-        recall (share of the pairs that use the same views that are above), accuracy (share of all pairs where the two
-        agree) and baseline (accuracy of always giving the commoner answer). NaN where there is nothing to take a share
-        of.
+    Of n pairs, `same` says whether the two use the same views, and `above` whether the similarity of their maps reaches
+    the threshold. Gives the four counts, such as 'same, above'; then precision (share of the pairs above that use the
+    same views), recall (share of the pairs that use the same views that are above), accuracy (share of all pairs where
+    the two agree) and baseline (accuracy of always giving the commoner answer). NaN where there is nothing to take a
+    share of.
     """
     same, above = np.asarray(same, dtype=bool), np.asarray(above, dtype=bool)
     counts = {
@@ -264,21 +215,9 @@ def confusion(same: ArrayLike, above: ArrayLike) -> pd.Series:
 def views_known(right: ArrayLike, view: ArrayLike, *, seed: int = 0) -> np.ndarray:
     """Share of the views that networks know, of all images and of bootstrap samples of them.
 
-    A network knows a view if it is right on more than half of the images that show it alone.
-
-    Parameters
-    ----------
-    right : array_like of bool, shape (n, M)
-        Whether each of M networks is right on each image.
-    view : array_like, shape (n,)
-        Which view the image shows.
-    seed : int
-        Of the bootstrap.
-
-    Returns
-    -------
-    ndarray of float64, shape (1 + R, M)
-        All images, then R bootstrap samples.
+    A network knows a view if it is right on more than half of the images that show it alone. `right` (n, M) says
+    whether each of M networks is right on each image, and `view` (n,) which view the image shows. Gives float64 (1 + R,
+    M): all images, then R bootstrap samples.
     """
     right = np.asarray(right, dtype=np.float64)
     group, count = cluster_of(view, len(right))

@@ -27,19 +27,10 @@ def is_difference(headline: str) -> bool:
 def of_maps(here: Study, t_c: Interval) -> pd.DataFrame:
     """Compute what the maps of a run say.
 
-    Parameters
-    ----------
-    here : Study
-    t_c : Interval
-        The threshold to go by.
-
-    Returns
-    -------
-    DataFrame
-        Columns question, headline, value, low, high (95 % bootstrap over images). T_c itself; of RQ1, the share of maps
-        that have arrived half-way through training; of RQ2, the share of pairs of maps above T_c; of RQ3, the shares
-        above T_c, and how much more the distilled network has of share and of mean similarity than leave-one-out. What
-        a run cannot say (without epochs, with one network, without an ensemble) has no row.
+    Columns question, headline, value, low, high (95 % bootstrap over images). T_c itself, as given; of RQ1, the share
+    of maps that have arrived half-way through training; of RQ2, the share of pairs of maps above T_c; of RQ3, the
+    shares above T_c, and how much more the distilled network has of share and of mean similarity than leave-one-out.
+    What a run cannot say (without epochs, with one network, without an ensemble) has no row.
     """
     rows: list[Row] = [("threshold", T_C, t_c)]
     if names := here.explained_at_every_epoch:
@@ -64,11 +55,8 @@ def of_maps(here: Study, t_c: Interval) -> pd.DataFrame:
 def of_networks(here: Study, *, device: str = "auto") -> pd.DataFrame:
     """Measure what the networks of a run can do on the test images, whatever their maps.
 
-    Returns
-    -------
-    DataFrame
-        Columns as of `of_maps`: accuracy (in [0, 1]) of a component (their mean), the ensemble and the distilled
-        network, and how much more accurate these two are; on multi-view images also the share of views that each knows.
+    Columns as of `of_maps`: accuracy (in [0, 1]) of a component (their mean), the ensemble and the distilled network,
+    and how much more accurate these two are; on multi-view images also the share of views that each knows.
     """
     finals = here.with_ensemble
     kinds = {"component": here.components, "ensemble": [ENSEMBLE], "distilled": [here.distilled]}
@@ -90,17 +78,8 @@ def of_networks(here: Study, *, device: str = "auto") -> pd.DataFrame:
 def shares(question: str, what: str, frame: pd.DataFrame) -> list[Row]:
     """Share of maps that are above something on target, off target, and how much larger it is on target.
 
-    Parameters
-    ----------
-    question, what : str
-        The question that it answers, and what there is a share of.
-    frame : DataFrame
-        A row a map: image, target ('on target' or 'off target'), above (bool).
-
-    Returns
-    -------
-    list of (question, headline, Interval)
-        With 95 % bootstrap intervals over images; none for an empty frame.
+    `frame` has a row a map: image, target ('on target' or 'off target'), above (bool); `question` is what it answers,
+    and `what` what there is a share of. With 95 % bootstrap intervals over images; none for an empty frame.
     """
     rows = [
         (question, f"{what}, {target}", interval(group["above"], group["image"]))

@@ -18,26 +18,11 @@ NOBODY = (
 def by_image(here: Study, human_labels: str, *, device: str = "auto") -> tuple[pd.DataFrame, str]:
     """Compare soft answers with people's on the test images that people labelled.
 
-    Parameters
-    ----------
-    here : Study
-    human_labels : str
-        The CSV that `people.human_labels` reads; empty: nobody was asked.
-    device : str
-        That networks answer on.
+    `human_labels` is the CSV that `people.human_labels` reads; empty: nobody was asked. Networks answer on `device`.
 
-    Returns
-    -------
-    found : DataFrame
-        Columns `soft_labels.BY_IMAGE`; kind is 'component', 'ensemble', 'distilled' (every student of the ensemble),
-        'other' or a technique's name.
-    said : str
-        How many images and people there are.
-
-    Raises
-    ------
-    ValueError, FileNotFoundError
-        If the images have no paths, as drawn ones, or the table has a mistake.
+    The frame has the columns `soft_labels.BY_IMAGE`; kind is 'component', 'ensemble', 'distilled' (every student of the
+    ensemble), 'other' or a technique's name. With it comes a sentence on how many images and people there are. A
+    ValueError or FileNotFoundError if the images have no paths, as drawn ones, or the table has a mistake.
     """
     if not human_labels:
         return pd.DataFrame(columns=list(soft_labels.BY_IMAGE)), NOBODY
@@ -50,12 +35,8 @@ def by_image(here: Study, human_labels: str, *, device: str = "auto") -> tuple[p
     counts = read_counts(UPath(human_labels), here.class_names, test.paths.tolist())
     used = counts.sum(1) > 0
     counts, labels = counts[used], test.labels.numpy()[used]
-
-    def answers(name: str) -> np.ndarray:
-        return here.answers(name, device=device).numpy()[used]
-
     names = [*here.components, *here.students, *here.others, *here.techniques]
-    logits = {name: answers(name) for name in names}
+    logits = {name: here.answers(name, device=device).numpy()[used] for name in names}
     if here.has_ensemble:
         members = [logits[name] for name in here.components]
         logits[ENSEMBLE] = outputs.together(members, output=here.parameters["ensemble_output"])
@@ -73,13 +54,10 @@ def by_image(here: Study, human_labels: str, *, device: str = "auto") -> tuple[p
 
 def agreement(here: Study, frame: pd.DataFrame) -> pd.DataFrame:
     """How near each kind is to people, see `soft_labels.agreement`; kept as the table `human_agreement`."""
-    found = soft_labels.agreement(frame)
-    here.keep(found, "human_agreement")
-    return found
+    return here.keep(soft_labels.agreement(frame), "human_agreement")
 
 
 def gaps(here: Study, frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """How much nearer one kind is than another, see `soft_labels.gaps`, and in words; kept as `human_gaps`."""
-    found = soft_labels.gaps(frame)
-    here.keep(found, "human_gaps")
+    found = here.keep(soft_labels.gaps(frame), "human_gaps")
     return found, soft_labels.nearer_in_words(found)

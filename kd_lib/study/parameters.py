@@ -16,17 +16,7 @@ def declared(notebook: Path) -> dict[str, Any]:
     """Parameters that a py:percent notebook declares, and their defaults.
 
     A parameter is a module-level assignment with an annotation (``epochs: int = 8``), which the six notebooks use in
-    their tagged parameters cell and nowhere else.
-
-    Parameters
-    ----------
-    notebook : Path
-        A ``notebooks/NAME.py``.
-
-    Returns
-    -------
-    dict of str to value
-        In the order of the cell.
+    their tagged parameters cell and nowhere else. They come in the order of the cell.
     """
     return {node.target.id: ast.literal_eval(node.value) for node in _declarations(notebook)}
 
@@ -44,10 +34,7 @@ def _declarations(notebook: Path) -> list[Any]:
 def read_profile(profiles: Path, name: str) -> dict[str, Any]:
     """Read ``profiles/NAME.yaml``: the parameters in which a profile differs from the notebooks' defaults.
 
-    Raises
-    ------
-    ValueError
-        If there is no such profile, or it is not a flat mapping of names to values.
+    A ValueError if there is no such profile, or it is not a flat mapping of names to values.
     """
     path = Path(profiles) / f"{name}.yaml"
     if not path.is_file():
@@ -114,12 +101,7 @@ def _understood(text: str, kind: Any) -> Any:
 def of_notebook(notebook: Path, values: Mapping[str, Any]) -> dict[str, Any]:
     """Those of ``values`` that a notebook declares and that differ from its defaults.
 
-    Parameters
-    ----------
-    notebook : Path
-        A ``notebooks/NAME.py``.
-    values : mapping
-        Parameter names and values of all notebooks, see `resolve`.
+    `values` are those of all notebooks, see `resolve`.
     """
     defaults = declared(notebook)
     return {name: value for name, value in values.items() if name in defaults and value != defaults[name]}
@@ -128,20 +110,9 @@ def of_notebook(notebook: Path, values: Mapping[str, Any]) -> dict[str, Any]:
 def check(namespace: Mapping[str, Any]) -> None:
     """Refuse unknown and ill-typed parameters; called with ``globals()`` in a notebook's first cell after them.
 
-    The parameters are the annotated names of the namespace. Names that papermill injected (a cell that starts with
-    ``# Parameters``) and that are not annotated are unknown. A whole number is accepted where a float is declared.
-
-    Parameters
-    ----------
-    namespace : mapping
-        The notebook's ``globals()``.
-
-    Raises
-    ------
-    ValueError
-        If an injected name is not a parameter of this notebook.
-    TypeError
-        If a value is not of the declared type.
+    The parameters are the annotated names of the namespace. Names that papermill injected (a cell that starts with ``#
+    Parameters``) and that are not annotated are unknown: a ValueError. A whole number is accepted where a float is
+    declared; any other value that is not of the declared type is a TypeError.
     """
     # Python 3.14 keeps the annotations behind a function (PEP 649).
     annotations = namespace.get("__annotations__") or namespace["__annotate__"](1)

@@ -99,6 +99,8 @@ class Study:
         The distilled network, and others that the same ensemble taught from other seeds.
     networks, with_ensemble : list of str
         What the study is about: components, then the distilled network, then others; and 'ensemble', if there is one.
+    t_c, source : float, str
+        The threshold in use, and where it comes from.
     has_ensemble, drawn : bool
         Whether there are two components; whether views can be taken out of the images.
     """
@@ -301,10 +303,7 @@ class Study:
         return logits if in_logits else torch.as_tensor(logits).softmax(-1).numpy()
 
     def _total(self, members: Sequence[str]) -> np.ndarray:
-        total = 0.0
-        for own in in_threads(self.outputs, members):
-            total = total + own.astype(np.float64)
-        return total
+        return sum(own.astype(np.float64) for own in in_threads(self.outputs, members))
 
     def _kept(self, key: tuple, make: Callable):
         """Give what is in memory under a key, or else is made now."""
@@ -328,15 +327,8 @@ class Study:
         used = self.used_threshold
         return float(used["value"]), used["source"]
 
-    @property
-    def t_c(self) -> float:
-        """The threshold in use."""
-        return self._threshold[0]
-
-    @property
-    def source(self) -> str:
-        """Where the threshold in use comes from."""
-        return self._threshold[1]
+    t_c = property(lambda self: self._threshold[0])
+    source = property(lambda self: self._threshold[1])
 
     @property
     def used_threshold(self) -> pd.Series:
@@ -363,20 +355,12 @@ class Study:
         names = frame["target"].map(lambda k: self.class_names[k])
         return frame.assign(**{"class": names}, target=frame["on_target"].map(TARGETS))
 
-    def keep(self, frame: pd.DataFrame, table: str, **made_with) -> None:
-        """Keep a table of results, `results/TABLE.csv`, and beside it, as JSON, what it was computed with.
+    def keep(self, frame: pd.DataFrame, table: str, **made_with) -> pd.DataFrame:
+        """Keep a frame, without its index, as `results/TABLE.csv`, and beside it, as JSON, what it was made with.
 
-        A table of the run that was computed with something else stays, unless all answers are made again, as `make
-        report` does: the new one is kept apart, in a folder of `results/` that says what differs.
-
-        Parameters
-        ----------
-        frame : DataFrame
-            Written without its index.
-        table : str
-        **made_with
-            JSON-able parameters that it hangs on, beside those of the notebook; T_c and its source are added once they
-            were asked for.
+        That are JSON-able parameters (`made_with`) and those of the notebook, and T_c with its source once they were
+        asked for. A table of the run that was made with something else stays, unless all answers are made again, as
+        `make report` does: the new one is kept apart, in a folder of `results/` that says what differs. Gives the frame.
         """
         made_with = self._made_with | made_with
         if "_threshold" in self.__dict__:
@@ -393,3 +377,4 @@ class Study:
             self._apart = folder
         self.run.write_csv(frame, table, folder)
         _files.write_json(folder / f"{table}.json", made_with)
+        return frame

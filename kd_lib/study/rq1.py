@@ -17,11 +17,7 @@ CLASS = ["model", "class", "target", "on_target"]  # what tells the curves of cl
 def similarity_to_final(here: Study, epochs: Mapping[str, Sequence[int]] | None = None) -> dict[str, np.ndarray]:
     """Pearson similarity (E, N, K) of networks' maps to their own final ones, epoch by epoch.
 
-    Parameters
-    ----------
-    here : Study
-    epochs : mapping of str to sequence of int, optional
-        Of which networks, and at which epochs; by default all of those that are explained at every epoch.
+    `epochs` says of which networks, and at which epochs; by default all of those that are explained at every epoch.
     """
     if epochs is None:
         epochs = {name: here.run.checkpoints.epochs(name) for name in here.explained_at_every_epoch}
@@ -58,28 +54,22 @@ def medians(times: pd.DataFrame) -> list[str]:
 def curves(here: Study, arrivals: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Cumulative shares of maps that have arrived: of each network, and their mean over networks; kept as tables."""
     found = _curves(arrivals, ["model", "target", "on_target"])
-    bands = learning.over_networks(found, by=["target", "crossing"])
     _keep_crossings(here, found, "rq1_curves")
-    here.keep(bands, "rq1_bands")
-    return found, bands
+    return found, here.keep(learning.over_networks(found, by=["target", "crossing"]), "rq1_bands")
 
 
 def by_class(here: Study, arrivals: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Class by class: the curves, their transitions and those of all classes together, and second transitions.
 
-    Returns
-    -------
-    curves, transitions, second : DataFrame
-        See `learning.arrival_curves` and `learning.onsets`; of the second transitions those on target. Kept as tables.
+    See `learning.arrival_curves` and `learning.onsets`; second transitions are those on target. Kept as tables.
     """
     found = _curves(arrivals, CLASS)
     onsets, second = learning.onsets(arrivals, by=CLASS)
     whole = learning.onsets(arrivals, by=["model", "target"])[0].assign(**{"class": "all classes"})
-    second = second[second["target"] == "on target"]
     _keep_crossings(here, found, "rq1_curves_by_class")
     here.keep(onsets, "rq1_transitions")
     here.keep(whole, "rq1_transitions_overall")
-    here.keep(second, "rq1_second_transitions")
+    second = here.keep(second[second["target"] == "on target"], "rq1_second_transitions")
     return found, pd.concat([whole, onsets]), second
 
 
@@ -98,15 +88,13 @@ def onsets(transitions: pd.DataFrame) -> pd.DataFrame:
 
 def second_by_class(here: Study, second: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Is a second transition a property of the class, or of the network? Verdicts, and a sentence; kept as a table."""
-    verdicts = second_transitions.second_by_class(second)
-    here.keep(verdicts, "rq1_second_by_class")
+    verdicts = here.keep(second_transitions.second_by_class(second), "rq1_second_by_class")
     return verdicts, second_transitions.second_in_words(second)
 
 
 def settling(here: Study, *, view_share: float) -> tuple[pd.DataFrame, str]:
     """How many maps settle when, by when the use of views does, and a sentence; kept as tables."""
-    settled = truth.settling(here, view_share=view_share)
-    here.keep(settled, "rq1_settling", view_share=view_share)
+    settled = here.keep(truth.settling(here, view_share=view_share), "rq1_settling", view_share=view_share)
     here.keep(settling_measures.maps_and_views(settled), "rq1_settling_agreement", view_share=view_share)
     counts = settled.dropna().groupby(["use", "map"]).size().rename("images").reset_index()
     return counts, settling_measures.maps_and_views_in_words(settled)
@@ -115,9 +103,7 @@ def settling(here: Study, *, view_share: float) -> tuple[pd.DataFrame, str]:
 def sweep(here: Study, similarity: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """Share of maps that have arrived half-way through training, for every threshold; kept as the table `rq1_sweep`."""
     found = learning.crossing_times_by_threshold(similarity, here.labels, transfer.THRESHOLDS)
-    found = found.assign(target=found["on_target"].map(TARGETS))
-    here.keep(found, "rq1_sweep")
-    return found
+    return here.keep(found.assign(target=found["on_target"].map(TARGETS)), "rq1_sweep")
 
 
 def checks(curves: pd.DataFrame, times: pd.DataFrame) -> list[str]:

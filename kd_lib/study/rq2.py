@@ -12,6 +12,8 @@ from kd_lib.people import annotate, features
 from kd_lib.study import threshold, truth
 from kd_lib.study.reading import TARGETS, Study
 
+bands = references.bands
+
 
 def pairs(here: Study) -> pd.DataFrame:
     """Similarity of the maps of every two networks that are compared, with their names in a column pair."""
@@ -27,8 +29,8 @@ def bounds(here: Study) -> pd.DataFrame:
         final, epochs = here.maps(name), here.run.checkpoints.epochs(name)
         frames = [references.floors(final, here.labels, model=name)]
         if shuffled is not None:
-            compared = similarity.compare(final, shuffled, here.labels, kind=references.SHUFFLED_LABELS, model=name)
-            frames.append(compared)
+            ids = {"kind": references.SHUFFLED_LABELS, "model": name}
+            frames.append(similarity.compare(final, shuffled, here.labels, **ids))
         if name in here.explained_at_every_epoch:
             stored = {epoch: here.maps(name, epoch) for epoch in (epochs[0], epochs[-2])} | {epochs[-1]: final}
             frames.append(references.over_training(stored, here.labels, model=name))
@@ -37,11 +39,6 @@ def bounds(here: Study) -> pd.DataFrame:
     found = in_threads(of, here.networks)
     in_order = [frames[part] for part in range(3) for frames in found if part < len(frames)]  # each kind's together
     return here.named(pd.concat(in_order, ignore_index=True))
-
-
-def bands(bounds: pd.DataFrame) -> pd.DataFrame:
-    """Give the middle half of the floors and of the ceiling, see `measures.bounds.bands`."""
-    return references.bands(bounds)
 
 
 def quantiles(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -98,8 +95,7 @@ def cosines(here: Study, utilised: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Cosine similarity of every two networks' utilisation vectors, long-form; kept as the table `rq2_cosine`."""
     matrix = utilisation.cosine_matrix(pd.concat(utilised.values(), axis=1)).rename_axis("network")
     cells = matrix.melt(ignore_index=False, var_name="other network", value_name="cosine").reset_index()
-    here.keep(cells, "rq2_cosine")
-    return cells
+    return here.keep(cells, "rq2_cosine")
 
 
 # ---- views, by intervention ------------------------------------------------------------------------------------------
@@ -107,8 +103,7 @@ def cosines(here: Study, utilised: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 def view_use(here: Study, *, view_share: float) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compare what networks use with what their maps show, by image (kept as `rq2_view_use`) and by network."""
-    use = truth.view_use(here, view_share=view_share)
-    here.keep(use, "rq2_view_use", view_share=view_share)
+    use = here.keep(truth.view_use(here, view_share=view_share), "rq2_view_use", view_share=view_share)
     columns = ["importance", "hit", "mass", "area", "agreement"]
     return use, statistics.interval_table(use, columns, by="network", clusters="image")
 
@@ -127,17 +122,12 @@ def confusion(here: Study, pairs: pd.DataFrame, *, view_share: float) -> pd.Data
 def single_view_accuracy(here: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Accuracy on test images that show a single view: answer by answer, and by network, class and view.
 
-    Returns
-    -------
-    answers : DataFrame
-        See `truth.single_view_answers`; right is called single-view accuracy.
-    by_view : DataFrame
-        Columns network, class, view, accuracy, images; kept as the table `rq2_views_known`.
+    For the answers see `truth.single_view_answers`; right is called single-view accuracy. By view, columns network,
+    class, view, accuracy, images; kept as the table `rq2_views_known`.
     """
     answers = truth.single_view_answers(here)
     by_view = answers.groupby(["network", "class", "view"], sort=False)["right"].agg(["mean", "size"]).reset_index()
-    by_view = by_view.rename(columns={"mean": "accuracy", "size": "images"})
-    here.keep(by_view, "rq2_views_known")
+    by_view = here.keep(by_view.rename(columns={"mean": "accuracy", "size": "images"}), "rq2_views_known")
     return answers.rename(columns={"right": "single-view accuracy"}), by_view
 
 
@@ -154,9 +144,7 @@ def views_known(use: pd.DataFrame, answers: pd.DataFrame, by_view: pd.DataFrame)
 
 def view_gaps(here: Study, use: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
     """Differences in the views that kinds of network use and know, see `gaps.of_views`; kept as `rq2_view_gaps`."""
-    found = gaps.of_views(use, answers, here.components, here.distilled)
-    here.keep(found, "rq2_view_gaps")
-    return found
+    return here.keep(gaps.of_views(use, answers, here.components, here.distilled), "rq2_view_gaps")
 
 
 def view_cells(here: Study, by_view: pd.DataFrame) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from kd_lib.study.reading import ENSEMBLE, TARGETS, Study
 
 COLUMNS = ("kind", "model", "image", *CLOSENESS)
 STATES = ("kind", "model", "epoch", "image", "similarity", "accuracy")
+by_kl = beyond.similarity_by_kl
 
 
 # ---- maps ------------------------------------------------------------------------------------------------------------
@@ -24,10 +25,7 @@ STATES = ("kind", "model", "epoch", "image", "similarity", "accuracy")
 def similarity_matrix(here: Study, image: int) -> pd.DataFrame:
     """Pearson similarity of the maps of one probe image for its own class, every network and the ensemble.
 
-    Returns
-    -------
-    DataFrame
-        Long-form: columns network, other network, similarity.
+    Long-form: columns network, other network, similarity.
     """
     names, label = here.with_ensemble, here.labels[image]
     own = np.stack([here.maps(name)[image, label] for name in names])
@@ -38,39 +36,27 @@ def similarity_matrix(here: Study, image: int) -> pd.DataFrame:
 def to_ensemble(here: Study) -> pd.DataFrame:
     """Similarity of every network's maps to the ensemble's.
 
-    Returns
-    -------
-    DataFrame
-        Columns kind, model, image, target, label, on_target, pearson, cosine, class. kind is 'component' (beside the
-        ensemble that it is part of), 'leave-one-out' (the same component beside the ensemble of the others),
-        'distilled', 'other' or a technique's name. No rows without an ensemble.
+    Columns kind, model, image, target, label, on_target, pearson, cosine, class. kind is 'component' (beside the
+    ensemble that it is part of), 'leave-one-out' (the same component beside the ensemble of the others), 'distilled',
+    'other' or a technique's name. No rows without an ensemble.
     """
     if not here.has_ensemble:
         return _nothing([*transfer.TO_ENSEMBLE, "class"])
     members, ensemble = here.components, here.maps(ENSEMBLE)
-    rests = in_threads(lambda name: here.maps(ENSEMBLE, without=name), members)
-    outsiders = [("distilled", here.distilled)] if here.distilled else []
-    outsiders += [("other", name) for name in here.others] + [(name, name) for name in here.techniques]
-    outside = here.maps_of([name for _, name in outsiders])
-    frame = transfer.to_ensemble(
-        here.maps_of(members),
-        ensemble,
-        dict(zip(members, rests, strict=True)),
-        here.labels,
-        outsiders=[(kind, "distilled" if kind == "distilled" else name, outside[name]) for kind, name in outsiders],
-    )
-    return here.named(frame)
+    rests = dict(zip(members, in_threads(lambda name: here.maps(ENSEMBLE, without=name), members), strict=True))
+    names = [("distilled", here.distilled)] if here.distilled else []
+    names += [("other", name) for name in here.others] + [(name, name) for name in here.techniques]
+    outside = here.maps_of([name for _, name in names])
+    outsiders = [(kind, "distilled" if kind == "distilled" else name, outside[name]) for kind, name in names]
+    return here.named(transfer.to_ensemble(here.maps_of(members), ensemble, rests, here.labels, outsiders=outsiders))
 
 
 def to_half_ensembles(here: Study) -> pd.DataFrame:
     """Similarity of maps to those of the ensembles of half of the components.
 
-    Returns
-    -------
-    DataFrame
-        As of `to_ensemble`, with a column ensemble before: 'its teachers' or 'strangers'. kind is 'half-taught', the
-        network that learnt from the first half, or 'component': each beside the ensemble of the half that it is not
-        in, which is one of 'strangers' to it. pair names both. No rows without a half-taught network.
+    Columns as of `to_ensemble`, with ensemble before: 'its teachers' or 'strangers'. kind is 'half-taught', the network
+    that learnt from the first half, or 'component': each beside the ensemble of the half that it is not in, which is
+    one of 'strangers' to it. pair names both. No rows without a half-taught network.
     """
     if HALF_TAUGHT not in here.controls:
         return _nothing(["pair", *transfer.TO_HALVES, "class"])
@@ -86,38 +72,34 @@ def quantiles(frame: pd.DataFrame) -> pd.DataFrame:
 
 def sweep(here: Study, frame: pd.DataFrame) -> pd.DataFrame:
     """Share of maps above every threshold, by kind and target; kept as the table `rq3_sweep`."""
-    return _kept(here, transfer.shares_by_threshold(frame, by=["kind", "target"]), "rq3_sweep")
+    return here.keep(transfer.shares_by_threshold(frame, by=["kind", "target"]), "rq3_sweep")
 
 
 def gain(here: Study, frame: pd.DataFrame) -> pd.DataFrame:
     """How much closer the distilled network is to the ensemble than components, see `transfer.gain`; `rq3_gain`."""
-    return _kept(here, transfer.gain(frame), "rq3_gain")
+    return here.keep(transfer.gain(frame), "rq3_gain")
 
 
 def gain_by_class(here: Study, frame: pd.DataFrame) -> pd.DataFrame:
     """How much closer it is than left-out components, class by class; kept as the table `rq3_gain_by_class`."""
-    found = transfer.gain(frame, by=["class", "target"], opponents=[LEFT_OUT])
-    return _kept(here, found, "rq3_gain_by_class")
+    return here.keep(transfer.gain(frame, by=["class", "target"], opponents=[LEFT_OUT]), "rq3_gain_by_class")
 
 
 def share_gaps(here: Study, frame: pd.DataFrame) -> pd.DataFrame:
     """Differences of shares above T_c, see `gaps.in_shares`; kept as the table `rq3_share_gaps`."""
-    return _kept(here, gaps.in_shares(frame, here.t_c), "rq3_share_gaps")
+    return here.keep(gaps.in_shares(frame, here.t_c), "rq3_share_gaps")
 
 
 def techniques(here: Study, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Which technique comes closest to distillation, see `measures.rivals`, and in words; kept as `rq3_techniques`."""
-    found = _kept(here, rivals.technique_contrasts(frame, here.techniques), "rq3_techniques")
+    found = here.keep(rivals.technique_contrasts(frame, here.techniques), "rq3_techniques")
     return found, rivals.closest_technique(found, rivals.seed_spread(frame))
 
 
 def bias(here: Study, frame: pd.DataFrame) -> pd.DataFrame:
     """Tell what being part of the ensemble gives a component, by target; kept as the table `rq3_bias`.
 
-    Returns
-    -------
-    DataFrame
-        bias (mean similarity, less that with itself left out), low, high, images, own part (see `transfer`), 1 / M.
+    Columns bias (mean similarity, less that with itself left out), low, high, images, own part (see `transfer`), 1 / M.
     """
     found = transfer.contrasts(frame, [("component", LEFT_OUT)], column="kind").set_index("target")
     found = found[["difference", "low", "high", "images"]].rename(columns={"difference": "bias"})
@@ -136,12 +118,7 @@ def inherited(here: Study, halves: pd.DataFrame) -> pd.DataFrame:
     """Tell what the half-taught network has of its teachers from what any ensemble teaches; kept as `rq3_inherited`."""
     taught, strange = (f"{HALF_TAUGHT} – {ensemble}" for ensemble in (transfer.TEACHERS, transfer.STRANGERS))
     pairs = [(taught, strange), (strange, f"component – {transfer.STRANGERS}")]
-    return _kept(here, transfer.contrasts(halves, pairs, column="pair"), "rq3_inherited")
-
-
-def _kept(here: Study, frame: pd.DataFrame, table: str) -> pd.DataFrame:
-    here.keep(frame, table)
-    return frame
+    return here.keep(transfer.contrasts(halves, pairs, column="pair"), "rq3_inherited")
 
 
 def _nothing(columns: list[str]) -> pd.DataFrame:
@@ -154,12 +131,8 @@ def _nothing(columns: list[str]) -> pd.DataFrame:
 def features(here: Study, *, device: str = "auto") -> tuple[dict[str, np.ndarray], str]:
     """Penultimate features (N, D) of the probe images, of every network that is compared with the ensemble.
 
-    Returns
-    -------
-    found : dict of str to ndarray
-        Without networks that have none; empty without an ensemble, and where the images cannot be read any more.
-    said : str
-        What they are, or which are missing and why.
+    Networks that have none are left out; there are none at all without an ensemble, and where the images cannot be read
+    any more. The sentence says what they are, or which are missing and why.
     """
     if not here.has_ensemble:
         return {}, "No ensemble to compare features with."
@@ -180,20 +153,12 @@ def features(here: Study, *, device: str = "auto") -> tuple[dict[str, np.ndarray
 def closeness(here: Study, similarity: pd.DataFrame, own_features: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """How close every final network is to the ensemble on each probe image; means are kept as the table `rq3_outputs`.
 
-    Parameters
-    ----------
-    here : Study
-    similarity : DataFrame
-        Of maps, as of `to_ensemble`.
-    own_features : mapping of str to ndarray, shape (N, D)
-        Of the networks by name, as of `features`; without those of all components of an ensemble there is no CKA to it.
+    `similarity` of maps is as of `to_ensemble`, and `own_features` by name as of `features`; without those of all
+    components of an ensemble there is no CKA to it.
 
-    Returns
-    -------
-    DataFrame
-        A row a kind, model and image: kind (as in `similarity`; 'leave-one-out' is compared with the ensemble of the
-        others in everything), model, image, agreement, KL (nats), CKA (shares of the image, `outputs.cka_by_image`),
-        accuracy (0 or 1), similarity on target, similarity off target (mean over classes). No rows without an ensemble.
+    A row a kind, model and image: kind (as in `similarity`; 'leave-one-out' is compared with the ensemble of the others
+    in everything), model, image, agreement, KL (nats), CKA (shares of the image, `outputs.cka_by_image`), accuracy (0
+    or 1), similarity on target, similarity off target (mean over classes). No rows without an ensemble.
     """
     pairs = similarity[["kind", "model"]].drop_duplicates().itertuples(index=False)
     clean = _clean(here, [*here.networks, *here.techniques])
@@ -209,11 +174,7 @@ def closeness(here: Study, similarity: pd.DataFrame, own_features: Mapping[str, 
     close, keys = pd.DataFrame(columns=list(COLUMNS)), ["kind", "model", "image"]
     if frames:
         maps = similarity.pivot_table(index=keys, columns="target", values="pearson", observed=True)
-        maps = (
-            maps.rename(columns={"on target": MAPS_ON, "off target": MAPS_OFF})
-            .reindex(columns=[MAPS_ON, MAPS_OFF])
-            .reset_index()
-        )
+        maps = maps.reindex(columns=["on target", "off target"]).set_axis([MAPS_ON, MAPS_OFF], axis=1).reset_index()
         close = pd.concat(frames).merge(maps, on=keys, how="left")[list(COLUMNS)]
     here.keep(beyond.closeness_summary(close), "rq3_outputs")
     return close
@@ -230,12 +191,9 @@ def to_the_rest(here: Study) -> pd.DataFrame:
     An ensemble of fewer networks has noisier maps and outputs, so that a component held against M - 1 networks looks
     further off than a network held against all M, even if nobody taught it. Here both are held against the same.
 
-    Returns
-    -------
-    DataFrame
-        A row a component left out, network and image: kind ('leave-one-out' or 'distilled'), model, without (the
-        component left out), image, agreement, KL (nats), accuracy, similarity on target, similarity off target. No rows
-        without an ensemble and a distilled network.
+    A row a component left out, network and image: kind ('leave-one-out' or 'distilled'), model, without (the component
+    left out), image, agreement, KL (nats), accuracy, similarity on target, similarity off target. No rows without an
+    ensemble and a distilled network.
     """
     student, true = here.distilled, here.labels
     if not here.has_ensemble or student is None:
@@ -248,12 +206,10 @@ def to_the_rest(here: Study) -> pd.DataFrame:
         for kind, name in ((LEFT_OUT, left_out), ("distilled", student)):
             close = pearson(here.maps(name), rest)
             own = np.arange(close.shape[1]) == true[:, None]
-            means = {
-                c: np.ma.masked_invalid(np.where(at, close, np.nan)).mean(1)
-                for c, at in ((MAPS_ON, own), (MAPS_OFF, ~own))
-            }
-            columns = {c: mean.filled(np.nan) for c, mean in means.items()} | {"kind": kind, "model": name}
-            frames.append(outputs.by_image(reference, clean[name], true).assign(**columns, without=left_out))
+            parts = {MAPS_ON: np.where(own, close, np.nan), MAPS_OFF: np.where(own, np.nan, close)}
+            means = {c: np.ma.masked_invalid(part).mean(1).filled(np.nan) for c, part in parts.items()}
+            ids = {"kind": kind, "model": name, "without": left_out}
+            frames.append(outputs.by_image(reference, clean[name], true).assign(**means, **ids))
         return frames
 
     return pd.concat(chain.from_iterable(in_threads(beside_rest, here.components)), ignore_index=True)
@@ -261,7 +217,7 @@ def to_the_rest(here: Study) -> pd.DataFrame:
 
 def rank_correlations(here: Study, close: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Do maps and outputs tell the same story, see `beyond.rank_correlations`; kept as `rq3_rank_correlations`."""
-    found = _kept(here, beyond.rank_correlations(close), "rq3_rank_correlations")
+    found = here.keep(beyond.rank_correlations(close), "rq3_rank_correlations")
     return found, beyond.same_story(found)
 
 
@@ -269,14 +225,8 @@ def at_equal_outputs(here: Study, rest: pd.DataFrame) -> tuple[pd.DataFrame, lis
     """Gains over a left-out component where outputs are alike, see `beyond.beyond`; kept as `rq3_beyond_outputs`."""
     found = {what: beyond.beyond(rest, similarity=what) for what in (MAPS_ON, MAPS_OFF)}
     gains = pd.concat([frame.assign(similarity=what) for what, frame in found.items()])
-    return _kept(here, gains, "rq3_beyond_outputs"), [
-        beyond.beyond_in_words(frame, what) for what, frame in found.items()
-    ]
-
-
-def by_kl(rest: pd.DataFrame) -> pd.DataFrame:
-    """Mean similarity by distance of outputs, see `beyond.similarity_by_kl`."""
-    return beyond.similarity_by_kl(rest)
+    said = [beyond.beyond_in_words(frame, what) for what, frame in found.items()]
+    return here.keep(gains, "rq3_beyond_outputs"), said
 
 
 def _clean(here: Study, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -296,12 +246,9 @@ def to_consensus(here: Study) -> pd.DataFrame:
 
     The consensus is the final ensemble; for a component, at every epoch, the final ensemble of the others.
 
-    Returns
-    -------
-    DataFrame
-        A row a state and probe image: kind (role of the network), model, epoch, image, similarity (Pearson, of the maps
-        for the image's own class), accuracy (of the network at that epoch, on the test images, in [0, 1]). The controls
-        count as well. No rows without an ensemble.
+    A row a state and probe image: kind (role of the network), model, epoch, image, similarity (Pearson, of the maps for
+    the image's own class), accuracy (of the network at that epoch, on the test images, in [0, 1]). The controls count
+    as well. No rows without an ensemble.
     """
     if not here.has_ensemble:
         return pd.DataFrame(columns=list(STATES))
@@ -328,7 +275,7 @@ def to_consensus(here: Study) -> pd.DataFrame:
 
 def tracking(here: Study, states: pd.DataFrame) -> str:
     """Say whether accuracy tracks closeness to the consensus, see `beyond.track`; kept as `rq3_consensus`."""
-    return beyond.tracking(_kept(here, beyond.track(states), "rq3_consensus"))
+    return beyond.tracking(here.keep(beyond.track(states), "rq3_consensus"))
 
 
 def consensus_points(states: pd.DataFrame) -> pd.DataFrame:

@@ -28,23 +28,12 @@ def compare(
 ) -> pd.DataFrame:
     """Headlines of the study under each of several choices; computes what a choice still lacks.
 
-    Parameters
-    ----------
-    here : Study
-        Of a run whose threshold is determined.
-    names : sequence of str
-        Choices, see `choices.read`, which may raise a ValueError.
-    threshold : float, optional
-        T_c for all of them. By default each has its own, determined by the rule that gave the run's.
-    view_share, seed, device, executor
-        See `threshold.determine`, `Study.network` and `pipeline.train`.
+    `names` are choices, see `choices.read`, which may raise a ValueError; `here` is of a run whose threshold is
+    determined. `threshold` is T_c for all of them; by default each has its own, determined by the rule that gave the
+    run's. For the others see `threshold.determine`, `Study.network` and `pipeline.train`.
 
-    Returns
-    -------
-    DataFrame
-        Columns choice, question, headline, value, low, high, see `headlines.of_maps`. The run's own choices come
-        first, by the name `DEFAULT`. Accuracies and views known are there if a choice trains anew, for it and for the
-        run.
+    Gives the columns choice, question, headline, value, low, high, see `headlines.of_maps`. The run's own choices come
+    first, by the name `DEFAULT`. Accuracies and views known are there if a choice trains anew, for it and for the run.
     """
     chosen, used = choices.read(names, here), None if threshold is not None else here.used_threshold
     rule = {"view_share": view_share, "seed": seed}
@@ -76,15 +65,8 @@ def _given(value: float | None) -> Interval:
 def beside_default(frame: pd.DataFrame) -> pd.DataFrame:
     """Put the run's own value of each headline beside that of every choice.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        What `compare` returned.
-
-    Returns
-    -------
-    DataFrame
-        The same rows with two columns more: default, and differs: whether the choice's interval excludes it.
+    To the rows that `compare` returned it adds the columns default, and differs: whether the choice's interval excludes
+    it.
     """
     own = frame[frame["choice"] == DEFAULT].set_index("headline")["value"]
     default = frame["headline"].map(own)
@@ -106,17 +88,10 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
     A headline that is a difference (distilled less leave-one-out) answers by its sign. The sign is known where the
     interval excludes 0. It survives a choice under which it is known too, and the same.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        What `compare` returned.
-
-    Returns
-    -------
-    DataFrame
-        A row a choice other than the run's own and a difference that both have: question, headline, choice, value, low,
-        high, sign (of the run's own: 1, -1, or 0 where unknown), verdict: 'survives', 'cannot tell' (the interval holds
-        0), 'reversed' (the other sign is known), 'no answer to begin with' (unknown under the run's own choices).
+    Of what `compare` returned, a row a choice other than the run's own and a difference that both have: question,
+    headline, choice, value, low, high, sign (of the run's own: 1, -1, or 0 where unknown), verdict: 'survives', 'cannot
+    tell' (the interval holds 0), 'reversed' (the other sign is known), 'no answer to begin with' (unknown under the
+    run's own choices).
     """
     differences = frame[frame["headline"].map(headlines.is_difference)]
     signed = differences.assign(known=(differences["low"] > 0) * 1 - (differences["high"] < 0) * 1)

@@ -52,13 +52,8 @@ def annotators(
 ) -> tuple[str, list[pd.DataFrame]]:
     """Say how well the annotators agree with themselves, with one another, and what T_c each one's answers give.
 
-    Returns
-    -------
-    str
-        A sentence.
-    list of DataFrame
-        By annotator, see `answers.by_annotator` (kept as the table `annotators`), and Cohen's kappa of every two; empty
-        where nobody labelled pairs.
+    Gives a sentence, and two frames: by annotator, see `answers.by_annotator` (kept as the table `annotators`), and
+    Cohen's kappa of every two; none where nobody labelled pairs.
     """
     said = answers.labels(here.annotations)
     if said.answers.empty:
@@ -75,15 +70,11 @@ def fit(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Fit T_c by two measures and two losses, and choose; the table is kept as `threshold`.
 
-    Returns
-    -------
-    table, curves : DataFrame
-        See `thresholds.choose` and `thresholds.fit_all`.
+    For the table and the curves see `thresholds.choose` and `thresholds.fit_all`.
     """
     table, curves = thresholds.fit_all(labelled, seed=seed)
     table = thresholds.choose(table, measure=measure, loss=loss, source=source)
-    here.keep(table, "threshold", measure=measure, loss=loss, seed=seed)
-    return table, curves
+    return here.keep(table, "threshold", measure=measure, loss=loss, seed=seed), curves
 
 
 def examples(here: Study, labelled: pd.DataFrame) -> list[tuple[str, np.ndarray, list[np.ndarray]]]:
@@ -98,12 +89,8 @@ def examples(here: Study, labelled: pd.DataFrame) -> list[tuple[str, np.ndarray,
 def areas(here: Study, labelled: pd.DataFrame, *, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Area under the ROC curve of four measures of similarity: all pairs, and on and off target by themselves.
 
-    Returns
-    -------
-    DataFrame
-        Columns pairs and those of `discrimination.areas_under_curve`; kept as the table `measures`.
-    DataFrame
-        The labelled pairs with all measures, of which `discrimination.roc_curves` draws.
+    The first frame has the columns pairs and those of `discrimination.areas_under_curve`, and is kept as the table
+    `measures`; the second has the labelled pairs with all measures, of which `discrimination.roc_curves` draws.
     """
     measured = discrimination.measured(labelled, here.maps_of(here.networks), seed=seed)
     on_target = measured["on_target"]
@@ -111,8 +98,7 @@ def areas(here: Study, labelled: pd.DataFrame, *, seed: int) -> tuple[pd.DataFra
     found = pd.concat(
         [discrimination.areas_under_curve(p, seed=seed).assign(pairs=n) for n, p in parts.items() if len(p)]
     )
-    here.keep(found, "measures", seed=seed)
-    return found, measured
+    return here.keep(found, "measures", seed=seed), measured
 
 
 def determine(
@@ -120,20 +106,8 @@ def determine(
 ) -> Interval:
     """T_c by the rule of the notebook, with its interval.
 
-    Parameters
-    ----------
-    here : Study
-    measure, loss : str
-        The fit asked for, see `thresholds.choose`.
-    view_share : float
-        See `labelled`.
-    seed : int
-        Of the bootstrap.
-
-    Returns
-    -------
-    Interval
-        The published value, without an interval, where there are no labels or they fix none.
+    `measure` and `loss` are the fit asked for, see `thresholds.choose`; for `view_share` see `labelled`; `seed` is of
+    the bootstrap. It is the published value, without an interval, where there are no labels or they fix none.
     """
     published = Interval(thresholds.PUBLISHED, np.nan, np.nan)
     if len(here.networks) < 2:

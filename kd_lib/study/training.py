@@ -22,20 +22,9 @@ if TYPE_CHECKING:
 def train_all(here: Study, regime: Regime, *, client: "Client | None" = None, **options) -> pd.DataFrame:
     """Train every network of a run, or what is left of it; a student waits for its teachers only.
 
-    Parameters
-    ----------
-    here : Study
-        Whose recipes say which.
-    regime : Regime
-    client : distributed.Client, optional
-        Whose workers train one network each at a time, see `_workers.connect`; None trains here, one after the other.
-    **options
-        Of `train`.
-
-    Returns
-    -------
-    DataFrame
-        The histories of `networks.train`, in the order of the recipes.
+    The recipes of `here` say which. The `client`'s workers train one network each at a time, see `_workers.connect`;
+    None trains here, one after the other. More `options` are those of `train`. Gives the histories of `networks.train`,
+    in the order of the recipes.
     """
     images = here.dataset if client is None else client.submit(_images, here)
     first = here.components[:1]
@@ -52,23 +41,8 @@ def _images(here: Study) -> Dataset:
 def train(name: str, dataset: Dataset, regime: Regime, *, here: Study, device: str = "auto", **options) -> pd.DataFrame:
     """Train one network as its role asks: on which labels, and from which teacher.
 
-    Parameters
-    ----------
-    name : str
-        A network of the run. Those that it learns from are trained already.
-    dataset : Dataset
-        With the true labels.
-    regime : Regime
-    here : Study
-        Its parameters say seed, temperature and hard_weight.
-    device : {'auto', 'cpu', 'cuda'}
-    **options
-        More of `networks.train`.
-
-    Returns
-    -------
-    DataFrame
-        History of the training.
+    The networks that it learns from are trained already; `dataset` has the true labels, and the parameters of `here`
+    say seed, temperature and hard_weight. More `options` are those of `networks.train`, whose history it gives.
     """
     options |= {"checkpoints": here.run.checkpoints, "seed": here.parameters["seed"], "device": device}
     softened = {key: here.parameters[key] for key in ("temperature", "hard_weight") if key in here.parameters}
@@ -133,11 +107,8 @@ def curves(here: Study, history: pd.DataFrame) -> pd.DataFrame:
 def right_answers(here: Study, *, device: str = "auto") -> pd.DataFrame:
     """Which test images every network of the study and the ensemble classify correctly, at their last epoch.
 
-    Returns
-    -------
-    DataFrame
-        A row a network and test image: kind ('component', 'distilled', 'other' or 'ensemble'), model, image (position
-        in the source), right.
+    A row a network and test image: kind ('component', 'distilled', 'other' or 'ensemble'), model, image (position in
+    the source), right.
     """
     test, kinds = here.dataset.test, here.roles | {ENSEMBLE: ENSEMBLE}
     frames = []
@@ -149,10 +120,8 @@ def right_answers(here: Study, *, device: str = "auto") -> pd.DataFrame:
 
 def by_kind(here: Study, right: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Accuracy of each kind of network, and how they differ, image by image; kept as tables, see `measures.gaps`."""
-    found, differences = gaps.accuracy_by_kind(right), gaps.in_accuracy(right)
-    here.keep(found, "accuracies")
-    here.keep(differences, "accuracy_gaps")
-    return found, differences
+    found = here.keep(gaps.accuracy_by_kind(right), "accuracies")
+    return found, here.keep(gaps.in_accuracy(right), "accuracy_gaps")
 
 
 def by_network(history: pd.DataFrame) -> pd.DataFrame:
@@ -164,16 +133,8 @@ def by_network(history: pd.DataFrame) -> pd.DataFrame:
 def accuracy_table(here: Study, history: pd.DataFrame, right: pd.DataFrame) -> pd.DataFrame:
     """Accuracies in %, beside Table 4.1 of Gardner (2022).
 
-    Parameters
-    ----------
-    here : Study
-    history, right : DataFrame
-        What `pipeline.train` and `right_answers` returned.
-
-    Returns
-    -------
-    DataFrame
-        Columns network, accuracy (%), Gardner (2022) (%); kept as `accuracy`, and of each network alone.
+    `history` and `right` are what `pipeline.train` and `right_answers` returned. Columns network, accuracy (%), Gardner
+    (2022) (%); kept as `accuracy`, and of each network alone.
     """
     last = by_network(history).set_index("model")["accuracy (%)"]
     own, rows = last[here.components], []
@@ -186,27 +147,15 @@ def accuracy_table(here: Study, history: pd.DataFrame, right: pd.DataFrame) -> p
     more = [*here.students[1:], *here.others, *here.techniques, *here.controls]
     rows += [(name, last[name], np.nan) for name in more]
     table = pd.DataFrame(rows, columns=["network", "accuracy (%)", "Gardner (2022) (%)"])
-    here.keep(table, "accuracy")
     here.keep(by_network(history), "accuracy_by_network")
-    return table
+    return here.keep(table, "accuracy")
 
 
 def which_optimiser(accuracy: pd.DataFrame, optimiser: str, max_lr: float) -> str | None:
     """Say which optimiser gives the accuracy of Gardner (2022), whose Table 3.1 names Adam and SGD's momentum.
 
-    Parameters
-    ----------
-    accuracy : DataFrame
-        What `accuracy_table` returned.
-    optimiser : {'sgd', 'adam'}
-        Of the components.
-    max_lr : float
-        Peak of the learning rate.
-
-    Returns
-    -------
-    str or None
-        None unless the components were trained by SGD and a network beside them by Adam.
+    `accuracy` is what `accuracy_table` returned; `optimiser` ('sgd' or 'adam') trained the components, with `max_lr` as
+    the peak of the learning rate. None unless this is SGD and a network beside them was trained by Adam.
     """
     found = accuracy.set_index("network")
     if optimiser != "sgd" or architectures.ADAM not in found.index:

@@ -29,12 +29,8 @@ SETTLING = ("model", "image", "map", "use")
 def without_each_view(dataset: Dataset) -> tuple[np.ndarray, np.ndarray, Split]:
     """Probe images drawn again, each time without one of the views that they show.
 
-    Returns
-    -------
-    rows, view : ndarray of int64, shape (R,)
-        Which probe image, and which view it lacks: view v of class c is c * V + v.
-    images : Split
-        R images.
+    Gives int64 (R,) twice, which probe image, and which view it lacks: view v of class c is c * V + v; and the R
+    images.
     """
     shown = dataset.probe.views
     rows, classes, number = shown.present.nonzero(as_tuple=True)
@@ -63,15 +59,7 @@ def remove_views(here: Study, states: Sequence[tuple[str, int]], *, device: str 
 class Importances:
     """How much each view of each probe image counts for each class, state by state.
 
-    Parameters
-    ----------
-    here : Study
-        Of drawn images.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the answers without views are not stored.
+    `here` is of drawn images; a FileNotFoundError if the answers without views are not stored.
     """
 
     def __init__(self, here: Study):
@@ -105,18 +93,8 @@ def networks(here: Study) -> list[str]:
 def same_views(here: Study, pairs: pd.DataFrame, *, view_share: float) -> np.ndarray:
     """Whether the two networks of each pair use the same views of the image to the same effect on the class.
 
-    Parameters
-    ----------
-    here : Study
-        Of drawn images.
-    pairs : DataFrame
-        Columns model_a, model_b, image, target.
-    view_share : float
-        See `measures.views.used`.
-
-    Returns
-    -------
-    ndarray of bool, one a row
+    `pairs` has the columns model_a, model_b, image, target, of drawn images; for `view_share` see
+    `measures.views.used`. Gives bool, one a row.
     """
     importances, used = Importances(here), {}
     same = np.empty(len(pairs), dtype=bool)
@@ -143,12 +121,9 @@ def views_shown(here: Study, names: Sequence[str]) -> dict[str, pd.DataFrame]:
 def view_use(here: Study, *, view_share: float) -> pd.DataFrame:
     """How much the views of an image's own class matter to the networks, and whether their maps say so.
 
-    Returns
-    -------
-    DataFrame
-        A row a network and image whose own class's views it uses: network, image, present (views of the class in the
-        image), used (of these, how many the network uses for the class), importance (their mean, in logits), agreement
-        (share of the views present for which the map shows what is used), and hit, mass, area of `views.pointing`.
+    A row a network and image whose own class's views it uses: network, image, present (views of the class in the
+    image), used (of these, how many the network uses for the class), importance (their mean, in logits), agreement
+    (share of the views present for which the map shows what is used), and hit, mass, area of `views.pointing`.
     """
     probe, true, importances = here.dataset.probe, here.labels, Importances(here)
     at = np.arange(len(true)), true
@@ -175,12 +150,8 @@ def view_use(here: Study, *, view_share: float) -> pd.DataFrame:
 def single_view_answers(here: Study, *, device: str = "auto") -> pd.DataFrame:
     """Whether the networks know test images that show a single view of their class.
 
-    Allen-Zhu & Li's claim is about these: a network that has not learnt a view fails on them.
-
-    Returns
-    -------
-    DataFrame
-        A row a network and image: network, image (position in the source), class (its number), view, right.
+    Allen-Zhu & Li's claim is about these: a network that has not learnt a view fails on them. A row a network and
+    image: network, image (position in the source), class (its number), view, right.
     """
     test = here.dataset.test
     single = test.views.single
@@ -196,18 +167,9 @@ def single_view_answers(here: Study, *, device: str = "auto") -> pd.DataFrame:
 def settling(here: Study, *, view_share: float) -> pd.DataFrame:
     """When a network's use of an image's views settles, and when its map of the image does.
 
-    Parameters
-    ----------
-    here : Study
-        Of drawn images. A map settles when its similarity to the final one reaches T_c for good.
-    view_share : float
-        See `measures.views.used`.
-
-    Returns
-    -------
-    DataFrame
-        A row an image (explained for its own class) and network that is explained at every epoch: model, image, map
-        and use (epochs), see `learning.lasting_crossing` and `views.settled`.
+    A map settles when its similarity to the final one reaches T_c for good; for `view_share` see `measures.views.used`.
+    A row an image (explained for its own class) and network that is explained at every epoch: model, image, map and use
+    (epochs), see `learning.lasting_crossing` and `views.settled`.
     """
     true, importances, frames = here.labels, Importances(here), []
     at = np.arange(len(true)), true

@@ -193,9 +193,9 @@ def test_effect_size_by_hand():
 
 def test_a_table_of_intervals_is_text():
     frame = pd.DataFrame({"net": ["a", "a", "b"], "image": [0, 1, 0], "x": [1.0, 1.0, np.nan], "y": [0.0, 0.0, 2.0]})
-    found = interval_table(frame, ["x", "y"], by="net", clusters="image", digits=1)
-    assert found.loc["a"].tolist() == ["1.0 (1.0–1.0)", "0.0 (0.0–0.0)"]
-    assert found.loc["b"].tolist() == ["–", "2.0"]
+    found = interval_table(frame, ["x", "y"], by="net", clusters="image")
+    assert found.loc["a"].tolist() == ["1.000 (1.000–1.000)", "0.000 (0.000–0.000)"]
+    assert found.loc["b"].tolist() == ["–", "2.000"]
 
 
 def test_percentiles_are_interpolated_or_values_that_occur():
