@@ -360,7 +360,7 @@ class Study:
 
         That are JSON-able parameters (`made_with`) and those of the notebook, and T_c with its source once they were
         asked for. A table of the run that was made with something else stays, unless all answers are made again, as
-        `make report` does: the new one is kept apart, in a folder of `results/` that says what differs. Gives the frame.
+        `make report` does: the new one is kept in a folder of `results/` that says what differs. Gives the frame.
         """
         made_with = self._made_with | made_with
         if "_threshold" in self.__dict__:
