@@ -11,79 +11,56 @@ from kd_lib.networks import architectures
 WORDS = {"title": "What it shows", "description": 'Alt text with "quotes" & <tags>'}
 
 
-def html(chart):
-    """What a notebook stores of a chart."""
-    return chart._repr_mimebundle_()[0]["text/html"]
-
-
 def grid(**columns):
     return pd.DataFrame(columns)
 
 
-CHARTS = {
-    "training_curves": lambda: charts.training_curves(
-        grid(model=["a", "a"], kind="component", epoch=[0, 1], loss=[np.nan, 1.0], accuracy=[10, 50]), **WORDS
-    ),
-    "cumulative_share": lambda: charts.cumulative_share(
-        grid(panel="a", epoch=[0, 1], target="on target", crossing="first", share=[0.1, 1], low=0.05, high=1), **WORDS
-    ),
-    "cumulative_by_class": lambda: charts.cumulative_by_class(
-        grid(**{"class": "cat"}, model="a", epoch=[0, 1], target="on target", share=[0.1, 1]), **WORDS
-    ),
-    "onsets": lambda: charts.onsets(
-        grid(**{"class": "cat"}, model=["a", "b"], onset=3, onset_low=[2, np.nan], onset_high=[4, np.nan]).assign(
-            proportion_memorised=0.1, phase="slower"
-        ),
-        **WORDS,
-    ),
-    "settling": lambda: charts.settling(grid(use=[0, 1], map=[1, 1], images=[3, 4]), **WORDS),
-    "heat_map": lambda: charts.heat_map(
-        grid(one=["a", "b"], two=["c", "c"], v=[0.25, 1.0]), x="one", y="two", value="v", **WORDS
-    ),
-    "boxes": lambda: charts.boxes(
-        grid(target="on target", kind="component", g=["a", "b"], q05=0.1, q25=0.2, q50=0.3, q75=0.4, q95=0.5),
-        group="g",
-        colour="kind",
-        value_title="v",
-        **WORDS,
-    ),
-    "intervals": lambda: charts.intervals(
-        grid(target="on target", kind="component", g=["a", "b"], share=0.5, low=0.4, high=0.6),
-        group="g",
-        colour="kind",
-        value_title="v",
-        **WORDS,
-    ),
-    "threshold_sweep": lambda: charts.threshold_sweep(
-        grid(target="on target", kind="component", threshold=[0.0, 0.5], share=[1, 0.4]), [0.53], colour="kind", **WORDS
-    ),
-    "similarity_by_kl": lambda: charts.similarity_by_kl(
-        pd.DataFrame(
-            [("on target", "distilled", 0.1, 0.9, 0.8, 1.0), ("on target", "leave-one-out", 1.0, 0.5, 0.4, 0.6)],
-            columns=["target", "kind", "KL (nats)", "similarity", "low", "high"],
-        ),
-        **WORDS,
-    ),
-    "consensus": lambda: charts.consensus(
-        pd.DataFrame(
-            [("component", "a", 0, 0.1, 10.0, False), ("component", "a", 1, 0.9, 80.0, True)],
-            columns=["kind", "model", "epoch", "similarity", "accuracy (%)", "last"],
-        ),
-        **WORDS,
-    ),
+KINDS = {"target": "on target", "kind": "component"}
+CAT = {"class": "cat", "model": ["a", "b"]}
+GROUPS = {"group": "g", "colour": "kind", "value_title": "v"}
+CHARTS = {  # what is drawn, and how
+    "training_curves": [grid(model="a", kind="component", epoch=[0, 1], loss=[np.nan, 1.0], accuracy=[10, 50])],
+    "cumulative_share": [
+        grid(panel="a", epoch=[0, 1], target="on target", crossing="first", share=[0.1, 1], low=0.05, high=1)
+    ],
+    "cumulative_by_class": [grid(**CAT, epoch=[0, 1], target="on target", share=[0.1, 1])],
+    "onsets": [
+        grid(**CAT, onset=3, onset_low=[2, np.nan], onset_high=[4, np.nan], proportion_memorised=0.1, phase="slower")
+    ],
+    "settling": [grid(use=[0, 1], map=[1, 1], images=[3, 4])],
+    "heat_map": [grid(one=["a", "b"], two=["c", "c"], v=[0.25, 1.0]), {"x": "one", "y": "two", "value": "v"}],
+    "boxes": [grid(**KINDS, g=["a", "b"], q05=0.1, q25=0.2, q50=0.3, q75=0.4, q95=0.5), GROUPS],
+    "intervals": [grid(**KINDS, g=["a", "b"], share=0.5, low=0.4, high=0.6), GROUPS],
+    "threshold_sweep": [grid(**KINDS, threshold=[0.0, 0.5], share=[1, 0.4]), {"marks": [0.53], "colour": "kind"}],
+    "similarity_by_kl": [
+        grid(target="on target", kind=["distilled", "leave-one-out"], similarity=[0.9, 0.5], low=0.4, high=1.0).assign(
+            **{"KL (nats)": [0.1, 1.0]}
+        )
+    ],
+    "consensus": [
+        grid(kind="component", model="a", epoch=[0, 1], similarity=[0.1, 0.9], last=[False, True]).assign(
+            **{"accuracy (%)": [10.0, 80.0]}
+        )
+    ],
 }
+
+
+def draw(name):
+    """What a notebook stores of a chart."""
+    frame, options = (*CHARTS[name], {})[:2]
+    return getattr(charts, name)(frame, **options, **WORDS)._repr_mimebundle_()[0]["text/html"]
 
 
 @pytest.mark.parametrize("name", CHARTS)
 def test_a_figure_is_one_picture_with_its_alternative_text_and_loads_nothing(name):
-    text = html(CHARTS[name]())
+    text = draw(name)
     assert "Alt text with &quot;quotes&quot; &amp; &lt;tags&gt;" in text
     assert set(re.findall("<script([^>]*)>", text)) == {' type="application/json"'}  # nothing that runs
     assert not re.findall(r'(?:src|href)="https?:', text)
 
 
 def test_marks_are_drawn():
-    svg = html(CHARTS["heat_map"]())
+    svg = draw("heat_map")
     assert "0.25" in svg
     assert "1.00" in svg
     assert "What it shows" in svg
@@ -91,13 +68,13 @@ def test_marks_are_drawn():
 
 
 def test_a_sweep_marks_its_thresholds():
-    svg = html(CHARTS["threshold_sweep"]())
+    svg = draw("threshold_sweep")
     assert re.search('<g class="mark-rule role-mark[^>]*><line[^>]*/></g>', svg)
     assert re.search('<g class="mark-symbol role-mark[^>]*>(<path[^>]*/>){2}</g>', svg)
 
 
 def test_where_there_is_nothing_to_draw_the_chart_says_so():
-    text = charts.boxes(grid(g=[]), group="g", colour="kind", value_title="v", **WORDS).data
+    text = charts.boxes(grid(g=[]), **GROUPS, **WORDS).data
     assert "Nothing to draw for “What it shows”" in text
 
 
@@ -123,5 +100,5 @@ def test_all_kinds_that_rq3_draws_together_are_told_apart(sight):
 
 def test_the_same_chart_is_the_same_bytes():
     # A process numbers its gradients and clips, so that they differ on one page.
-    first, second = (re.sub(r"(gradient_|clip)\d+", r"\1", html(CHARTS["heat_map"]())) for _ in range(2))
+    first, second = (re.sub(r"(gradient_|clip)\d+", r"\1", draw("heat_map")) for _ in range(2))
     assert first == second
