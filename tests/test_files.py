@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 
@@ -51,11 +52,8 @@ def test_a_folder_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_device_is_named_and_the_old_file_stays(tmp_path, monkeypatch, step, code):
-    def full(*_):
-        raise OSError(code, "full")
-
     _files.write_text(tmp_path / "file", "old")
-    monkeypatch.setattr(os, step, full)
+    monkeypatch.setattr(os, step, Mock(side_effect=OSError(code, "full")))
     with pytest.raises(OSError, match=r"no space left to write .*file \(2.0 MB needed\): free some space") as error:
         _files.write_bytes(tmp_path / "file", b"x" * 2_000_000)
     assert error.value.errno == code
@@ -63,10 +61,7 @@ def test_a_full_device_is_named_and_the_old_file_stays(tmp_path, monkeypatch, st
 
 
 def test_an_error_that_is_not_about_space_is_passed_on(tmp_path, monkeypatch):
-    def denied(*_):
-        raise PermissionError(errno.EACCES, "denied")
-
-    monkeypatch.setattr(os, "replace", denied)
+    monkeypatch.setattr(os, "replace", Mock(side_effect=PermissionError(errno.EACCES, "denied")))
     with pytest.raises(PermissionError, match="denied"):
         _files.write_bytes(tmp_path / "file", b"abc")
     assert not list(tmp_path.iterdir())
