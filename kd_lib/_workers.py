@@ -107,6 +107,8 @@ def local_workers(count: int, *, threads: int | None = None) -> Iterator["Client
         "distributed.worker.profile.enabled": False,
         # Dask has freed memory given back to the system at once, which zeroes it again for the next tensor.
         "distributed.nanny.pre-spawn-environ": env | {"MALLOC_MMAP_MAX_": 0, "MALLOC_TRIM_THRESHOLD_": 2**32},
+        # A worker may die at any time. It is not the fault of what it was at, unless that happens again and again.
+        "distributed.scheduler.allowed-failures": 20,
         # Workers are forks of one process that has imported everything: they start at once and share its memory.
         "distributed.worker.multiprocessing-method": "forkserver",
     }

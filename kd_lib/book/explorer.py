@@ -202,16 +202,20 @@ def write(run: Path, path: Path) -> bool:
 def place(static: Path, folders: Sequence[Path]) -> str:
     """Put what the explorer shows of each run, or of what is kept of it, into the folder of the book's scripts.
 
-    Folders without maps are left out. Gives what the page has in its place, in Markdown: the explorer, or that there is
-    nothing to explore.
+    Folders without maps are left out, and so are those of a study that stopped half-way, which has a report
+    nevertheless. Gives what the page has in its place, in Markdown: the explorer, or that there is nothing to explore.
     """
-    found = []
+    found, lacking = [], ""
     for position, folder in enumerate(folders):
         file = f"explorer/{position}.js"
-        if write(folder, static / file):
+        try:
+            written = write(folder, static / file)
+        except (FileNotFoundError, ValueError) as error:
+            written, lacking = False, f"\n\nOf `{folder.name}` not all is there: `{error}`."
+        if written:
             edition = claims.read_edition(folder)
             found.append({"name": edition.name, "title": edition.title, "file": f"../_static/{file}"})
-    return f"```{{raw}} html\n{markup(found)}\n```" if found else NONE
+    return f"```{{raw}} html\n{markup(found)}\n```" if found else NONE + lacking
 
 
 def markup(editions: Sequence[Mapping[str, str]]) -> str:

@@ -4,6 +4,7 @@ import difflib
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from string import ascii_lowercase
 
 import torch
@@ -16,6 +17,7 @@ SHUFFLED, HALF_TAUGHT = CONTROLS = ("shuffled", "half-taught")
 # Networks that an ensemble does not teach, each named after how it is trained instead, see `techniques`.
 PLAIN, SELF_DISTILLATION, ADAM = "plain", "self-distillation", "adam"
 TECHNIQUES = (PLAIN, "label-smoothing", "ricap", "mixup", "cutmix", SELF_DISTILLATION, ADAM)
+COMPONENTS = [*ascii_lowercase, *map("".join, product(ascii_lowercase, repeat=2))]  # a to z, then aa to zz
 STUDENTS = ("distilled", *(f"distilled-{number}" for number in range(2, 10)))  # of one ensemble
 
 # Their extra training heads would return a tuple of logits; this study needs the one output.
@@ -162,10 +164,10 @@ def penultimate_features(model: nn.Module, dataset: Dataset, split: Split, *, ba
 
 
 def component_names(n: int) -> list[str]:
-    """Name `n` components 'a', 'b', …; a ValueError unless 1 <= n <= 26."""
-    if not 1 <= n <= len(ascii_lowercase):
-        raise ValueError(f"{n} components: expected 1 to {len(ascii_lowercase)}, one letter each")
-    return list(ascii_lowercase[:n])
+    """Name `n` components 'a', 'b', … 'z', 'aa', …; a ValueError unless 1 <= n <= 702."""
+    if not 1 <= n <= len(COMPONENTS):
+        raise ValueError(f"{n} components: expected 1 to {len(COMPONENTS)}, one or two letters each")
+    return COMPONENTS[:n]
 
 
 def student_names(n: int) -> list[str]:
@@ -178,9 +180,10 @@ def student_names(n: int) -> list[str]:
 def seed_of(name: str, seed: int) -> int:
     """Seed of one network: distinct for every network of a study, and for every `seed` of a run.
 
-    A ValueError unless it is a component 'a' to 'z' or one of `STUDENTS`, `CONTROLS` or `TECHNIQUES`.
+    A ValueError unless it is a component 'a' to 'zz' or one of `STUDENTS`, `CONTROLS` or `TECHNIQUES`.
     """
-    names = [*ascii_lowercase, STUDENTS[0], *CONTROLS, *TECHNIQUES, *STUDENTS[1:]]
+    others = [STUDENTS[0], *CONTROLS, *TECHNIQUES, *STUDENTS[1:]]
+    names = [*ascii_lowercase, *others, *COMPONENTS[26:]]
     if name not in names:
-        raise ValueError(f"unknown network {name!r}: expected a component 'a' to 'z' or {', '.join(names[26:])}")
+        raise ValueError(f"unknown network {name!r}: expected a component 'a' to 'zz' or {', '.join(others)}")
     return seed * len(names) + names.index(name)

@@ -18,6 +18,11 @@ from pathlib import Path
 
 from upath import UPath
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 from kd_lib._files import is_remote, read_bytes
 from kd_lib.people.tables import SEPARATORS, cells, decoded, separator_of
 
@@ -104,6 +109,8 @@ class Log:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
             try:
+                if fcntl is not None:  # of two who write at once, one waits and then sees what the other wrote
+                    fcntl.flock(descriptor, fcntl.LOCK_EX)
                 self._unchanged(os.fstat(descriptor).st_size)
                 self._write(descriptor, self._start() + line)
                 self._unchanged(os.fstat(descriptor).st_size)

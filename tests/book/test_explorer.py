@@ -180,6 +180,9 @@ def test_a_run_that_lacks_something_is_refused_by_name(make, tmp_path):
     shutil.rmtree(run.occlusion / "logits" / "c" / "2")
     with pytest.raises(ValueError, match="run generate_saliency_maps"):
         explorer.pack(run)
+    page = explorer.place(tmp_path / "static", [run.run.folder])  # of a study that stopped half-way
+    assert page.startswith(explorer.NONE)
+    assert "run generate_saliency_maps" in page
     assert not explorer.write(tmp_path, tmp_path / "x.js")
     assert not (tmp_path / "x.js").exists()
 

@@ -75,15 +75,17 @@ def test_ensemble_refuses(members, output, message):
 
 def test_component_names():
     assert architectures.component_names(3) == ["a", "b", "c"]
-    assert architectures.component_names(26)[-1] == "z"
-    for n in (0, 27):
+    assert architectures.component_names(28)[25:] == ["z", "aa", "ab"]
+    assert architectures.component_names(702)[-1] == "zz"
+    for n in (0, 703):
         with pytest.raises(ValueError, match=f"{n} components"):
             architectures.component_names(n)
 
 
 @given(st.integers(0, 1000), st.integers(0, 1000))
 def test_seeds_are_distinct_across_networks_and_runs(one, other):
-    names = [*architectures.component_names(26), "distilled", *architectures.CONTROLS, *architectures.TECHNIQUES]
+    names = [*architectures.component_names(40), *architectures.student_names(9)]
+    names += [*architectures.CONTROLS, *architectures.TECHNIQUES]
     seeds = {architectures.seed_of(name, seed) for name in names for seed in {one, other}}
     assert len(seeds) == len(names) * len({one, other})
 

@@ -3,6 +3,8 @@
 import errno
 import os
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -248,6 +250,23 @@ def test_two_windows_of_one_person_do_not_mix(path):
     two.reload()
     assert two.current == ITEMS[1]
     assert two.answer(ITEMS[1], "same")
+
+
+def test_two_who_begin_at_once_leave_one_header(tmp_path):
+    def begin(log, barrier):
+        barrier.wait()
+        try:
+            return log.append(item=ITEMS[0], action="answer", answer="same")
+        except Conflict:
+            return None
+
+    for number in range(40):
+        path, barrier = tmp_path / str(number) / "pairs - a rule.csv", threading.Barrier(2)
+        logs = [session(path).log for _ in range(2)]
+        with ThreadPoolExecutor() as pool:
+            written = list(pool.map(begin, logs, [barrier] * 2))
+        assert sum(row is not None for row in written) == 1
+        assert len(session(path).answers) == 1
 
 
 def test_a_full_disk_keeps_the_state_and_the_answer_can_be_sent_again(path, monkeypatch):
