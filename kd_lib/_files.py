@@ -42,7 +42,7 @@ def write_bytes(path: "str | Path | UPath", data: bytes) -> None:
             os.fsync(file.fileno())  # else a crash after the rename can leave an empty file
         os.replace(partial, path)
     except OSError as error:
-        raise no_space(error, path, len(data)) from error
+        raise refused(error, path, len(data)) from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -52,12 +52,15 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def no_space(error: OSError, path: Path, needed: int) -> OSError:
-    """`error`, or if it says that the device is full, one that names the file and the `needed` bytes."""
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return error
-    size = f"{needed / 1e6:.1f} MB needed"
-    return OSError(error.errno, f"no space left to write {path} ({size}): free some space, then run again")
+def refused(error: OSError, path: Path, needed: int) -> OSError:
+    """`error`, or one that names the file, and what to do, if the device is full or nothing may be written there."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        size = f"{needed / 1e6:.1f} MB needed"
+        return OSError(error.errno, f"no space left to write {path} ({size}): free some space, then run again")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        mend = "make its folder writable, or copy it to where it is"
+        return OSError(error.errno, f"no permission to write {path}: {mend}, then run again")
+    return error
 
 
 def write_json(path: Path, entries: Mapping) -> None:
@@ -80,7 +83,7 @@ def write_folder(path: "Path | UPath", contents: Mapping[str, bytes]) -> None:
             write_bytes(partial / name, data)
         os.replace(partial, path)
     except OSError as error:
-        raise no_space(error, path, sum(map(len, contents.values()))) from error
+        raise refused(error, path, sum(map(len, contents.values()))) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -60,11 +60,19 @@ def test_a_full_device_is_named_and_the_old_file_stays(tmp_path, monkeypatch, st
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"file": "old"}
 
 
-def test_an_error_that_is_not_about_space_is_passed_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "replace", Mock(side_effect=PermissionError(errno.EACCES, "denied")))
-    with pytest.raises(PermissionError, match="denied"):
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_what_may_not_be_written_is_named(tmp_path, monkeypatch, code):
+    monkeypatch.setattr(os, "replace", Mock(side_effect=OSError(code, "denied", str(tmp_path / ".file.1.partial"))))
+    with pytest.raises(OSError, match="no permission to write .*/file: make its folder writable") as error:
         _files.write_bytes(tmp_path / "file", b"abc")
+    assert error.value.errno == code
     assert not list(tmp_path.iterdir())
+
+
+def test_another_error_is_passed_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "replace", Mock(side_effect=OSError(errno.EIO, "broken")))
+    with pytest.raises(OSError, match="broken"):
+        _files.write_bytes(tmp_path / "file", b"abc")
 
 
 def test_it_imports_nothing_heavy():

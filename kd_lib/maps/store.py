@@ -381,7 +381,7 @@ def _space_for(path: Path | UPath, needed: int):
     try:
         yield
     except OSError as error:
-        raise _files.no_space(error, path, needed) from error
+        raise _files.refused(error, path, needed) from error
 
 
 def _exists(path: Path | UPath) -> bool:
