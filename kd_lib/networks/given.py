@@ -11,8 +11,11 @@ The file has a name for each of them::
 
 import difflib
 import hashlib
+import hmac
 import importlib
+import json
 import re
+import secrets
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -32,6 +35,8 @@ from kd_lib.networks.checkpoints import Checkpoints
 SAME = 1e-3  # of the largest logit; rounding stays far below
 COMPILED = "_orig_mod."  # by torch.compile, anywhere in a name
 ROLES = ("component", "distilled", "other")
+KEY = Path("~/.local/share/kd_lib/key")  # of who uses the project on this machine, see `seal`
+BUILD = "kd_lib.networks:build"  # factory of the networks that the project trains
 KEYS = {"factory": True, "arguments": False, "weights": True, "role": True}  # and whether they must be there
 TAKEN = ("ensemble", "leave-one-out", "component", "other")  # names that the notebooks use for something else
 
@@ -101,6 +106,31 @@ def build(name: str, recipe: Mapping) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise ValueError(f"network {name!r}: its factory returns {type(model).__name__}, expected a torch.nn.Module")
     return model
+
+
+def seal(recipes: Mapping[str, Mapping]) -> str:
+    """Seal of what a person of this machine has said may be run: a digest (HMAC) with a key that only they have.
+
+    A run folder names the functions that build its networks, and may come from anybody: without the seal of who opens
+    it, `check_seal` refuses to call them.
+    """
+    file = KEY.expanduser()
+    if (key := _files.read_bytes(file)) is None:
+        _files.write_bytes(file, key := secrets.token_bytes(32))
+        file.chmod(0o600)
+    called = {name: [own.get(part) for part in ("factory", "arguments", "folder")] for name, own in recipes.items()}
+    return hmac.digest(key, json.dumps(called, sort_keys=True).encode(), "sha256").hex()
+
+
+def check_seal(recipes: Mapping[str, Mapping], sealed: str, run: object) -> None:
+    """Raise a ValueError unless recipes call nothing but the project's and torchvision's networks, or are sealed."""
+    foreign = {own["factory"] for own in recipes.values()} - {BUILD}
+    foreign = {factory for factory in foreign if factory.partition(":")[0] != "torchvision.models"}
+    if foreign and not hmac.compare_digest(seal(recipes), sealed):
+        raise ValueError(
+            f"{run} names code that is not the project's, {', '.join(sorted(foreign))}, and nobody here has said that "
+            "it may run: look at it, then run train_models with models= the YAML file that lists these networks"
+        )
 
 
 def fingerprint(networks: Sequence[Network]) -> dict[str, str]:

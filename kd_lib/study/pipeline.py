@@ -47,7 +47,7 @@ def recipes(parameters: Mapping, classes: int) -> dict[str, dict]:
         of_role |= dict.fromkeys(architectures.CONTROLS, "control")
     of_role |= dict.fromkeys(parameters.get("techniques", ()), "technique")
     arguments = {"arch": parameters["arch"], "num_classes": classes}
-    recipe = {"factory": "kd_lib.networks:build", "arguments": arguments}
+    recipe = {"factory": given.BUILD, "arguments": arguments}
     return {name: recipe | {"role": role} for name, role in of_role.items()}
 
 
@@ -85,7 +85,10 @@ def begin(
     run.record("class_names", list(dataset.class_names))
     for name in ("root", "data_title"):
         run.record(name, parameters.get(name) or None)
-    run.record("networks", given.take(brought, run.checkpoints) if brought else networks)
+    recipes_of = given.take(brought, run.checkpoints) if brought else networks
+    run.record("networks", recipes_of)
+    if brought:
+        run.record("seal", given.seal(recipes_of))
     here = Study(run)
     here.dataset = dataset
     return here
@@ -221,6 +224,7 @@ def explain(
         here.run.record("occlusion", {name: store.settings[name] for name in SETTINGS})
     if same is not None:
         _copy(store, same, copied)
+    given.check_seal(here.recipes, here.seal, here.run.folder)
     load = partial(given.restore, here.run.checkpoints, here.recipes, device=device)
     with _workers.connect(executor) as client:
         options = {"normalise": dataset.normaliser, "client": client, "progress": progress}

@@ -89,6 +89,8 @@ class Study:
     parameters : dict
         Those that decide what the run computes.
     class_names : list of str
+    seal : str
+        Of who has said that the code named in `recipes` may run, see `given.seal`.
     recipes, roles : dict
         How each network is built; its role: 'component', 'distilled', 'student', 'other', 'control' or 'technique'.
     components, others, controls, techniques : list of str
@@ -119,7 +121,7 @@ class Study:
         entries = self.run.entries()
         self.parameters, self.root = entries["parameters"], entries.get("root")
         self.class_names, self.recipes = entries.get("class_names", []), entries.get("networks", {})
-        self._fingerprint = entries["dataset_fingerprint"]
+        self._fingerprint, self.seal = entries["dataset_fingerprint"], entries.get("seal", "")
         self._memory: OrderedDict = OrderedDict()
         self._lock = threading.Lock()
         self._apart: Path | UPath | None = None  # where tables go that are not the run's
@@ -196,6 +198,7 @@ class Study:
         """Restore a network, or the ensemble, in evaluation mode, after `epoch` epochs (all of them by default)."""
         if name == ENSEMBLE:
             return self.ensemble_of(self.components, device=device)
+        given.check_seal(self.recipes, self.seal, self.run.folder)
         return given.restore(self.run.checkpoints, self.recipes, name, epoch, device=device)
 
     def ensemble_of(self, names: Iterable[str], *, device: str = "auto") -> architectures.Ensemble:

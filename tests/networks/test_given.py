@@ -1,5 +1,6 @@
 """Networks that somebody has already: a file of them, what can be wrong with it, and the study on them."""
 
+import json
 import re
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 import yaml
 from PIL import Image
 
-from kd_lib import data
+from kd_lib import data, study
 from kd_lib.book import __main__ as report
 from kd_lib.maps import occluded_logits
 from kd_lib.networks import Checkpoints, architectures, given
@@ -160,6 +161,23 @@ def test_an_ensemble_its_student_and_another_network_go_through_the_whole_study(
     entries["b"]["weights"] = "small3.safetensors"
     with pytest.raises(ValueError, match="belongs to other parameters .network b: "):
         execute(run, write(folder, entries), images, STUDY[:1], ensemble_output="probs")
+
+
+def test_a_received_run_runs_nobodys_code_until_somebody_here_says_so(folder, images, tmp_path, monkeypatch):
+    where, factory = folder
+    path, run = write(where, {"one": small(factory), "two": small(factory)}), tmp_path / "run"
+    execute(run, path, images, ["train_models"])
+    assert isinstance(study.open(run).network("one"), torch.nn.Module)
+    monkeypatch.setattr(given, "KEY", tmp_path / "of somebody else" / "key")
+    monkeypatch.setattr(given, "build", None)
+    with pytest.raises(ValueError, match=f"names code that is not the project's, {factory}, and nobody here has said"):
+        study.open(run).network("one")
+    monkeypatch.undo()
+    entries = json.loads((run / "run.json").read_text())
+    entries["networks"]["one"]["factory"] = "os:system"
+    (run / "run.json").write_text(json.dumps(entries))
+    with pytest.raises(ValueError, match="os:system"):
+        study.open(run).network("two")
 
 
 def test_two_networks_without_an_ensemble_are_compared(folder, images, tmp_path, capsys):
