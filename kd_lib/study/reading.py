@@ -347,7 +347,7 @@ class Study:
     def keep(self, frame: pd.DataFrame, table: str, **made_with) -> pd.DataFrame:
         """Keep a frame, without its index, as `results/TABLE.csv`, and beside it, as JSON, what it was made with.
 
-        That are JSON-able parameters of a notebook, and T_c with its source once they were asked for. Gives the frame.
+        The latter: JSON-able parameters of a notebook, and T_c with its source once they are known. Gives the frame.
         """
         if "_threshold" in self.__dict__:
             made_with = {"T_c": self.t_c, "from": self.source} | made_with
