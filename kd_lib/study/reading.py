@@ -361,8 +361,8 @@ class Study:
     def keep(self, frame: pd.DataFrame, table: str, **made_with) -> pd.DataFrame:
         """Keep a frame, without its index, as `results/TABLE.csv`, and beside it, as JSON, what it was made with.
 
-        That are JSON-able parameters (`made_with`) and those of the notebook, and T_c with its source once they were
-        asked for. A table of the run that was made with something else stays, unless all answers are made again, as
+        The latter: JSON-able parameters (`made_with`) and those of the notebook, and T_c with its source once they are
+        known. A table of the run that was made with something else stays, unless all answers are made again, as
         `make report` does: the new one is kept in a folder of `results/` that says what differs. Gives the frame.
         """
         made_with = self._made_with | made_with
