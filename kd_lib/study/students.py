@@ -66,7 +66,8 @@ def _compared(here: Study, names: list[str], device: str) -> Iterator[tuple[str,
         for less in (COMPONENT, LEFT_OUT):
             others = close[less][quantity]
             known = np.isfinite(values).all(0) & np.isfinite(others).all(0)
-            yield quantity, less, values[:, known], others[:, known]
+            if known.any():  # not so where all maps are constant
+                yield quantity, less, values[:, known], others[:, known]
 
 
 def _closeness(here: Study, similarities: list[np.ndarray]) -> dict[str, np.ndarray]:
