@@ -78,13 +78,14 @@ def execute(notebook: Path, output: Path, values: dict[str, Any]) -> None:
     source, failed = output.with_suffix(".source.ipynb"), output.with_suffix(".failed.ipynb")
     _files.write_text(source, jupytext.writes(read_source(notebook), fmt="ipynb"))
     options = {"kernel_name": "python3", "progress_bar": False, "log_output": True, "cwd": PROJECT}
-    os.environ[parameters.REPLACE] = "all"
+    os.environ[parameters.REPLACE] = "all"  # of which the kernel has a copy
     try:
         papermill.execute_notebook(source, failed, values, **options)
     except papermill.PapermillExecutionError as error:
         raise RuntimeError(f"{notebook.name}: {error.ename}: {error.evalue} (see {failed})") from None
     finally:
         source.unlink()
+        del os.environ[parameters.REPLACE]
     os.replace(failed, output)
 
 

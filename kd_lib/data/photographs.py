@@ -84,7 +84,7 @@ def imagefolder(root: Path, size: tuple[int, int]) -> tuple[tuple[str, ...], lis
     return tuple(train), [images(part) for part in parts]
 
 
-class Listing(NamedTuple):
+class _Listing(NamedTuple):
     """The images of one split: names of the classes, each image's file and class, and how many files are not taken."""
 
     classes: list[str]
@@ -92,7 +92,7 @@ class Listing(NamedTuple):
     left_out: Counter[str]
 
 
-def _list_images(root: Path, what: str) -> Listing:
+def _list_images(root: Path, what: str) -> _Listing:
     """List the images of one split's class folders, in the order of torchvision's `ImageFolder`."""
     folder = root / what
     layout = "expected train/ and test/, each with one folder of images a class"
@@ -103,7 +103,7 @@ def _list_images(root: Path, what: str) -> Listing:
     classes = [name for name in inside if (folder / name).is_dir() and os.path.realpath(folder / name) not in above]
     if len(classes) < 2:
         raise FileNotFoundError(f"fewer than 2 class folders in {folder}: {layout}")
-    listing = Listing(classes, [], +Counter({"in no class folder": len(inside) - len(classes)}))
+    listing = _Listing(classes, [], +Counter({"in no class folder": len(inside) - len(classes)}))
     for label, name in enumerate(classes):
         if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
             raise ValueError(f"{folder}: class folder {name!r} has characters that cannot be shown; rename it")
