@@ -163,7 +163,7 @@ techniques.set_index(["what", "less", "target"]).round(4) if len(techniques) els
 # from many, so it says what to expect of the next student; those of single students are over images alone.
 
 # %% mystnb={"figure": {"name": "tab-students", "caption": "Students of the ensemble less components, and less the ensemble.", "caption_before": true, "classes": "numbered-table"}}
-students = study.students.gains(here, device=device)
+students = study.students.gains(here, frame, device=device)
 print(*study.students.in_words(students), sep="\n")
 students.set_index(["quantity", "less", "student"]).round(4)
 
@@ -334,7 +334,7 @@ print("\n".join(study.sensitivity.sentences(under_choices)))
 # a patch hides all channels at once, so they are the same.
 
 # %% mystnb={"figure": {"name": "tab-levels", "caption": "Share of maps (%) that are like the ensemble's, by how it is computed.", "caption_before": true, "classes": "numbered-table"}}
-levels = study.levels.shares(here, under_choices)
+levels = study.levels.shares(here, frame, under_choices)
 print(study.levels.in_words(levels))
 study.levels.table(levels)
 

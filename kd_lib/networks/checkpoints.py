@@ -9,6 +9,7 @@ import io
 import json
 import pickle
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,8 +52,7 @@ class Checkpoints:
         """Write the parameters and buffers of `module` as safetensors, whole or not at all."""
         whole = torch.contiguous_format  # cloned, for safetensors refuses what shares memory, such as tied weights
         tensors = {key: tensor.detach().cpu().clone(memory_format=whole) for key, tensor in module.state_dict().items()}
-        digest = _digest(safetensors.torch.save(tensors))
-        _files.write_bytes(self.path(name, epoch), safetensors.torch.save(tensors, {DIGEST: digest}))
+        _files.write_bytes(self.path(name, epoch), safetensors.torch.save(tensors, {DIGEST: _digest(tensors)}))
 
     def load(self, name: str, epoch: int, module: nn.Module) -> nn.Module:
         """Fill `module` with the weights of a network after `epoch` epochs, on the device it is on, and return it.
@@ -69,7 +69,7 @@ class Checkpoints:
             raise FileNotFoundError(f"checkpoint {path} is missing: run train_models first")
         try:
             tensors, kept = safetensors.torch.load(data), _metadata(data).get(DIGEST)
-            if kept not in (None, _digest(data)):
+            if kept not in (None, _digest(tensors)):
                 raise SafetensorError("its content is not what was written")
             module.load_state_dict(tensors)
         except SafetensorError as error:
@@ -158,11 +158,10 @@ def _metadata(data: bytes) -> dict[str, str]:
     return json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
 
 
-def _digest(data: bytes) -> str:
-    """SHA-256 of a safetensors file: of names, shapes and numbers, whatever its metadata."""
-    start = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:start])
-    header.pop("__metadata__", None)
-    whole = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
-    whole.update(memoryview(data)[start:])
+def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of names, types, shapes and numbers."""
+    whole = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        whole.update(tensor.reshape(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]  # an array is a buffer
     return whole.hexdigest()

@@ -5,7 +5,6 @@ import pandas as pd
 from upath import UPath
 
 from kd_lib.measures import outputs, soft_labels
-from kd_lib.measures.transfer import DISTILLED
 from kd_lib.people.human_labels import read_counts
 from kd_lib.study.reading import ENSEMBLE, Study
 
@@ -40,7 +39,7 @@ def by_image(here: Study, human_labels: str, *, device: str = "auto") -> tuple[p
     if here.has_ensemble:
         members = [logits[name] for name in here.components]
         logits[ENSEMBLE] = outputs.together(members, output=here.parameters["ensemble_output"])
-    kinds = here.kinds | dict.fromkeys(here.students, DISTILLED) | {ENSEMBLE: ENSEMBLE}
+    kinds = here.kinds | {ENSEMBLE: ENSEMBLE}
     frames = [
         soft_labels.by_image(counts, own, labels).assign(kind=kinds[name], model=name) for name, own in logits.items()
     ]

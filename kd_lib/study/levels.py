@@ -9,15 +9,17 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from kd_lib.measures.similarity import cosine, pearson
+from kd_lib.measures import threshold
+from kd_lib.measures.similarity import pearson
+from kd_lib.measures.transfer import COMPONENT, DISTILLED, LEFT_OUT
 from kd_lib.study import sensitivity
 from kd_lib.study.reading import ENSEMBLE, TARGETS, Study
 
 PUBLISHED = {  # shares of Gardner (2022), section 4.3
-    ("component", "on target"): 0.78,
-    ("component", "off target"): 0.52,
-    ("distilled", "on target"): 0.98,
-    ("distilled", "off target"): 0.87,
+    (COMPONENT, "on target"): 0.78,
+    (COMPONENT, "off target"): 0.52,
+    (DISTILLED, "on target"): 0.98,
+    (DISTILLED, "off target"): 0.87,
 }
 THESIS = "Gardner (2022)"
 NEAR = 0.05  # a share that close to the thesis's is taken for it
@@ -25,12 +27,14 @@ COLUMNS = ("setting", "T_c", "kind", "target", "share")
 Maps = Mapping[tuple[str, str], tuple[np.ndarray, np.ndarray]]  # maps of a network of a kind, by name, and their like
 
 
-def shares(here: Study, under_choices: pd.DataFrame) -> pd.DataFrame:
+def shares(here: Study, similarity: pd.DataFrame, under_choices: pd.DataFrame) -> pd.DataFrame:
     """Share of maps that are like the ensemble's, by setting; kept as the table `rq3_levels`.
 
     Parameters
     ----------
     here : Study
+    similarity : DataFrame
+        Of maps to the ensemble's, as of `rq3.to_ensemble`.
     under_choices : DataFrame
         What `sensitivity.compare` returned.
 
@@ -42,12 +46,17 @@ def shares(here: Study, under_choices: pd.DataFrame) -> pd.DataFrame:
         of the ensemble; other similarities of the same maps; networks trained less, where maps of several components
         are stored at every epoch (they and their own ensemble, at that epoch). No rows without an ensemble.
     """
-    rows = [(THESIS, 0.53, *which, share) for which, share in PUBLISHED.items()]
+    rows = [(THESIS, threshold.PUBLISHED, *which, share) for which, share in PUBLISHED.items()]
     if here.has_ensemble:
         rows += _of_choices(under_choices)
         t_c = here.t_c
-        for setting, own, alike in _settings(here):
-            rows += [(setting, t_c, *which, share) for which, share in _above(own, here.labels, t_c, alike).items()]
+        left_out = similarity[similarity["kind"] != COMPONENT].replace({"kind": {LEFT_OUT: COMPONENT}})
+        known = {
+            "each component left out of the ensemble": _shares(left_out, "pearson", t_c),
+            "cosine instead of Pearson": _shares(similarity, "cosine", t_c),
+        }
+        known |= {setting: _above(own, here.labels, t_c, alike) for setting, own, alike in _settings(here)}
+        rows += [(setting, t_c, *which, share) for setting, found in known.items() for which, share in found.items()]
     table = pd.DataFrame(rows if here.has_ensemble else [], columns=list(COLUMNS))
     here.keep(table, "rq3_levels")
     return table
@@ -61,16 +70,18 @@ def _of_choices(under_choices: pd.DataFrame) -> Iterator[tuple]:
                 yield choice, values[sensitivity.headlines.T_C], kind, target, values[name]
 
 
+def _shares(similarity: pd.DataFrame, measure: str, t_c: float) -> dict[tuple[str, str], float]:
+    """Share of maps from T_c on by a similarity that is known, by kind and target."""
+    found = (similarity[measure] >= t_c).groupby([similarity["kind"], similarity["target"]]).mean()
+    return {which: float(found[which]) for which in PUBLISHED if which in found}
+
+
 def _settings(here: Study) -> Iterator[tuple[str, Maps, Callable]]:
-    """Give settings that need no other maps: name, maps with their like, and the similarity."""
-    whole, kinds = here.maps(ENSEMBLE), dict.fromkeys(here.components, "component")
+    """Give settings of another similarity, or of other epochs: name, maps with their like, and the similarity."""
+    whole, kinds = here.maps(ENSEMBLE), dict.fromkeys(here.components, COMPONENT)
     if here.distilled:
-        kinds[here.distilled] = "distilled"
+        kinds[here.distilled] = DISTILLED
     own = {(kind, name): (here.maps(name), whole) for name, kind in kinds.items()}
-    rests = {name: here.maps(ENSEMBLE, without=name) for name in here.components}
-    left_out = {(kind, name): (maps, rests.get(name, whole)) for (kind, name), (maps, _) in own.items()}
-    yield "each component left out of the ensemble", left_out, pearson
-    yield "cosine instead of Pearson", own, cosine
     yield "only what raises the output", own, lambda a, b: pearson(np.maximum(a, 0), np.maximum(b, 0))
     yield "size without sign", own, lambda a, b: pearson(np.abs(a), np.abs(b))
     members = [name for name in here.explained_at_every_epoch if name in here.components]
@@ -78,7 +89,7 @@ def _settings(here: Study) -> Iterator[tuple[str, Maps, Callable]]:
     for epoch in sorted({max(1, last * part // 8) for part in (1, 2, 4, 6, 8)} if last else ()):
         outputs = [here.outputs(name, epoch) for name in members]
         together = here.saliency_maps(np.stack(outputs).mean(0))
-        early = {("component", n): (here.saliency_maps(o), together) for n, o in zip(members, outputs, strict=True)}
+        early = {(COMPONENT, n): (here.saliency_maps(o), together) for n, o in zip(members, outputs, strict=True)}
         yield f"{', '.join(members)} and their ensemble after {epoch} of {last} epochs", early, pearson
 
 

@@ -5,21 +5,23 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from kd_lib.measures.similarity import pearson
+from kd_lib.measures.similarity import compare
 from kd_lib.measures.statistics import crossed_interval, interval
+from kd_lib.measures.transfer import COMPONENT, DISTILLED, LEFT_OUT
 from kd_lib.study.reading import ENSEMBLE, TARGETS, Study
 
 EVERY = "every student"  # in the column student: all of them
 COLUMNS = ("quantity", "less", "student", "difference", "low", "high", "students", "images")
-COMPONENT, LEFT_OUT = "component", "leave-one-out"
 
 
-def gains(here: Study, *, device: str = "auto") -> pd.DataFrame:
+def gains(here: Study, similarity: pd.DataFrame, *, device: str = "auto") -> pd.DataFrame:
     """By how much each student of the ensemble is above components, and what that says of students; `rq3_students`.
 
     Parameters
     ----------
     here : Study
+    similarity : DataFrame
+        Of maps to the ensemble's, as of `rq3.to_ensemble`.
     device : {'auto', 'cpu', 'cuda'}
 
     Returns
@@ -31,7 +33,7 @@ def gains(here: Study, *, device: str = "auto") -> pd.DataFrame:
         students, components and images (`statistics.crossed_interval`); it is there from three students on.
     """
     names, rows = here.students if here.has_ensemble else [], []
-    for quantity, less, own, other in _compared(here, names, device) if names else ():
+    for quantity, less, own, other in _compared(here, names, similarity, device) if names else ():
         for name, value in zip(names, own, strict=True):
             found = interval(value - other.mean(0))
             rows.append((quantity, less, name, *found, 1, len(value)))
@@ -43,7 +45,9 @@ def gains(here: Study, *, device: str = "auto") -> pd.DataFrame:
     return table
 
 
-def _compared(here: Study, names: list[str], device: str) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
+def _compared(
+    here: Study, names: list[str], similarity: pd.DataFrame, device: str
+) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
     """Give what is compared: quantity, less, values (S, N) of the students and (M, N) of the others."""
     true = here.dataset.test.labels
 
@@ -55,30 +59,19 @@ def _compared(here: Study, names: list[str], device: str) -> Iterator[tuple[str,
     for less, networks in ((COMPONENT, here.components), (ENSEMBLE, [ENSEMBLE])):
         yield "accuracy", less, own, right(networks)
     whole = here.maps(ENSEMBLE)
-    close = {
-        "students": _closeness(here, [pearson(here.maps(name), whole) for name in names]),
-        COMPONENT: _closeness(here, [pearson(here.maps(name), whole) for name in here.components]),
-        LEFT_OUT: _closeness(
-            here, [pearson(here.maps(name), here.maps(ENSEMBLE, without=name)) for name in here.components]
-        ),
-    }
-    for quantity, values in close["students"].items():
-        for less in (COMPONENT, LEFT_OUT):
-            others = close[less][quantity]
-            known = np.isfinite(values).all(0) & np.isfinite(others).all(0)
-            if known.any():  # not so where all maps are constant
-                yield quantity, less, values[:, known], others[:, known]
-
-
-def _closeness(here: Study, similarities: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """Mean similarity and share of maps from T_c on, by image (S, N), of similarities (N, K) of S networks."""
-    close = np.stack(similarities)
-    own = here.labels[:, None] == np.arange(close.shape[-1])
-    found = {}
-    for on, at in ((True, own), (False, ~own)):
-        found[f"similarity {TARGETS[on]}"] = np.ma.masked_invalid(np.where(at, close, np.nan)).mean(-1).filled(np.nan)
-        found[f"share {TARGETS[on]}"] = ((close >= here.t_c) & at).sum(-1) / at.sum(-1)
-    return found
+    more = [compare(here.maps(name), whole, here.labels, kind=DISTILLED, model=name) for name in names[1:]]
+    close = pd.concat([similarity, *map(here.named, more)])
+    close = close.assign(share=(close["pearson"] >= here.t_c).astype(float))
+    for target in TARGETS.values():
+        for quantity, column in (("similarity", "pearson"), ("share", "share")):
+            means = close[close["target"] == target].groupby(["kind", "model", "image"], sort=False)[column].mean()
+            by_image = means.unstack("image")
+            values = by_image.loc[DISTILLED].to_numpy()
+            for less in (COMPONENT, LEFT_OUT):
+                others = by_image.loc[less].to_numpy()
+                known = np.isfinite(values).all(0) & np.isfinite(others).all(0)
+                if known.any():  # not so where all maps are constant
+                    yield f"{quantity} {target}", less, values[:, known], others[:, known]
 
 
 def in_words(table: pd.DataFrame) -> list[str]:

@@ -28,7 +28,7 @@ def test_students_differ_and_only_the_first_is_the_studys(here):
 
 
 def test_gains_are_students_less_components(here):
-    found = students.gains(here).set_index(["quantity", "less", "student"])["difference"]
+    found = students.gains(here, rq3.to_ensemble(here)).set_index(["quantity", "less", "student"])["difference"]
     true = here.dataset.test.labels
     right = {name: (here.answers(name).argmax(1) == true).float().mean().item() for name in [*"ab", *here.students]}
     for name in here.students:
@@ -44,7 +44,7 @@ def test_gains_are_students_less_components(here):
 
 
 def test_three_networks_of_each_kind_say_what_holds_of_students(here):
-    table = students.gains(here)
+    table = students.gains(here, rq3.to_ensemble(here))
     every = table[table["student"] == students.EVERY].set_index(["quantity", "less"])
     assert every["students"].eq(3).all()
     assert every.loc[("accuracy", "ensemble"), "low"] < every.loc[("accuracy", "ensemble"), "high"]
@@ -57,7 +57,7 @@ def test_three_networks_of_each_kind_say_what_holds_of_students(here):
 
 def test_a_setting_is_computed_from_the_same_maps(here):
     choices = sensitivity.compare(here, ["output=probs", "output=centred"], threshold=0.5)
-    frame = levels.shares(here, choices)
+    frame = levels.shares(here, rq3.to_ensemble(here), choices)
     share = frame.set_index(["setting", "kind", "target"])["share"]
     whole, own = here.maps("ensemble"), np.eye(10, dtype=bool)[here.labels]
     expected = np.mean([pearson(here.maps(name), whole)[own] >= 0.5 for name in "ab"])
@@ -71,7 +71,7 @@ def test_a_setting_is_computed_from_the_same_maps(here):
 
 
 def test_the_nearest_setting_is_the_one_whose_worst_share_is_nearest(here):
-    frame = levels.shares(here, sensitivity.compare(here, [], threshold=0.5))
+    frame = levels.shares(here, rq3.to_ensemble(here), sensitivity.compare(here, [], threshold=0.5))
     shares = dict(zip(levels.PUBLISHED, (0.76, 0.55, 0.97, 0.86), strict=True))
     near = [("near", 0.53, *which, share) for which, share in shares.items()]
     far = [("far", 0.53, *which, 0.5) for which in levels.PUBLISHED]
