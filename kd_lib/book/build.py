@@ -21,16 +21,14 @@ import yaml
 from fontTools import subset
 
 from kd_lib import _files
-from kd_lib.book import chapters, claims, diagrams, editions, explorer, verdicts
+from kd_lib.book import chapters, claims, diagrams, editions, explorer, thesis, verdicts
 from kd_lib.book.chapters import PROJECT, Part
 from kd_lib.figures import render
-from kd_lib.study.run import Run
-from kd_lib.study.training import which_optimiser
 
 EDITIONS = PROJECT / "book" / "editions"  # what is published
-UNFINISHED = PROJECT / "book" / "unfinished" / "photographs"  # a run of which some tables were kept
 STUDY, KINDS, OTHERS = "The study", {"multiview": "Controlled images"}, "Photographs"  # of parts, by data set
-REFERENCE, FULL_SIZE = "book/reference", "book/full_size"  # pages of the published book alone
+LEADS = "photographs"
+REFERENCE = "book/reference"  # of the published book alone
 # None of these begins or ends anything in Markdown or MyST, which has use for braces and for HTML's comments.
 MARKS: dict[str, Any] = {"variable_start_string": "<%", "variable_end_string": "%>", "block_start_string": "<%%"}
 MARKS |= {"block_end_string": "%%>", "comment_start_string": "<%#", "comment_end_string": "#%>"}
@@ -59,19 +57,20 @@ def build(
     `notebooks` holds the six executed notebooks, or ``NAME.failed.ipynb`` where one failed; `output` receives
     ``index.html``, and is replaced only once the new pages are complete. `folders` are of runs, or of what is kept of
     them, which the scorecard judges, a column each, and whose maps the explorer shows; one that has notebooks of its
-    own gets a part of its own. `builder` is 'html' (pages) or 'singlehtml' (all of them in one). `reference` adds what
-    is the same for all runs: the package's reference, which takes longest to render, and the page of the run at full
-    size.
+    own gets a part of its own. `builder` is 'html' (pages) or 'singlehtml' (all of them in one). `reference` adds the
+    package's reference, which is the same for all runs and takes longest to render.
     """
     judged = [claims.read_edition(folder) for folder in folders if (folder / "run.json").is_file()]
     contents, parts = table_of_contents(), _parts(notebooks, folders, judged)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".book-") as temporary:
         source = Path(temporary) / "source"
-        left_out = shutil.ignore_patterns("_build", EDITIONS.name, UNFINISHED.parent.name)
+        left_out = shutil.ignore_patterns("_build", EDITIONS.name)
         shutil.copytree(PROJECT / "book", source / "book", ignore=left_out)
         shutil.copy(PROJECT / "_config.yml", source)
-        listed = yaml.safe_dump(_listed(contents, parts, whole=reference), sort_keys=False)
+        without = {REFERENCE} if not reference else set()
+        without |= {thesis.PAGE} if not thesis.comparable(judged, claims.read_claims()) else set()
+        listed = yaml.safe_dump(_listed(contents, parts, without), sort_keys=False)
         _files.write_text(source / "_toc.yml", listed)
         diagrams.write_all(source / "book" / "_figures")
         explored = explorer.place(source / "book" / "_static", folders)
@@ -95,9 +94,11 @@ def build(
 def published() -> tuple[Path, list[Path]]:
     """Find what the published book is made of: the notebooks of its first part, and the folders of its editions.
 
-    The first edition in alphabetical order leads; without any that has notebooks, the committed ones do.
+    The edition on photographs leads, the others follow in alphabetical order; without any that has notebooks, the
+    committed ones do.
     """
-    folders = sorted(path.parent for path in EDITIONS.glob("*/run.json"))
+    found = (path.parent for path in EDITIONS.glob("*/run.json"))
+    folders = sorted(found, key=lambda folder: (folder.name != LEADS, folder.name))
     own = [folder / "notebooks" for folder in folders if (folder / "notebooks").is_dir()]
     return (own or [PROJECT / "notebooks"])[0], folders
 
@@ -111,21 +112,15 @@ def publish(output: Path, *, builder: str = "html") -> None:
 def fill_in(folder: Path, judged: Sequence[claims.Edition], **marks: str) -> None:
     """Fill in the marks of a folder's pages, in place.
 
-    They are ``verdicts``, see `verdicts.Verdicts`, ``made``, see `editions.made`, and `marks`. On the page of the run
-    at full size they stand for that run, and ``optimiser`` for what it says of the thesis's optimiser. A ValueError
-    names a page and its mark that stands for nothing.
+    They are ``verdicts``, see `verdicts.Verdicts`, ``made``, see `editions.made`, ``thesis``, see `thesis.beside`, and
+    `marks`. A ValueError names a page and its mark that stands for nothing.
     """
-    known, unfinished = claims.read_claims(), claims.read_edition(UNFINISHED)
-    accuracy = Run(UNFINISHED).read_csv("accuracy")
-    reading = which_optimiser(accuracy, unfinished.parameters["optimiser"], unfinished.parameters["max_lr"])
-    of_all = marks | {"verdicts": verdicts.Verdicts(known, judged), "made": editions.made(judged)}
-    computed = [claim for claim in known if claim.table in unfinished.tables]
-    of_unfinished = {"verdicts": verdicts.Verdicts(computed, [unfinished]), "made": editions.made([unfinished])}
-    of_unfinished["optimiser"] = reading or "No network was trained by the other optimiser."
+    known = claims.read_claims()
+    marks |= {"verdicts": verdicts.Verdicts(known, judged), "made": editions.made(judged)}
+    marks["thesis"] = thesis.beside(judged, known)
     for page in folder.glob("*.md"):
-        meant = of_unfinished if page.stem == Path(FULL_SIZE).name else of_all
         try:
-            _files.write_text(page, fill(page.read_text(encoding="utf-8"), **meant))
+            _files.write_text(page, fill(page.read_text(encoding="utf-8"), **marks))
         except (jinja2.TemplateError, KeyError, AttributeError) as error:
             raise ValueError(f"a mark of {page.name} stands for nothing: {error}") from error
 
@@ -207,11 +202,11 @@ def _named(edition: claims.Edition) -> tuple[str, str]:
     return kind, f"{kind}: {edition.title}"
 
 
-def _listed(contents: dict[str, Any], parts: Sequence[Part], *, whole: bool) -> dict[str, Any]:
-    """Table of contents with the notebooks of every part, and the pages of the published book where it is `whole`."""
+def _listed(contents: dict[str, Any], parts: Sequence[Part], without: set[str]) -> dict[str, Any]:
+    """Table of contents with the notebooks of every part, and without some pages."""
     listed = []
     for given in contents["parts"]:
-        pages = [page for page in given["chapters"] if whole or page["file"] not in (REFERENCE, FULL_SIZE)]
+        pages = [page for page in given["chapters"] if page["file"] not in without]
         names = [page["file"].partition("notebooks/")[2] for page in pages]
         for part in parts if names[0] else ():
             own = [{"file": f"{part.folder}/{name}"} for name in names]

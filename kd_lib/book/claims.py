@@ -23,6 +23,7 @@ THESIS, OWN = "thesis", "own"
 PARTS = (THESIS, OWN)
 # How a quantity is shown: factor, digits, what follows.
 UNITS = {"%": (100, 1, " %"), "points": (100, 1, " points"), "of training": (100, 0, " % of training"), "": (1, 3, "")}
+SHOWN = ("accuracy_by_network", "rq3_levels")  # tables that the page beside the thesis shows, and no claim refers to
 REGIME = ("data_set", "arch", "components", "epochs", "train_size")  # what tells editions apart
 # Entries of run.json that say how a run was made, and nothing of the machine that it lies on.
 MADE: tuple[str, ...] = ("data_title", "dataset_fingerprint", "created", "commit", "versions", "hardware", "threads")
@@ -125,8 +126,10 @@ class Edition:
         for key, wanted in needs.items():
             if key == "class" and wanted not in self.class_names:
                 return f"no class {wanted!r} here"
-            if key != "class" and self.parameters.get(key) != wanted:
-                return f"comparable only where {key} is {wanted}, here {self.parameters.get(key, 'unknown')}"
+            found = self.parameters.get(key, "unknown")
+            if key != "class" and found != wanted:
+                found = self.made.get("data_title", found) if key == "data_set" else found
+                return f"the thesis's number is of {key.replace('_', ' ')} {wanted}; here it is {found}"
         return ""
 
 
@@ -185,7 +188,7 @@ def read_edition(folder: Path) -> Edition:
     if (data := _files.read_bytes(folder / "run.json")) is None:
         raise FileNotFoundError(f"{folder / 'run.json'} is missing: expected the folder of a run or of an edition")
     entries, tables, by_threshold = json.loads(data), {}, {}
-    for name in sorted({claim.table for claim in read_claims()}):
+    for name in sorted({*SHOWN, *(claim.table for claim in read_claims())}):
         content = _files.read_bytes(folder / "results" / f"{name}.csv")
         if content and content.strip():
             tables[name] = read_results(content)

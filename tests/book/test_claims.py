@@ -104,8 +104,8 @@ def test_epochs_are_shares_of_the_training():
         (ROW | {"low": [math.nan] * 2}, {}, "no interval is known"),
         (ROW | {"difference": ["much", "less"]}, {}, "the quantity is not defined here"),
         (ROW, {"needs": {"class": "ship"}}, "no class 'ship' here"),
-        (ROW, {"needs": {"data_set": "cifar10"}}, "comparable only where data_set is cifar10, here multiview"),
-        (ROW, {"needs": {"arch": "resnet18"}}, "comparable only where arch is resnet18, here unknown"),
+        (ROW, {"needs": {"data_set": "cifar10"}}, "the thesis's number is of data set cifar10; here it is multiview"),
+        (ROW, {"needs": {"arch": "resnet18"}}, "the thesis's number is of arch resnet18; here it is unknown"),
         (None, {"needs": {"class": "ship"}}, "no class 'ship' here"),
     ],
 )

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
-from kd_lib.book import build, claims, verdicts
+from kd_lib.book import build, claims, thesis, verdicts
+from kd_lib.study.reading import TARGETS
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
-PAGES = ("introduction", "conclusions", "editions", "full_size")
+PAGES = ("introduction", "conclusions", "editions", "thesis")
 CLAIMS = claims.read_claims()
 YES, NO, UNSURE = (0.2, 0.1, 0.3), (-0.2, -0.3, -0.1), (0.0, -0.1, 0.1)
 
@@ -117,7 +118,7 @@ def test_second_transitions_are_counted_by_verdict(tmp_path):
 def test_without_an_edition_no_mark_is_left_and_nothing_is_claimed(tmp_path):
     for name, page in written(tmp_path).items():
         assert "<%" not in page
-        assert verdicts.NO_EDITION in page or name == "full_size"
+        assert {"thesis": thesis.NO_EDITION}.get(name, verdicts.NO_EDITION) in page
 
 
 def test_every_edition_has_its_own_answer(tmp_path):
@@ -178,14 +179,41 @@ def test_how_an_edition_was_made(tmp_path):
         assert cells in page
 
 
-def test_the_run_at_full_size_says_what_its_tables_say(tmp_path):
-    text = written(tmp_path)["full_size"]
-    assert "<%" not in text
-    gaps = pd.read_csv(build.UNFINISHED / "results" / "rq3_share_gaps.csv").set_index(["what", "less", "target"])
-    for target in ("on target", "off target"):
-        row = gaps.loc[("distilled", "leave-one-out", target)] * 100
-        assert f"{row.difference:.1f} points ({row.low:.1f} to {row.high:.1f})" in text
-    assert "rq1" not in text.partition("Commit of the code")[0]
+CLASSES = ("automobile", "bird", "deer", "ship")
+BENDS = pd.DataFrame(
+    [
+        ("ship", "a", "on target", 1, 4.0, 2.0, 5.0, 0.35, 0.27, 0.56, False),
+        ("ship", "a", "off target", 1, 9.0, 8.0, 10.0, 0.5, 0.4, 0.6, False),
+        ("deer", "a", "on target", 1, 12.0, 7.0, 21.0, 0.28, 0.05, 0.55, False),
+        ("deer", "a", "on target", 2, 30.0, 28.0, 33.0, 0.1, 0.0, 0.2, True),
+    ],
+    columns=["class", "model", "target", "transition"]
+    + ["onset", "onset_low", "onset_high", "proportion_memorised", "proportion_low", "proportion_high", "distinct"],
+)
+
+
+def test_the_thesis_stands_beside_the_editions_of_its_classes(tmp_path):
+    networks = pd.DataFrame({"model": ["a", "b", "distilled", "distilled-2"], "accuracy (%)": [84.0, 86.0, 86.5, 87.0]})
+    kinds = [("component", 0.85, 0.84, 0.86, 2), ("ensemble", 0.88, 0.87, 0.89, 1), ("distilled", 0.865, 0.85, 0.88, 1)]
+    kinds = pd.DataFrame(kinds, columns=["kind", "accuracy", "low", "high", "networks"])
+    shares = [("Gardner (2022)", 0.53), ("this run", 0.53)]
+    rows = [(*s, kind, on, 0.5) for s in shares for kind in ("component", "distilled") for on in TARGETS.values()]
+    levels = pd.DataFrame(rows, columns=["setting", "T_c", "kind", "target", "share"])
+    tables = {"rq1_transitions": BENDS, "accuracy_by_network": networks, "accuracies": kinds, "rq3_levels": levels}
+    theirs = claims.Edition("photos", edition().parameters, CLASSES, tables)
+    page = written(tmp_path, theirs, edition("drawn"))["thesis"]
+    for row in (
+        "| a | – | 84.00 % |",
+        "| **a component**, mean ± sd | 84.37 ± 0.32 % | 85.00 ± 1.41 % |",
+        "| **ensemble** (interval over images) | 87.95 % | 88.00 % (87.0 % to 89.0 %) |",
+        "| distilled-2 | – | 87.00 % |",
+        "| ship | a | epoch 10 of 64 | 4 (2 to 5) | 2 % | 35.0 % (27.0 % to 56.0 %) | – | none |",
+        "| deer | a | – | 12 (7 to 21) | – | 28.0 % (5.0 % to 55.0 %) | epoch 32 of 64 | 30 (28 to 33) |",
+        "| this run | 0.53 | 50.0 | 50.0 | 50.0 | 50.0 |",
+    ):
+        assert row in page
+    assert "drawn" not in page
+    assert thesis.comparable([theirs, edition()], CLAIMS) == [theirs]
 
 
 # ---- the scorecard and the README ------------------------------------------------------------------------------------
