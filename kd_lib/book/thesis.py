@@ -1,9 +1,11 @@
 """The thesis and the editions of its classes side by side: Table 4.1, Table 4.2, and the shares of RQ3."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
 
 from kd_lib.book.claims import Claim, Edition
-from kd_lib.book.verdicts import heading, number, plain, table
+from kd_lib.book.verdicts import heading, plain, table
 from kd_lib.study import levels
 
 ACCURACIES, ONSETS = "Table 4.1", "Table 4.2"
@@ -41,7 +43,7 @@ def _accuracies(edition: Edition, claims: Sequence[Claim]) -> Iterator[str]:
     rows = [[plain(name), UNKNOWN, f"{value:.2f} %"] for name, value in own.items()]
     rows.append(["**a component**, mean ± sd", given["component"], f"{own.mean():.2f} ± {own.std():.2f} %"])
     for kind in filter(kinds.index.__contains__, ("ensemble", "distilled")):
-        here = f"{100 * kinds.loc[kind, 'accuracy']:.2f} % ({_interval(kinds.loc[kind], '', '%')})"
+        here = f"{100 * kinds.loc[kind, 'accuracy']:.2f} % ({_interval(100 * kinds.loc[kind], '', 1)})"
         rows.append([f"**{kind}** (interval over images)", given[kind], here])
     students = [name for name in found.index if str(name).startswith("distilled-")]
     rows += [[plain(name), UNKNOWN, f"{found[name]:.2f} %"] for name in students]
@@ -59,10 +61,11 @@ def _onsets(edition: Edition, claims: Sequence[Claim]) -> Iterator[str]:
     rows = []
     for (name, model), bends in frame[frame["target"] == "on target"].groupby(["class", "model"], sort=False):
         first, distinct = bends[bends["transition"] == 1].iloc[0], bends[bends["distinct"].astype(bool)]
-        second = [f"{row['onset']:.0f} ({_interval(row, 'onset_', 'epoch')})" for _, row in distinct.iterrows()]
-        memorised = f"{number(first['proportion_memorised'], '%')} ({_interval(first, 'proportion_', '%')})"
+        second = [f"{row['onset']:.0f} ({_interval(row, 'onset_')})" for _, row in distinct.iterrows()]
+        shares = 100 * first[["proportion_memorised", "proportion_low", "proportion_high"]]
+        memorised = f"{shares['proportion_memorised']:.0f} % ({_interval(shares, 'proportion_')})"
         theirs = [given.get((name, what), UNKNOWN) for what in ("onset", "proportion_memorised", "second")]
-        ours = [f"{first['onset']:.0f} ({_interval(first, 'onset_', 'epoch')})", memorised, ", ".join(second) or "none"]
+        ours = [f"{first['onset']:.0f} ({_interval(first, 'onset_')})", memorised, ", ".join(second) or "none"]
         pairs = [value for pair in zip(theirs, ours, strict=True) for value in pair]
         rows.append([plain(name), plain(model), *pairs])
     what = ["onset", "still to come", "second transition"]
@@ -80,6 +83,5 @@ def _levels(edition: Edition) -> Iterator[str]:
     yield levels.in_words(frame)
 
 
-def _interval(row: Mapping, prefix: str, unit: str) -> str:
-    low, high = row[f"{prefix}low"], row[f"{prefix}high"]
-    return f"{low:.0f} to {high:.0f}" if unit == "epoch" else f"{number(low, unit)} to {number(high, unit)}"
+def _interval(row: pd.Series, prefix: str, digits: int = 0) -> str:
+    return " to ".join(f"{row[prefix + bound]:.{digits}f}" for bound in ("low", "high"))
