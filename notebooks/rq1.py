@@ -84,9 +84,10 @@ figures.cumulative_share(
 # %%
 by_class, transitions, second = study.rq1.by_class(here, arrivals)
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-by-class", "caption": "Share of maps that have arrived for the first time, by class: thin lines are networks, thick ones their mean."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-by-class", "caption": "Share of maps that have arrived for the first time, by class: thin lines are networks, thick ones their mean; the dots are the first bend of each network's curve, and those after which it bends again once it has risen."}}
 figures.cumulative_by_class(
     by_class[by_class["crossing"] == "first"],
+    bends=study.rq1.named_bends(transitions),
     title="By which epoch have the maps of each class arrived?",
     description="Cumulative share of maps that have arrived by epoch, one panel a class, on and off target.",
 )
@@ -100,8 +101,9 @@ figures.onsets(
 )
 
 # %% [markdown]
-# Onset, share still to come, and `support`, the share of resampled curves that have a transition as well: means over the
-# networks that have one, and how many do. (Gardner 2022, Table 4.2, gives one network's.)
+# Onset and share still to come, with intervals (the lowest and highest bound of any network's), and `support`, the share
+# of resampled curves that have a transition as well: means over the networks that have one, and how many do. (Gardner
+# 2022, Table 4.2, gives one network's.)
 
 # %% mystnb={"figure": {"name": "tab-onsets", "caption": "Onset and share still to come, by class: means over networks.", "caption_before": true, "classes": "numbered-table"}}
 onsets = study.rq1.onsets(on_target)

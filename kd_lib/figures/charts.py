@@ -150,16 +150,22 @@ def cumulative_share(shares: pd.DataFrame) -> alt.FacetChart:
 
 
 @_chart
-def cumulative_by_class(shares: pd.DataFrame) -> alt.FacetChart:
-    """Draw a panel a class (columns class, model, target, epoch, share): thin lines are networks, thick their mean."""
-    lines = alt.Chart(shares).encode(
+def cumulative_by_class(shares: pd.DataFrame, *, bends: pd.DataFrame) -> alt.FacetChart:
+    """Draw a panel a class (columns class, model, target, epoch, share): thin lines are networks, thick their mean.
+
+    On the networks' lines lie their bends (columns class, model, target, onset, proportion_memorised).
+    """
+    dots = bends[["class", "model", "target"]].assign(epoch=bends["onset"], share=1 - bends["proportion_memorised"])
+    chart = alt.Chart(pd.concat([shares.assign(layer="line"), dots.assign(layer="bend")])).encode(
         x=alt.X("epoch:Q", title="epoch"),
         y=alt.Y("share:Q", title="share arrived", scale=alt.Scale(domain=[0, 1])),
         color=_colour(TARGETS, "target"),
     )
+    lines = chart.transform_filter("datum.layer == 'line'")
     single = lines.mark_line(strokeWidth=0.7, opacity=0.5).encode(detail="model:N")
     mean = lines.mark_line(strokeWidth=2).encode(y=alt.Y("mean(share):Q"))
-    layers = alt.layer(single, mean).properties(width=110, height=90)
+    bend = chart.mark_circle(size=60, opacity=1, stroke="white").transform_filter("datum.layer == 'bend'")
+    layers = alt.layer(single, mean, bend).properties(width=110, height=90)
     return layers.facet(facet=alt.Facet("class:N", title=None), columns=5)
 
 

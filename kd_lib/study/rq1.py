@@ -11,6 +11,7 @@ from kd_lib.measures import settling as settling_measures
 from kd_lib.study import truth
 from kd_lib.study.reading import TARGETS, Study
 
+ALL = "all classes"
 CLASS = ["model", "class", "target", "on_target"]  # what tells the curves of classes apart
 
 
@@ -65,7 +66,7 @@ def by_class(here: Study, arrivals: pd.DataFrame) -> tuple[pd.DataFrame, pd.Data
     """
     found = _curves(arrivals, CLASS)
     onsets, second = learning.onsets(arrivals, by=CLASS)
-    whole = learning.onsets(arrivals, by=["model", "target"])[0].assign(**{"class": "all classes"})
+    whole = learning.onsets(arrivals, by=["model", "target"])[0].assign(**{"class": ALL})
     _keep_crossings(here, found, "rq1_curves_by_class")
     here.keep(onsets, "rq1_transitions")
     here.keep(whole, "rq1_transitions_overall")
@@ -79,11 +80,21 @@ def on_target(transitions: pd.DataFrame) -> pd.DataFrame:
     return found.assign(phase=np.where(found["distinct"].astype(bool), "again", "slower"))
 
 
+def named_bends(transitions: pd.DataFrame) -> pd.DataFrame:
+    """First bend of every class's curve, and those that follow a rise."""
+    named = (transitions["transition"] == 1) | transitions["distinct"].astype(bool)
+    return transitions[named & (transitions["class"] != ALL)]
+
+
 def onsets(transitions: pd.DataFrame) -> pd.DataFrame:
-    """First transition of each class: means over the networks that have one, and how many do."""
-    first = transitions[transitions["transition"] == 1].astype({"onset": float, "proportion_memorised": float})
-    summary = first.groupby("class", sort=False)[["onset", "proportion_memorised", "support"]].mean()
-    return summary.assign(networks=first.groupby("class", sort=False)["model"].nunique())
+    """First transition of each class: means over the networks that have one, their widest bounds, and how many do."""
+    rows = transitions[transitions["transition"] == 1]
+    ways = {}
+    for mean, bounds in (("onset", "onset"), ("proportion_memorised", "proportion")):
+        ways |= {mean: "mean", f"{bounds}_low": "min", f"{bounds}_high": "max"}
+    ways["support"] = "mean"
+    by = rows.astype(dict.fromkeys(ways, float)).groupby("class", sort=False)
+    return by.agg(ways).assign(networks=by["model"].nunique())
 
 
 def second_by_class(here: Study, second: pd.DataFrame) -> tuple[pd.DataFrame, str]:

@@ -23,7 +23,10 @@ CHARTS = {  # what is drawn, and how
     "cumulative_share": [
         grid(panel="a", epoch=[0, 1], target="on target", crossing="first", share=[0.1, 1], low=0.05, high=1)
     ],
-    "cumulative_by_class": [grid(**CAT, epoch=[0, 1], target="on target", share=[0.1, 1])],
+    "cumulative_by_class": [
+        grid(**CAT, epoch=[0, 1], target="on target", share=[0.1, 1]),
+        {"bends": grid(**CAT, target="on target", onset=1, proportion_memorised=0.0)},
+    ],
     "onsets": [
         grid(**CAT, onset=3, onset_low=[2, np.nan], onset_high=[4, np.nan], proportion_memorised=0.1, phase="slower")
     ],
