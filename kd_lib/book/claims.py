@@ -53,6 +53,8 @@ class Claim:
         Parameter of the run that the quantity is divided by, such as epochs; empty: none.
     above, below : float
         The region claimed, in the table's unit (after division).
+    margin : float
+        A difference inside ±margin is none worth the name, in the table's unit; 0: any is.
     unit : str
         A key of `UNITS`: how the quantity is shown.
     number : str
@@ -65,7 +67,8 @@ class Claim:
         Whether the README shows it.
     holds, fails, unknown : str
         The sentence of the prose for each verdict, without a full stop; numbers follow it. ``{number}``, ``{above}``
-        and ``{below}`` in it stand for what the thesis gives and for the region's bounds. A claim that the prose says
+        and ``{below}`` in it stand for what the thesis gives and for the region's bounds; that there is no difference
+        worth the name is said of `says`. A claim that the prose says
         has the last two; where `holds` is empty, it says `says`.
     about : str
         What they are about, to say that an edition does not know it; after "whether" or a noun.
@@ -89,6 +92,7 @@ class Claim:
     over: str = ""
     above: float = -math.inf
     below: float = math.inf
+    margin: float = 0.0
     unit: str = ""
     needs: Mapping[str, Any] = field(default_factory=dict)
     lacking: str = ""
@@ -170,6 +174,8 @@ def _claim(entry: dict[str, Any], part: str, chapter: str) -> Claim:
             raise ValueError(f"claim {name}: {what} {value!r}; expected one of {', '.join(map(repr, known))}")
     if math.isinf(claim.above) and math.isinf(claim.below):
         raise ValueError(f"claim {name}: claims nothing; give it above, below or near")
+    if claim.margin and 0 not in (claim.above, claim.below):
+        raise ValueError(f"claim {name}: a margin is of a difference, which is claimed to be above or below 0")
     if len({bool(text) for text in (claim.fails, claim.unknown, claim.about)}) > 1:
         raise ValueError(f"claim {name}: of fails, unknown and about it has some; give it all or none")
     return claim

@@ -14,11 +14,11 @@ import pandas as pd
 
 from kd_lib.book.claims import OWN, THESIS, UNITS, Claim, Edition
 
-HOLDS, FAILS, CANNOT_TELL = "holds", "fails", "cannot tell"
+HOLDS, FAILS, SAME, CANNOT_TELL = "holds", "fails", "no difference", "cannot tell"
 # What a verdict is called in either part of the scorecard; the mark tells it without colour.
 WORDS = {
-    THESIS: {HOLDS: "✓ replicated", FAILS: "✗ not replicated", CANNOT_TELL: "? cannot tell"},
-    OWN: {HOLDS: "✓ holds", FAILS: "✗ does not hold", CANNOT_TELL: "? cannot tell"},
+    THESIS: {HOLDS: "✓ replicated", FAILS: "✗ not replicated", SAME: "≈ no difference", CANNOT_TELL: "? cannot tell"},
+    OWN: {HOLDS: "✓ holds", FAILS: "✗ does not hold", SAME: "≈ no difference", CANNOT_TELL: "? cannot tell"},
 }
 WHOSE = {THESIS: "the thesis's", OWN: "going further"}
 PARTS = {THESIS: "Claims of the thesis", OWN: "Claims that go further"}  # what captions call them
@@ -26,7 +26,7 @@ NO_EDITION = "No edition's results are kept, so no claim is judged here; `make e
 # Claims that the answer to the book's question gives, by maps and beside them; see `Answers.sentences`.
 FAIR, VIEWS = "fair-gain-on-target", "distilled-views-used"
 BY_MAPS = (FAIR, "distilled-closer-on-target", "teachers-on-target")
-BESIDE_MAPS = ("distilled-above-component", "distilled-single-view", VIEWS)
+BESIDE_MAPS = ("distilled-above-component", "distilled-single-view", VIEWS, "distilled-fewer-views-than-ensemble")
 
 
 class Finding(NamedTuple):
@@ -43,16 +43,18 @@ class Finding(NamedTuple):
 # ---- judging ---------------------------------------------------------------------------------------------------------
 
 
-def verdict(low: float, high: float, *, above: float = -math.inf, below: float = math.inf) -> str:
+def verdict(low: float, high: float, *, above: float = -math.inf, below: float = math.inf, margin: float = 0.0) -> str:
     """Judge a claim that a quantity lies above one bound, below another, or between two.
 
     The one rule of the scorecard. The claim holds if the whole interval lies inside the region claimed, fails if the
     whole interval lies outside it, and otherwise the data cannot tell. An interval that touches a bound does not
-    exclude it. The interval is NaN if it is not known; a bound is infinite where there is none.
+    exclude it. The interval is NaN if it is not known; a bound is infinite where there is none. A difference whose
+    interval lies between -margin and margin is none worth the name, on whichever side of 0 it lies: "no" is not "cannot
+    tell".
 
     Returns
     -------
-    {'holds', 'fails', 'cannot tell'}
+    {'holds', 'fails', 'no difference', 'cannot tell'}
 
     References
     ----------
@@ -61,6 +63,8 @@ def verdict(low: float, high: float, *, above: float = -math.inf, below: float =
     """
     if math.isnan(low) or math.isnan(high):
         return CANNOT_TELL
+    if -margin < low and high < margin:
+        return SAME
     if low > above and high < below:
         return HOLDS
     return FAILS if high < above or low > below else CANNOT_TELL
@@ -77,7 +81,7 @@ def judge(claim: Claim, edition: Edition) -> Finding:
         return Finding(CANNOT_TELL, claim.lacking or lacks or reason)
     findings = [_finding(claim, row) for _, row in rows.iterrows()]
     # What is claimed of every row is as sure as its least sure row, and that is the one to show.
-    order = (FAILS, CANNOT_TELL, HOLDS)
+    order = (FAILS, SAME, CANNOT_TELL, HOLDS)
     worst = min(findings, key=lambda f: (order.index(f.verdict), -f.high if math.isinf(claim.above) else f.low))
     return worst._replace(verdict=CANNOT_TELL, reason=lacks) if lacks else worst
 
@@ -89,7 +93,7 @@ def _finding(claim: Claim, row: pd.Series) -> Finding:
         reason = "no interval is known"
     if math.isnan(estimate):
         reason = "the quantity is not defined here"
-    found = CANNOT_TELL if reason else verdict(low, high, above=claim.above, below=claim.below)
+    found = CANNOT_TELL if reason else verdict(low, high, above=claim.above, below=claim.below, margin=claim.margin)
     return Finding(found, reason, estimate, low, high, which)
 
 
@@ -162,6 +166,7 @@ class Answers:
         for name in names:
             words, together = self.of[name].claim, self._said_with(name)
             texts = {HOLDS: words.holds or words.says, FAILS: words.fails, CANNOT_TELL: words.unknown}
+            texts[SAME] = f"{words.says}: no, there is no difference worth the name, which is {{margin}}"
             if not (known := [one for one in together if one.quantity]):
                 lacking.setdefault("; ".join(dict.fromkeys(one.reason for one in together)), []).append(words.about)
             for outcome in dict.fromkeys(one.verdict for one in known):
@@ -170,7 +175,7 @@ class Answers:
 
     def short_answer(self) -> str:
         """Answer in a few words: what maps say, beside left-out components, and what views say where they are known."""
-        words = {HOLDS: "yes", FAILS: "no", CANNOT_TELL: "one cannot tell"}
+        words = {HOLDS: "yes", FAILS: "no", SAME: "no", CANNOT_TELL: "one cannot tell"}
         on, off = (words[one.verdict] for one in self._said_with(FAIR))
         answer = f"by saliency maps, {on}" if on == off else f"by saliency maps, {on} on target and {off} off target"
         if (views := self.of[VIEWS]).quantity:
@@ -219,7 +224,7 @@ def _sentence(text: str, together: Sequence[Judged]) -> str:
         which = f"{which}, ".replace("class class", "class") if which else ""  # a class may be so named
         reason = f" – {one.reason}" if one.reason else ""
         numbers.append(f"{which}{one.quantity}{reason} {one.claim.where}".rstrip())
-    bounds = {"above": number(claim.above, claim.unit), "below": number(claim.below, claim.unit)}
+    bounds = {key: number(getattr(claim, key), claim.unit) for key in ("above", "below", "margin")}
     return f"{text.format(number=claim.number, **bounds)}: {_and(numbers)}."
 
 
@@ -315,7 +320,7 @@ class Verdicts:
         rows = []
         for claim in self.of_claims:
             judged = [one.of[claim.id] for one in self.found]
-            if claim.part == THESIS and any(one.verdict == FAILS for one in judged):
+            if claim.part == THESIS and any(one.verdict in (FAILS, SAME) for one in judged):
                 rows.append([claim.says, claim.number, *(one.cell for one in judged)])
         header = ["claim", "thesis", *(one.edition.name for one in self.found)]
         none = "No claim of the thesis that could be judged failed to replicate."
@@ -337,6 +342,7 @@ def _region(claim: Claim) -> str:
     above, below = (number(bound, claim.unit) for bound in (claim.above, claim.below))
     region = f"between {above} and {below}" if not math.isinf(claim.above) else f"below {below}"
     region = f"above {above}" if math.isinf(claim.below) else region
+    region += f"; none worth the name within ±{number(claim.margin, claim.unit)}" if claim.margin else ""
     needs = ", ".join(f"{key} {value}" for key, value in claim.needs.items())
     return f"{region}<br>of {needs}" if needs else region
 

@@ -42,6 +42,24 @@ def test_the_rule(low, high, above, below, expected):
     assert verdicts.verdict(low, high, above=above, below=below) == expected
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (-0.02, 0.02, "no difference"),
+        (0.01, 0.04, "no difference"),  # known to be there, and not worth the name
+        (-0.02, 0.06, "cannot tell"),
+        (0.01, 0.06, "holds"),
+        (-0.05, 0.02, "cannot tell"),  # an interval that touches the margin is not inside it
+        (-0.2, -0.1, "fails"),
+        (math.nan, 0.0, "cannot tell"),
+    ],
+)
+def test_a_difference_may_be_none_worth_the_name(low, high, expected):
+    assert verdicts.verdict(low, high, above=0, margin=0.05) == expected
+    mirrored = {"holds": "fails", "fails": "holds"}.get(expected, expected)
+    assert verdicts.verdict(-high, -low, above=0, margin=0.05) == mirrored
+
+
 @given(finite, finite, finite)
 def test_a_claim_and_its_opposite_are_judged_oppositely(a, b, bound):
     low, high = sorted((a, b))
@@ -158,6 +176,7 @@ def test_claims_of_the_book_are_well_formed():
         ("{id: a, says: s, table: t, rows: {}}", "claim a: claims nothing; give it above, below or near"),
         ("{id: a, says: s, rows: {}, above: 0}", "claim a: missing 1 required positional argument: 'table'"),
         ("{id: a, says: s, table: t, rows: {}, abvoe: 0}", "claim a: got an unexpected keyword argument 'abvoe'"),
+        ("{id: a, says: s, table: t, rows: {}, near: [1, 2], margin: 1}", "claim a: a margin is of a difference"),
         ("{id: a, says: s, table: t, rows: {}, above: 0, unit: m}", "claim a: unit 'm'; expected one of '%', "),
         (
             "{id: a, says: s, table: t, rows: {}, near: [1, 2]}, {id: a, says: s, table: t, rows: {}, above: 0}",

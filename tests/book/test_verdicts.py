@@ -17,7 +17,7 @@ from kd_lib.study.reading import TARGETS
 BOOK = Path(__file__).resolve().parents[2] / "book"
 PAGES = ("introduction", "conclusions", "editions", "thesis")
 CLAIMS = claims.read_claims()
-YES, NO, UNSURE = (0.2, 0.1, 0.3), (-0.2, -0.3, -0.1), (0.0, -0.1, 0.1)
+YES, NO, UNSURE, NONE = (0.2, 0.1, 0.3), (-0.2, -0.3, -0.1), (0.0, -0.1, 0.1), (0.001, -0.02, 0.02)
 
 
 def edition(name="tiny", on=None, off=None, views=None, **tables):
@@ -53,6 +53,7 @@ def written(tmp_path, *editions):
         (NO, YES, None, "**By saliency maps, no on target and yes off target.**"),
         (YES, UNSURE, None, "**By saliency maps, yes on target and one cannot tell off target.**"),
         (YES, YES, UNSURE, "**By saliency maps, yes; by views taken away, one cannot tell.**"),
+        (YES, YES, NONE, "**By saliency maps, yes; by views taken away, no.**"),
         (YES, YES, NO, "**By saliency maps, yes; by views taken away, no.**"),
         (None, None, None, "**By saliency maps, one cannot tell.**"),
     ],
@@ -144,7 +145,7 @@ def test_claims_that_did_not_replicate_are_shown_with_their_numbers(tmp_path):
 def test_verdicts_are_counted_by_edition(tmp_path):
     page = written(tmp_path, edition(on=YES, off=NO))["conclusions"]
     own = sum(claim.part == "own" for claim in CLAIMS)
-    assert f"| tiny | going further | 1 | 1 | {own - 2} | {own} |" in page
+    assert f"| tiny | going further | 1 | 1 | 0 | {own - 2} | {own} |" in page
 
 
 def test_a_mark_that_stands_for_nothing_is_an_error(tmp_path):
@@ -245,8 +246,8 @@ def test_every_claim_has_a_verdict_in_words_and_the_verdicts_are_counted():
     editions = [of_gaps("quick", FRAME), of_gaps("large", FRAME | {"low": [0.1, -0.3, math.nan]})]
     page = scorecard(listed, editions)
     assert "<%" not in page
-    assert cells(page, "quick")[0] == ["quick", "1", "1", "2", "4"]
-    assert cells(page, "quick")[1] == ["quick", "1", "1", "0", "2"]
+    assert cells(page, "quick")[0] == ["quick", "1", "1", "0", "2", "4"]
+    assert cells(page, "quick")[1] == ["quick", "1", "1", "0", "0", "2"]
     assert [row[2] for row in (cells(page, f"{what} is large")[0] for what in "abcd")] == [
         "**✓ replicated**<br>20.0 points (10.0 to 30.0)",
         "**✗ not replicated**<br>−20.0 points (−30.0 to −10.0)",
@@ -256,6 +257,23 @@ def test_every_claim_has_a_verdict_in_words_and_the_verdicts_are_counted():
     assert cells(page, "c is large")[0][3] == "**? cannot tell**<br>0.0 points<br>no interval is known"
     assert cells(page, "a is large")[1][1] == "**✓ holds**<br>20.0 points (10.0 to 30.0)"
     assert cells(page, "b is large")[1][1].startswith("**✗ does not hold**")
+
+
+def test_no_difference_worth_the_name_is_a_finding():
+    listed = [
+        claim("c", margin=0.15),
+        claim("a", margin=0.15),
+        claim("c", "own", above=-math.inf, below=0, margin=0.15),
+    ]
+    page = scorecard(listed, [of_gaps("quick", FRAME)])
+    assert cells(page, "c is large")[0][2] == "**≈ no difference**<br>0.0 points (−10.0 to 10.0)"
+    assert cells(page, "a is large")[0][2].startswith("**✓ replicated**")
+    assert cells(page, "c is large")[1][1].startswith("**≈ no difference**")
+    assert "above 0.0 points; none worth the name within ±15.0 points" in page
+    answers = verdicts.Answers([claim("c", margin=0.15, about="whether c is large")], of_gaps("quick", FRAME))
+    assert answers.sentences(["thesis c"]) == [
+        "c is large: no, there is no difference worth the name, which is 15.0 points: 0.0 points (−10.0 to 10.0)."
+    ]
 
 
 def test_the_page_says_where_a_number_comes_from_and_what_would_replicate_it():
