@@ -65,7 +65,7 @@ def test_the_short_answer_follows_the_verdicts(tmp_path, on, off, views, short):
 def test_a_positive_result_is_said_with_its_numbers(tmp_path):
     page = written(tmp_path, edition(on=YES, off=YES))["conclusions"]
     assert (
-        "- More of the distilled network's maps are like the ensemble's than of a component's that is left out of it: "
+        "- The distilled network's maps resemble the ensemble's more often than those of a component that is left out of it do: "
         "20.0 points (10.0 to 30.0) on target and 20.0 points (10.0 to 30.0) off target."
     ) in page
 
@@ -73,7 +73,7 @@ def test_a_positive_result_is_said_with_its_numbers(tmp_path):
 def test_a_negative_result_is_said_as_one(tmp_path):
     pages = written(tmp_path, edition(on=NO, off=YES, views=NO))
     for page in (pages["introduction"], pages["conclusions"]):
-        assert "Fewer of the distilled network's maps are like the ensemble's" in page
+        assert "The distilled network's maps resemble the ensemble's less often than those of a component" in page
         assert "−20.0 points (−30.0 to −10.0) on target." in page
         assert "20.0 points (10.0 to 30.0) off target." in page
         assert "the distilled network uses fewer views of an image than a component does: −0.200" in page
@@ -81,9 +81,9 @@ def test_a_negative_result_is_said_as_one(tmp_path):
 
 def test_an_unknown_outcome_is_no_finding(tmp_path):
     page = written(tmp_path, edition(on=UNSURE, off=UNSURE))["introduction"]
-    assert "one cannot tell whether more of the distilled network's maps are like the ensemble's" in page
+    assert "one cannot tell whether the distilled network's maps resemble the ensemble's more often" in page
     assert "0.0 points (−10.0 to 10.0) on target and 0.0 points (−10.0 to 10.0) off target." in page
-    assert "More of the distilled network's maps are like" not in page
+    assert "The distilled network's maps resemble" not in page
 
 
 def test_what_an_edition_lacks_is_named_with_the_reason(tmp_path):
