@@ -187,6 +187,20 @@ inherited = study.rq3.inherited(here, halves)
 inherited.set_index(["what", "less", "target"]).round(4)
 
 # %% [markdown]
+# ## How much is inherited?
+#
+# As a share of what the ensemble has more than a component: 0 % is a component, 100 % the ensemble. A student's maps and
+# a component's are held against the same ensemble here, of all components but that one. The interval is Fieller's; with
+# three students or more it counts students, components and images, with fewer only images. *Any ensemble's teaching* is
+# the part of the half-taught network's gain in likeness to its teachers' ensemble that it also has in likeness to
+# strangers'; the rest is its own teachers'.
+
+# %% mystnb={"figure": {"name": "tab-inherited-shares", "caption": "Share of the ensemble's gain over a component that its students have, and what any ensemble would have taught.", "caption_before": true, "classes": "numbered-table"}}
+inherited_shares = study.inherited.shares(here, halves, device=device)
+print(*study.inherited.in_words(inherited_shares), sep="\n")
+inherited_shares.set_index("quantity").round(3)
+
+# %% [markdown]
 # ## Is it the features, or just the outputs?
 #
 # A network that gives the ensemble's answers may have the ensemble's maps for no other reason. So every network's

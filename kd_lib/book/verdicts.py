@@ -25,8 +25,14 @@ PARTS = {THESIS: "Claims of the thesis", OWN: "Claims that go further"}  # what 
 NO_EDITION = "No edition's results are kept, so no claim is judged here; `make edition` keeps those of a run."
 # Claims that the answer to the book's question gives, by maps and beside them; see `Answers.sentences`.
 FAIR, VIEWS = "fair-gain-on-target", "distilled-views-used"
-BY_MAPS = (FAIR, "distilled-closer-on-target", "teachers-on-target")
-BESIDE_MAPS = ("distilled-above-component", "distilled-single-view", VIEWS, "distilled-fewer-views-than-ensemble")
+BY_MAPS = (FAIR, "inherited-similarity-on-target", "own-teachers-on-target")
+BESIDE_MAPS = (
+    "distilled-above-component",
+    "inherited-accuracy",
+    "distilled-single-view",
+    VIEWS,
+    "distilled-fewer-views-than-ensemble",
+)
 
 
 class Finding(NamedTuple):

@@ -1,5 +1,6 @@
 from . import gallery as gallery
 from . import human as human
+from . import inherited as inherited
 from . import levels as levels
 from . import parameters as parameters
 from . import pipeline as pipeline
@@ -22,6 +23,7 @@ __all__ = [
     "gallery",
     "human",
     "images",
+    "inherited",
     "levels",
     "open",
     "parameters",

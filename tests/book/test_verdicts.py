@@ -65,7 +65,8 @@ def test_the_short_answer_follows_the_verdicts(tmp_path, on, off, views, short):
 def test_a_positive_result_is_said_with_its_numbers(tmp_path):
     page = written(tmp_path, edition(on=YES, off=YES))["conclusions"]
     assert (
-        "- The distilled network's maps resemble the ensemble's more often than those of a component that is left out of it do: "
+        "- The distilled network's maps resemble the ensemble's more often than those of a component that is left out "
+        "of it do: "
         "20.0 points (10.0 to 30.0) on target and 20.0 points (10.0 to 30.0) off target."
     ) in page
 

@@ -15,6 +15,7 @@ from kd_lib.measures.statistics import (
     percentiles,
     quantiles,
     resampled_rank_correlations,
+    share_of_gain,
     sign_flip_test,
     standardised,
 )
@@ -240,3 +241,35 @@ def test_an_interval_over_networks_and_images_covers_both(spread):
     assert 0.92 <= hits / 400 <= 0.99
     if spread == 0.3:  # an interval over images alone is far too narrow
         assert found.high - found.low > 4 * np.ptp(interval(networks[0].mean(0) - networks[1].mean(0))[1:])
+
+
+def test_a_share_of_a_gain_has_fiellers_interval():
+    rng = np.random.default_rng(1)
+    gain, whole = rng.normal(0.4, 1, 300), rng.normal(1, 1, 300)
+    found = share_of_gain(gain[None], np.zeros((1, 300)), whole)
+    a, b, limit = gain.mean(), whole.mean(), t.ppf(0.975, 299) ** 2 / 300
+    (aa, ab), (_, bb) = np.cov(gain, whole)
+    roots = np.roots([b**2 - limit * bb, -2 * (a * b - limit * ab), a**2 - limit * aa])  # Fieller (1954), one sample
+    np.testing.assert_allclose(found, [a / b, *sorted(roots)], atol=2e-6)
+    shifted = share_of_gain(gain[None] + 3, np.full((2, 300), 3.0), whole + 3)
+    np.testing.assert_allclose(shifted, found, atol=2e-6)
+
+
+def test_a_share_of_no_gain_has_no_bounds():
+    noise = np.random.default_rng(0).normal(size=(3, 40))
+    for whole in (noise[2], np.zeros(40), noise[2] - 5):
+        found = share_of_gain(noise[:1], noise[1:2] * 0, whole)
+        assert np.isnan([found.low, found.high]).all()
+
+
+def test_a_share_of_a_gain_covers_students_components_and_images():
+    rng, hits = np.random.default_rng(2), 0
+    for _ in range(250):
+        image = rng.normal(0, 0.3, 200)
+        spreads = ((5, 0.4, 0.1), (10, 0.0, 0.1), (1, 1.0, 0.0))  # how many, mean, spread between networks
+        values, less, whole = (
+            image + mean + rng.normal(0, spread, (n, 1)) + rng.normal(0, 0.3, (n, 200)) for n, mean, spread in spreads
+        )
+        found = share_of_gain(values, less, whole[0])
+        hits += found.low <= 0.4 <= found.high
+    assert 0.92 <= hits / 250 <= 0.99

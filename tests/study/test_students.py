@@ -1,10 +1,11 @@
 """Several students of one ensemble: trained, explained, and told apart from one."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from kd_lib.measures.similarity import pearson
-from kd_lib.study import levels, pipeline, reading, rq3, sensitivity, students
+from kd_lib.study import inherited, levels, pipeline, reading, rq3, sensitivity, students
 from tests.trained_run import SETTINGS
 
 MAPS = {"patch": 8, "stride": 8, "baseline": 0.0, "precision": "float32"}
@@ -53,6 +54,50 @@ def test_three_networks_of_each_kind_say_what_holds_of_students(here):
     said = students.in_words(above)
     assert said[0] == "accuracy: 3 students are above components: +5 points (+1 to +9)"
     assert "cannot tell what holds of students" in students.in_words(table[table["student"] == "distilled"])[0]
+
+
+def test_shares_of_the_ensembles_gain_are_of_the_same_ensembles(here):
+    found = inherited.shares(here, rq3.to_half_ensembles(here)).set_index("quantity")
+    assert list(found.index) == ["accuracy", "similarity on target", "similarity off target"]  # nobody is half-taught
+    assert found["students"].eq(3).all()
+    own = np.eye(10, dtype=bool)[here.labels]
+    rest = [pearson(here.maps("a"), here.maps("b"))[own].mean()] * 2
+    close = np.mean([pearson(here.maps(s), here.maps(n))[own].mean() for s in here.students for n in "ab"])
+    assert found.loc["similarity on target", "component"] == pytest.approx(np.mean(rest))
+    assert found.loc["similarity on target", "share"] == pytest.approx((close - np.mean(rest)) / (1 - np.mean(rest)))
+    right = {
+        n: float((here.answers(n).argmax(1) == here.dataset.test.labels).float().mean()) for n in (*"ab", "ensemble")
+    }
+    assert found.loc["accuracy", "component"] == pytest.approx((right["a"] + right["b"]) / 2)
+    assert found.loc["accuracy", "whole"] == pytest.approx(right["ensemble"])
+
+
+def halves(taught, strange, components):
+    rows = [
+        ("half-taught", "its teachers", "half-taught", taught),
+        ("half-taught", "strangers", "half-taught", strange),
+    ]
+    rows += [("component", "strangers", name, value) for name, value in components.items()]
+    return pd.DataFrame(
+        [
+            (*row[:3], image, target, value)
+            for *row, values in rows
+            for target in ("on target", "off target")
+            for image, value in enumerate(values)
+        ],
+        columns=["kind", "ensemble", "model", "image", "target", "pearson"],
+    )
+
+
+def test_what_any_ensemble_teaches_is_told_from_ones_own_teachers():
+    frame = halves([0.8, 0.9, 0.8, 0.9], [0.7, 0.8, 0.7, 0.8], {"a": [0.4, 0.5, 0.4, 0.5], "b": [0.4, 0.5, 0.4, 0.5]})
+    table = inherited.table(inherited.teaching(frame))
+    assert table["quantity"].tolist() == [f"any ensemble's teaching, {where}" for where in ("on target", "off target")]
+    assert table["share"].tolist() == pytest.approx([0.75, 0.75])  # 0.3 of 0.4
+    said = inherited.in_words(table)[0]
+    assert said.startswith("maps on target: 75 % (75 to 75) of the gain is what any ensemble teaches, 25 % (25 to 25)")
+    level = inherited.table([("accuracy", np.ones((1, 4)), np.ones((2, 4)), np.ones(4))])
+    assert inherited.in_words(level) == ["accuracy: one cannot tell, for it is not clear that there is a whole gain."]
 
 
 def test_a_setting_is_computed_from_the_same_maps(here):
