@@ -171,10 +171,11 @@ students.set_index(["quantity", "less", "student"]).round(4)
 # ## Its teachers' features, or any ensemble's?
 #
 # A distilled network may be close to the ensemble because it took over *that* ensemble's features, or because learning
-# from any ensemble gives maps that are closer to every other. The half-taught network learnt from the first half of the
-# components; the other half are strangers to it. Each component is shown beside the ensemble of the half that it is not
-# part of. If features are inherited, the half-taught network is closer to its teachers than to strangers; what it is
-# closer to strangers than a component is, is what any ensemble would have taught it.
+# from any ensemble gives maps that are closer to every other. Each half-taught network learnt from one half of the
+# components; the other half are strangers to it. With one student of each half, that one half may be nearer to everybody
+# cancels. Each component is shown beside the ensemble of the half that it is not part of. If features are inherited, the
+# half-taught networks are closer to their teachers than to strangers; what they are closer to strangers than a component
+# is, is what any ensemble would have taught them.
 
 # %% mystnb={"figure": {"name": "tab-halves", "caption": "Likeness to the ensemble that taught, and to strangers.", "caption_before": true, "classes": "numbered-table"}}
 halves = study.rq3.to_half_ensembles(here)
@@ -192,8 +193,8 @@ inherited.set_index(["what", "less", "target"]).round(4)
 # As a share of what the ensemble has more than a component: 0 % is a component, 100 % the ensemble. A student's maps and
 # a component's are held against the same ensemble here, of all components but that one. The interval is Fieller's; with
 # three students or more it counts students, components and images, with fewer only images. *Any ensemble's teaching* is
-# the part of the half-taught network's gain in likeness to its teachers' ensemble that it also has in likeness to
-# strangers'; the rest is its own teachers'.
+# the part of the half-taught networks' gain in likeness to their teachers' ensemble that they also have in likeness to
+# strangers'; the rest is their own teachers'.
 
 # %% mystnb={"figure": {"name": "tab-inherited-shares", "caption": "Share of the ensemble's gain over a component that its students have, and what any ensemble would have taught.", "caption_before": true, "classes": "numbered-table"}}
 inherited_shares = study.inherited.shares(here, halves, device=device)

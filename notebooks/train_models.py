@@ -102,9 +102,9 @@ here = study.pipeline.begin(run, chosen, dataset)
 # shown a label unless `hard_weight` asks for it. One student says little of others: `students` asks for more, of other
 # seeds, and RQ3 says what holds of all of them.
 #
-# Two more networks are controls, which later chapters compare with: one trained on labels in random order
-# {cite}`adebayo2018sanity`, whose maps cannot show what the classes look like, and a *half-taught* student, distilled
-# from the first half of the components only, so that the other half is an ensemble that it was not taught by.
+# Three more networks are controls, which later chapters compare with: one trained on labels in random order
+# {cite}`adebayo2018sanity`, whose maps cannot show what the classes look like, and two *half-taught* students, distilled
+# from one half of the components each, so that the other half is an ensemble that did not teach it.
 #
 # Where `techniques` names some, as the profile `full` does, each trains one more network with the same budget and
 # without the ensemble: plainly on the labels, by one of four ways to change labels or images, by Adam, or distilled

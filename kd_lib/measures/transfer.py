@@ -89,26 +89,25 @@ def to_ensemble(
 
 
 def to_halves(
-    half_taught: ArrayLike,
-    teachers: tuple[ArrayLike, Mapping[str, ArrayLike]],
-    strangers: tuple[ArrayLike, Mapping[str, ArrayLike]],
+    half_taught: Mapping[str, ArrayLike],
+    halves: Sequence[tuple[ArrayLike, Mapping[str, ArrayLike]]],
     labels: ArrayLike,
 ) -> pd.DataFrame:
-    """Similarity of a half-taught network to the ensemble that taught it and to one that did not.
+    """Similarity of half-taught networks to the ensemble that taught them and to the one that did not.
 
-    All maps have shape (N, K, H, W): of the network that learnt from the ensemble of the teachers; of the ensemble of
-    the components that taught it and of each of these by name; and the same of the others. `labels` (N,) are the true
+    All maps have shape (N, K, H, W): of the network that the first half taught, and of the one that the second half
+    taught, if there is one, by name; and of both halves, each the ensemble's and its components' by name. With both,
+    that one half is nearer to everybody does not pass for being nearer to one's teachers. `labels` (N,) are the true
     classes.
 
     Gives the columns `TO_HALVES`: ensemble is 'its teachers' or 'strangers', kind 'half-taught' or 'component': each
     component beside the ensemble of the half that it is not in, which is one of 'strangers' to it.
     """
-    own = {"kind": "half-taught", "model": "half-taught"}
-    frames = [
-        compare(half_taught, ensemble, labels, ensemble=name, **own)
-        for name, (ensemble, _) in ((TEACHERS, teachers), (STRANGERS, strangers))
-    ]
-    for (_, components), (other, _) in ((teachers, strangers), (strangers, teachers)):
+    frames, crossed = [], list(zip(halves, halves[::-1], strict=True))
+    for (model, maps), ensembles in zip(half_taught.items(), crossed, strict=False):
+        for name, (ensemble, _) in zip((TEACHERS, STRANGERS), ensembles, strict=True):
+            frames.append(compare(maps, ensemble, labels, ensemble=name, kind="half-taught", model=model))
+    for (_, components), (other, _) in crossed:
         for name, maps in components.items():
             frames.append(compare(maps, other, labels, ensemble=STRANGERS, kind=COMPONENT, model=name))
     return pd.concat(frames, ignore_index=True)

@@ -12,8 +12,11 @@ from torch import Tensor, nn
 
 from kd_lib.data import Dataset, Split
 
-# Networks that nothing should be concluded without: one trained on shuffled labels, and a student of half the ensemble.
-SHUFFLED, HALF_TAUGHT = CONTROLS = ("shuffled", "half-taught")
+# Networks that nothing should be concluded without: one trained on shuffled labels, and a student of each half of the
+# ensemble.
+HALF_TAUGHT = ("half-taught", "half-taught-2")
+SHUFFLED = "shuffled"
+CONTROLS = (SHUFFLED, *HALF_TAUGHT)
 # Networks that an ensemble does not teach, each named after how it is trained instead, see `techniques`.
 PLAIN, SELF_DISTILLATION, ADAM = "plain", "self-distillation", "adam"
 TECHNIQUES = (PLAIN, "label-smoothing", "ricap", "mixup", "cutmix", SELF_DISTILLATION, ADAM)
@@ -182,8 +185,8 @@ def seed_of(name: str, seed: int) -> int:
 
     A ValueError unless it is a component 'a' to 'zz' or one of `STUDENTS`, `CONTROLS` or `TECHNIQUES`.
     """
-    others = [STUDENTS[0], *CONTROLS, *TECHNIQUES, *STUDENTS[1:]]
-    names = [*ascii_lowercase, *others, *COMPONENTS[26:]]
+    others = [STUDENTS[0], *CONTROLS[:2], *TECHNIQUES, *STUDENTS[1:]]  # in the order in which they came to be
+    names = [*ascii_lowercase, *others, *COMPONENTS[26:], HALF_TAUGHT[1]]
     if name not in names:
         raise ValueError(f"unknown network {name!r}: expected a component 'a' to 'zz' or {', '.join(others)}")
     return seed * len(names) + names.index(name)

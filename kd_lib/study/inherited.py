@@ -22,8 +22,8 @@ def shares(here: Study, halves: pd.DataFrame, *, device: str = "auto") -> pd.Dat
 
     'accuracy' is of the test images. 'similarity on target' (or off target) is of maps to those of the ensemble without
     a component, both a student's and that component's; the whole gain would be to have its maps, a similarity of 1.
-    'any ensemble's teaching' is of the half-taught network: its gain over components in likeness to the ensemble of
-    strangers, as a share of that in likeness to its own teachers'; what is left is its own teachers'.
+    'any ensemble's teaching' is of the half-taught networks: their gain over components in likeness to the ensemble of
+    strangers, as a share of that in likeness to their own teachers'; what is left is their own teachers'.
 
     Parameters
     ----------
@@ -85,12 +85,12 @@ def to_same_ensembles(close: np.ndarray, labels: np.ndarray) -> Iterator[Quantit
 
 
 def teaching(halves: pd.DataFrame) -> Iterator[Quantity]:
-    """Quantities of what the half-taught network has from any ensemble, see `shares`."""
+    """Quantities of what the half-taught networks have from any ensemble, see `shares`."""
     for target in TARGETS.values():
         means = halves[halves["target"] == target].groupby(["kind", "ensemble", "model", "image"])["pearson"].mean()
         by_image = means.unstack("image")
-        taught, strange = (by_image.loc[(HALF_TAUGHT, ensemble)].to_numpy() for ensemble in (TEACHERS, STRANGERS))
-        yield f"{TEACHING}, {target}", strange, by_image.loc[(COMPONENT, STRANGERS)].to_numpy(), taught[0]
+        taught, strange = (by_image.loc[(HALF_TAUGHT[0], ensemble)].to_numpy() for ensemble in (TEACHERS, STRANGERS))
+        yield f"{TEACHING}, {target}", strange, by_image.loc[(COMPONENT, STRANGERS)].to_numpy(), taught.mean(0)
 
 
 def in_words(found: pd.DataFrame) -> list[str]:

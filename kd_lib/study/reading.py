@@ -151,7 +151,7 @@ class Study:
 
     @property
     def halves(self) -> tuple[list[str], list[str]]:
-        """Components that the half-taught network learns from, and the rest."""
+        """Components that the first half-taught network learns from, and those of the second."""
         return self.components[: len(self.components) // 2], self.components[len(self.components) // 2 :]
 
     @property

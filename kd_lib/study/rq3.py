@@ -54,14 +54,15 @@ def to_ensemble(here: Study) -> pd.DataFrame:
 def to_half_ensembles(here: Study) -> pd.DataFrame:
     """Similarity of maps to those of the ensembles of half of the components.
 
-    Columns as of `to_ensemble`, with ensemble before: 'its teachers' or 'strangers'. kind is 'half-taught', the network
-    that learnt from the first half, or 'component': each beside the ensemble of the half that it is not in, which is
-    one of 'strangers' to it. pair names both. No rows without a half-taught network.
+    Columns as of `to_ensemble`, with ensemble before: 'its teachers' or 'strangers'. kind is 'half-taught', taught by
+    one half each, or 'component': each beside the ensemble of the half that it is not in, which is one of 'strangers'
+    to it. pair names both. No rows without a half-taught network.
     """
-    if HALF_TAUGHT not in here.controls:
+    if HALF_TAUGHT[0] not in here.controls:
         return _nothing(["pair", *transfer.TO_HALVES, "class"])
     sides = [(here.maps(ENSEMBLE, of=half), here.maps_of(half)) for half in here.halves]
-    found = here.named(transfer.to_halves(here.maps(HALF_TAUGHT), *sides, here.labels))
+    taught = here.maps_of([name for name in HALF_TAUGHT if name in here.controls])
+    found = here.named(transfer.to_halves(taught, sides, here.labels))
     return found.assign(pair=found["kind"] + " – " + found["ensemble"])
 
 
@@ -115,8 +116,8 @@ def bias(here: Study, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def inherited(here: Study, halves: pd.DataFrame) -> pd.DataFrame:
-    """Tell what the half-taught network has of its teachers from what any ensemble teaches; kept as `rq3_inherited`."""
-    taught, strange = (f"{HALF_TAUGHT} – {ensemble}" for ensemble in (transfer.TEACHERS, transfer.STRANGERS))
+    """Tell what half-taught networks have of their teachers from what any ensemble teaches; kept as `rq3_inherited`."""
+    taught, strange = (f"{HALF_TAUGHT[0]} – {ensemble}" for ensemble in (transfer.TEACHERS, transfer.STRANGERS))
     pairs = [(taught, strange), (strange, f"component – {transfer.STRANGERS}")]
     return here.keep(transfer.contrasts(halves, pairs, column="pair"), "rq3_inherited")
 
@@ -267,7 +268,7 @@ def to_consensus(here: Study) -> pd.DataFrame:
     close = in_threads(lambda state: pearson(own_class(*state), consensus.get(state[0], everybody)), states)
     frames = []
     for (name, epoch), similarity in zip(states, close, strict=True):
-        columns = {"kind": name if name == HALF_TAUGHT else role[name], "model": name, "epoch": epoch}
+        columns = {"kind": HALF_TAUGHT[0] if name in HALF_TAUGHT else role[name], "model": name, "epoch": epoch}
         columns |= {"image": at[0], "similarity": similarity}
         frames.append(pd.DataFrame(columns).assign(accuracy=accuracy.get((name, epoch), np.nan)))
     return pd.concat(frames, ignore_index=True)

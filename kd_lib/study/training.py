@@ -29,7 +29,7 @@ def train_all(here: Study, regime: Regime, *, client: "Client | None" = None, **
     images = here.dataset if client is None else client.submit(_images, here)
     first = here.components[:1]
     teachers = dict.fromkeys(here.students, here.components)
-    teachers |= {HALF_TAUGHT: here.halves[0], SELF_DISTILLATION: first}
+    teachers |= dict(zip(HALF_TAUGHT, here.halves, strict=True)) | {SELF_DISTILLATION: first}
     histories = _workers.each(client, train, list(here.recipes), images, regime, after=teachers, here=here, **options)
     return pd.concat(histories, ignore_index=True)
 
@@ -49,7 +49,8 @@ def train(name: str, dataset: Dataset, regime: Regime, *, here: Study, device: s
     if name in here.techniques:
         first = here.network(here.components[0], device=device) if name == SELF_DISTILLATION else None
         return train_technique(name, dataset, regime, component=first, **softened, **options)
-    taught_by = here.components if name in here.students else here.halves[0] if name == HALF_TAUGHT else []
+    halves = dict(zip(HALF_TAUGHT, here.halves, strict=True))
+    taught_by = here.components if name in here.students else halves.get(name, [])
     if taught_by:
         teacher = here.ensemble_of(taught_by, device=device)
         return networks_training.train(name, dataset, regime, teacher=teacher, **softened, **options)

@@ -206,10 +206,11 @@ def test_contrasts_pair_by_image_and_leave_out_what_one_side_lacks():
 
 def test_a_half_taught_network_is_beside_its_teachers_and_strangers():
     rng = np.random.default_rng(2)
-    a, b, c, d, student = rng.normal(size=(5, 2, 7, 4))
+    a, b, c, d, student, other = rng.normal(size=(6, 2, 7, 4))
     taught, strange = as_maps((a + b) / 2), as_maps((c + d) / 2)
     teachers, strangers = ({"a": as_maps(a), "b": as_maps(b)}, {"c": as_maps(c), "d": as_maps(d)})
-    frame = to_halves(as_maps(student), (taught, teachers), (strange, strangers), [3, 0])
+    half_taught = {"half-taught": as_maps(student), "half-taught-2": as_maps(other)}
+    frame = to_halves(half_taught, [(taught, teachers), (strange, strangers)], [3, 0])
 
     def score(ensemble, model):
         return frame[(frame.ensemble == ensemble) & (frame.model == model)].pearson.to_numpy().reshape(2, 4)
@@ -218,7 +219,11 @@ def test_a_half_taught_network_is_beside_its_teachers_and_strangers():
     np.testing.assert_allclose(score(STRANGERS, "half-taught"), pearson(as_maps(student), strange))
     np.testing.assert_allclose(score(STRANGERS, "a"), pearson(as_maps(a), strange))
     np.testing.assert_allclose(score(STRANGERS, "d"), pearson(as_maps(d), taught))
-    assert len(frame) == 6 * 2 * 4
+    np.testing.assert_allclose(score(TEACHERS, "half-taught-2"), pearson(as_maps(other), strange))
+    np.testing.assert_allclose(score(STRANGERS, "half-taught-2"), pearson(as_maps(other), taught))
+    assert len(frame) == 8 * 2 * 4
+    half_taught.pop("half-taught-2")
+    assert len(to_halves(half_taught, [(taught, teachers), (strange, strangers)], [3, 0])) == 6 * 2 * 4
     assert set(frame[frame.ensemble == TEACHERS].kind) == {"half-taught"}
 
 

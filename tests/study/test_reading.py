@@ -152,7 +152,7 @@ def test_regime_table_holds_both_columns():
 
 def test_controls_are_no_part_of_the_study(here):
     assert here.networks == NAMES
-    assert here.controls == ["shuffled", "half-taught"]
+    assert here.controls == ["shuffled", "half-taught", "half-taught-2"]
     assert here.halves == (["a"], ["b"])
     assert not set(architectures.CONTROLS) & set(rq3.to_ensemble(here).model)
     kinds = set(rq2.bounds(here).kind)
@@ -176,6 +176,8 @@ def test_the_half_taught_network_is_compared_with_both_halves(here):
     assert set(zip(found.ensemble, found.model, strict=True)) == {
         (transfer.TEACHERS, "half-taught"),
         (transfer.STRANGERS, "half-taught"),
+        (transfer.TEACHERS, "half-taught-2"),
+        (transfer.STRANGERS, "half-taught-2"),
         (transfer.STRANGERS, "a"),
         (transfer.STRANGERS, "b"),
     }

@@ -63,18 +63,18 @@ def test_a_whole_run_is_answered(run, capsys):
 
 
 def test_one_component(run, capsys):
-    without(run, "b", "shuffled", "half-taught")
+    without(run, "b", "shuffled", "half-taught", "half-taught-2")
     printed = answer(run, capsys)
     assert "No ensemble, which takes two components" in printed["rq3"]
 
 
 def test_one_network_alone(run, capsys):
-    without(run, "b", "distilled", "shuffled", "half-taught")
+    without(run, "b", "distilled", "shuffled", "half-taught", "half-taught-2")
     answer(run, capsys)
 
 
 def test_no_distilled_network(run, capsys):
-    without(run, "distilled", "half-taught")
+    without(run, "distilled", "half-taught", "half-taught-2")
     answer(run, capsys)
 
 
