@@ -173,6 +173,13 @@ def lottery(here: Study, answers: pd.DataFrame, *, view_share: float) -> tuple[p
     return by_view, here.keep(summary, "rq2_lottery_summary", view_share=view_share), said
 
 
+def lottery_table(here: Study, by_view: pd.DataFrame) -> pd.DataFrame:
+    """Name the views of `lottery`, for a page: the lowest, mean and highest rate of a component, Q and its p."""
+    names = zip(by_view["class"], by_view["view"], strict=True)
+    named = by_view.assign(view=[f"{here.class_names[int(k)]} view {int(v) + 1}" for k, v in names])
+    return named.set_index(["what", "view"])[["images", "lowest", "rate", "highest", "Q", "p (Holm)"]].round(3)
+
+
 def checks(shares: pd.DataFrame) -> list[str]:
     """Say what the notebook claims of its shares above T_c, and whether it is so."""
     share = shares.set_index("target")["share"]
