@@ -120,7 +120,8 @@ def summary(answers: pd.DataFrame, value: str, *, seed: int = 0) -> pd.DataFrame
         drawn = np.repeat(np.arange(len(pieces)), times)
         return _of_views(*(np.concatenate([pieces[k][part] for k in drawn]) for part in (0, 1)))
 
-    estimate, bounds = measured(np.ones(len(pieces), dtype=int)), [(np.nan, np.nan)] * 3
+    estimate = measured(np.ones(len(pieces), dtype=int))
+    bounds: list[tuple] = [(np.nan, np.nan)] * 3
     if len(pieces) > 1:
         draws = [measured(own) for own in statistics.bootstrap_weights(len(pieces), seed=seed).astype(int)]
         bounds = [statistics.percentiles(own) for own in np.transpose(draws)]
