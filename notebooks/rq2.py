@@ -223,6 +223,37 @@ if here.drawn:
 else:
     print("These images have no views.")
 
+# %% [markdown]
+# ## Is it a lottery which views a network learns?
+#
+# The theory needs one: chance decides, network by network, which of a class's views are learnt, so that an ensemble has
+# more of them than each of its members. If instead some views are easier than others, all networks learn the same ones
+# and there is little to inherit. It is asked of the use of views in the probe images, by intervention, and of the answers
+# to test images that show one view of their class.
+#
+# Cochran's Q {cite}`cochran1950comparison` tests view by view whether networks have the same rate: if only the image and
+# its view decide, networks can be exchanged in every image. But a network that is better than the others, or likes one
+# class, has other rates too, at all of its views. So two views of a class are compared with each other: *dispersion* is
+# how much the difference of their rates varies between networks, over what it would by chance within images; 1 if
+# networks do not differ in which of a class's views they favour. With enough images any difference is found, so the
+# *share between networks* says how large it is: 1 if every network draws views of its own, 0 if the view decides. Intervals
+# are over classes.
+
+# %% mystnb={"figure": {"name": "tab-lottery", "caption": "Whether components differ in which views they use, and which they recognise.", "caption_before": true, "classes": "numbered-table"}}
+if here.drawn:
+    lottery, lottery_summary, said = study.rq2.lottery(here, answers, view_share=view_share)
+    print(*said, sep="\n")
+    display(lottery_summary.set_index(["what", "quantity"]).round(3))
+else:
+    print("These images have no views.")
+
+# %% [markdown]
+# View by view: the lowest and the highest rate of a component, and Cochran's Q.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "tab-lottery-views", "caption": "Rates at which components use and recognise each view, and whether these differ.", "caption_before": true, "classes": "numbered-table"}}
+if here.drawn:
+    display(study.rq2.lottery_table(here, lottery))
+
 # %% tags=["nbval-check-output"]
 for line in study.rq2.checks(shares):
     print(line)

@@ -40,6 +40,49 @@ if not here.has_ensemble:
     print("No ensemble, which takes two components: only the networks' maps of one image are compared below.")
 
 # %% [markdown]
+# ## By intervention: does the student use the views that the ensemble uses?
+#
+# On drawn images this can be asked without any map and without T_c. A view is taken out of an image, and how far a logit
+# falls is how much the view counts for that class: its *importance*, for the ensemble the mean of its components'. A
+# component is held against the ensemble of the others; the distilled network, and every other student, against the same
+# ensembles, mean over which component is left out. So nobody is compared with itself, and all with equally many networks.
+#
+# *Correlation* is Pearson's, over the views that an image shows, of their importance for its own class (on target) or for
+# another one (off target, mean of the classes). *Same views* is the share of images for which both use the same views to
+# the same effect: a view is used if it matters `view_share` of what the one that matters most does. *View by view* turns
+# it round: Spearman's correlation, over the images of a class that show one of its views, of how much this view counts
+# for it; mean of the views that five images or more show.
+#
+# If the student inherits what its ensemble uses, its numbers are higher than those of a component, which has learnt from
+# the labels alone; if they are not, its maps are like the ensemble's for another reason. Techniques that need no ensemble
+# are shown where the run trained some.
+
+# %% mystnb={"figure": {"name": "tab-importances", "caption": "How close the importance of views is to that for the ensemble of all components but one, with 95 % intervals from a bootstrap over images.", "caption_before": true, "classes": "numbered-table"}}
+importances, importance_gaps, said = study.rq3.importances(here, view_share=view_share)
+print(*said, sep="\n")
+importances.set_index(["what", "quantity", "target"]).round(3) if len(importances) else None
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-importances", "caption": "How close the importance of views is to that for the ensemble of all components but one, with 95 % intervals from a bootstrap over images; a dot a student."}}
+if here.drawn:
+    display(
+        figures.intervals(
+            importances.rename(columns={"mean": "share"}),
+            group="quantity",
+            colour="kind",
+            value_title="correlation, or share of images",
+            title="Closeness to the ensemble in which views count",
+            description="Correlation and agreement of the importance of views with the ensemble's, by kind of network.",
+        )
+    )
+
+# %% [markdown]
+# The difference that counts, image by image: students less left-out components. *Every student* counts students,
+# components and images as drawn from many, and is there from three students on.
+
+# %% mystnb={"figure": {"name": "tab-importance-gaps", "caption": "How much closer to the ensemble students are than left-out components in which views count.", "caption_before": true, "classes": "numbered-table"}}
+importance_gaps.set_index(["what", "less", "quantity", "target"]).round(4) if len(importance_gaps) else None
+
+# %% [markdown]
 # ## One image
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-one-image", "caption": "Pearson similarity of the maps of one image for its own class, between all networks and the ensemble."}}

@@ -229,7 +229,7 @@ def intervals(shares: pd.DataFrame, *, group: str, colour: str, value_title: str
         yOffset=alt.YOffset(f"{colour}:N", sort=kinds),
         color=_colour(kinds, colour),
     )
-    domain = alt.Scale(domain=[0, 1])
+    domain = alt.Scale(domain=[min(0.0, float(shares["low"].min())), 1])
     layers = alt.layer(
         base.mark_rule().encode(x=alt.X("low:Q", title=value_title, scale=domain), x2="high:Q"),
         base.mark_point(filled=True, size=45).encode(x=alt.X("share:Q", scale=domain)),

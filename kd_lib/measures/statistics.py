@@ -201,13 +201,19 @@ def resampled_rank_correlations(x: ArrayLike, y: ArrayLike, *, resamples: int = 
 
     All M are resampled alike. A value drawn twice ties with itself.
     """
-    weights = bootstrap_weights(np.shape(x)[-1], resamples=resamples, seed=seed)
+    return weighted_rank_correlations(x, y, bootstrap_weights(np.shape(x)[-1], resamples=resamples, seed=seed))
+
+
+def weighted_rank_correlations(x: ArrayLike, y: ArrayLike, weights: ArrayLike) -> np.ndarray:
+    """`rank_correlation` of x and y, shapes (M, N), where sample r of R holds pair i `weights[r, i]` times: (M, R)."""
+    weights = np.asarray(weights, dtype=np.float64)
     return np.array([_weighted_correlations(*own, weights) for own in zip(x, y, strict=True)])
 
 
 def _weighted_correlations(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Rank correlation (R,) of x and y (N,), each of which counts `weights` (R, N) times."""
-    x, y = (_weighted_ranks(values, weights) - (len(values) + 1) / 2 for values in (x, y))
+    middle = (weights.sum(1, keepdims=True) + 1) / 2
+    x, y = (_weighted_ranks(values, weights) - middle for values in (x, y))
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.vecdot(weights * x, y) / np.sqrt(np.vecdot(weights * x, x) * np.vecdot(weights * y, y))
 

@@ -7,6 +7,7 @@ import pandas as pd
 from kd_lib._workers import in_threads
 from kd_lib.measures import bounds as references
 from kd_lib.measures import gaps, similarity, statistics, transfer, utilisation, views
+from kd_lib.measures import lottery as chance
 from kd_lib.networks.architectures import SHUFFLED
 from kd_lib.people import annotate, features
 from kd_lib.study import threshold, truth
@@ -151,6 +152,32 @@ def view_cells(here: Study, by_view: pd.DataFrame) -> pd.DataFrame:
     """Name the views of `single_view_accuracy`, as a heat map shows them."""
     names = zip(by_view["class"], by_view["view"], strict=True)
     return by_view.assign(view=[f"{here.class_names[k]} view {v + 1}" for k, v in names], mean=by_view["accuracy"])
+
+
+def lottery(here: Study, answers: pd.DataFrame, *, view_share: float) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """Whether components differ in which views they use and know, see `measures.lottery`; with sentences.
+
+    `answers` are those of `single_view_accuracy`. Kept as the tables `rq2_lottery` (a row a view) and
+    `rq2_lottery_summary`, both with a column what: 'used', by intervention, or 'single-view accuracy'.
+    """
+    used = truth.own_views_used(here, here.components, view_share=view_share)
+    of_components = answers[answers["network"].isin(here.components)]
+    tables, parts, said = [], [], []
+    for frame, what in ((used, "used"), (of_components, "single-view accuracy")):
+        table, part = chance.by_view(frame, what), chance.summary(frame, what)
+        tables.append(table.assign(what=what))
+        parts.append(part.assign(what=what))
+        said.append(chance.in_words(table, part, what))
+    by_view, summary = (pd.concat(frames, ignore_index=True) for frames in (tables, parts))
+    here.keep(by_view, "rq2_lottery", view_share=view_share)
+    return by_view, here.keep(summary, "rq2_lottery_summary", view_share=view_share), said
+
+
+def lottery_table(here: Study, by_view: pd.DataFrame) -> pd.DataFrame:
+    """Name the views of `lottery`, for a page: the lowest, mean and highest rate of a component, Q and its p."""
+    names = zip(by_view["class"], by_view["view"], strict=True)
+    named = by_view.assign(view=[f"{here.class_names[int(k)]} view {int(v) + 1}" for k, v in names])
+    return named.set_index(["what", "view"])[["images", "lowest", "rate", "highest", "Q", "p (Holm)"]].round(3)
 
 
 def checks(shares: pd.DataFrame) -> list[str]:

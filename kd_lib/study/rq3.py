@@ -8,15 +8,58 @@ import pandas as pd
 
 from kd_lib._workers import in_threads
 from kd_lib.measures import beyond, gaps, outputs, rivals, statistics, transfer
+from kd_lib.measures import importances as views
 from kd_lib.measures.beyond import CLOSENESS, MAPS_OFF, MAPS_ON
 from kd_lib.measures.similarity import pearson
 from kd_lib.measures.transfer import LEFT_OUT
 from kd_lib.networks.architectures import HALF_TAUGHT, penultimate_features
+from kd_lib.study import truth
 from kd_lib.study.reading import ENSEMBLE, TARGETS, Study
 
 COLUMNS = ("kind", "model", "image", *CLOSENESS)
 STATES = ("kind", "model", "epoch", "image", "similarity", "accuracy")
 by_kl = beyond.similarity_by_kl
+
+
+# ---- views, by intervention ------------------------------------------------------------------------------------------
+
+
+def importances(here: Study, *, view_share: float) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """Whether networks rely on the views that the ensemble relies on, see `measures.importances`; with sentences.
+
+    Students and techniques are held against the same ensembles as components: of all components but one. No rows where
+    no view can be taken out of the images, without an ensemble, and where it averages probabilities. Kept as the tables
+    `rq3_importances` and `rq3_importance_gaps` (students less left-out components).
+    """
+    lacking = "" if here.has_ensemble else "No ensemble, which takes two components."
+    if here.parameters["ensemble_output"] != "logits":
+        lacking = "The ensemble averages probabilities: how much a view counts for it, in logits, is not known."
+    if not here.drawn:
+        lacking = "Nobody knows which views these networks use: that takes images that can be drawn without one."
+    if lacking:
+        return pd.DataFrame(columns=list(views.TABLE)), pd.DataFrame(), [lacking]
+    known, drawn, own = truth.Importances(here), here.dataset.probe.views, (np.arange(len(here.labels)), here.labels)
+    students = {transfer.DISTILLED if name == here.distilled else name: name for name in here.students}
+    names = students | {name: name for name in here.techniques}
+    kinds = dict.fromkeys(students, transfer.DISTILLED) | {name: name for name in here.techniques}
+    every = {name: known.of(name) for name in [*here.components, *names.values()]}
+    members = {name: every[name] for name in here.components}
+    shown, rests = drawn.present.numpy(), transfer.leave_one_out(list(members.values()))
+    others = [(what, kinds[what], every[name]) for what, name in names.items()]
+    options = {"view_share": view_share}
+    by_image = views.to_the_rest(members, others, shown.reshape(len(shown), -1), here.labels, **options)
+
+    def of_own(importance: np.ndarray) -> np.ndarray:
+        """Take the importances (N, V) of the views of each image's own class, for it."""
+        return importance[own].reshape(shown.shape)[own]
+
+    beside = [of_own(rest) for rest in rests]
+    pairs = {LEFT_OUT: list(zip(map(of_own, members.values()), beside, strict=True))}
+    pairs |= {what: [(of_own(every[name]), rest) for rest in beside] for what, name in students.items()}
+    by_view = {what: views.view_by_view(own_pairs, shown[own], here.labels) for what, own_pairs in pairs.items()}
+    table = here.keep(views.table(by_image, by_view), "rq3_importances", **options)
+    gaps = here.keep(views.gaps(by_image, by_view, list(students)), "rq3_importance_gaps", **options)
+    return table, gaps, views.in_words(table, gaps)
 
 
 # ---- maps ------------------------------------------------------------------------------------------------------------

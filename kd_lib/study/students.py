@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from kd_lib.measures.importances import EVERY
 from kd_lib.measures.similarity import compare
 from kd_lib.measures.statistics import crossed_interval, interval
 from kd_lib.measures.transfer import COMPONENT, DISTILLED, LEFT_OUT
 from kd_lib.study.reading import ENSEMBLE, TARGETS, Study
 
-EVERY = "every student"  # in the column student: all of them
 COLUMNS = ("quantity", "less", "student", "difference", "low", "high", "students", "images")
 
 

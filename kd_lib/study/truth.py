@@ -147,6 +147,25 @@ def view_use(here: Study, *, view_share: float) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+def own_views_used(here: Study, names: Sequence[str], *, view_share: float) -> pd.DataFrame:
+    """Which views of its own class networks use in a probe image, for that class; see `measures.views.used`.
+
+    A row a network, image and view that the image shows: network, image, class (its number), view, used (bool).
+    Networks some of whose importances are not finite are left out.
+    """
+    true, importances, frames = here.labels, Importances(here), []
+    present = here.dataset.probe.views.present.numpy()
+    image, view = present[np.arange(len(true)), true].nonzero()
+    columns = {"image": image, "class": true[image], "view": view}
+    for name in names:
+        importance = importances.of(name)[np.arange(len(true)), true]
+        if np.isfinite(importance).all():
+            used = views.used(importance[:, None], share=view_share)[:, 0].reshape(len(true), *present.shape[1:]) > 0
+            frames.append(pd.DataFrame(columns | {"used": used[image, true[image], view]}).assign(network=name))
+    wanted = ["network", *columns, "used"]
+    return pd.concat(frames, ignore_index=True)[wanted] if frames else pd.DataFrame(columns=wanted)
+
+
 def single_view_answers(here: Study, *, device: str = "auto") -> pd.DataFrame:
     """Whether the networks know test images that show a single view of their class.
 

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import pearsonr
 
 from kd_lib.measures.similarity import pairs_of_components
 from kd_lib.networks import training
 from kd_lib.people.features import FEATURES
-from kd_lib.study import reading, rq2, truth
+from kd_lib.study import reading, rq2, rq3, truth
 from kd_lib.study import threshold as study_threshold
 from kd_lib.study.run import Run
 from tests.trained_run import NAMES, make
@@ -125,3 +126,66 @@ def test_utilisation_comes_from_the_views_or_from_what_people_ticked(here):
     finally:
         shown.unlink()
         visible.unlink()
+
+
+def test_student_and_component_are_held_against_the_same_ensembles_views(here):
+    table, gaps, said = rq3.importances(here, view_share=0.5)
+    known, present = truth.Importances(here), here.dataset.probe.views.present.numpy().reshape(20, 30)
+    own = {name: known.of(name)[np.arange(20), here.labels] for name in NAMES}
+
+    def close(x, y):
+        pairs = zip(own[x], own[y], present, strict=True)
+        return np.mean([pearsonr(one[there], other[there]).statistic for one, other, there in pairs])
+
+    mean = table.set_index(["what", "quantity", "target"])["mean"]
+    left_out, student = close("a", "b"), (close("distilled", "a") + close("distilled", "b")) / 2
+    assert mean["leave-one-out", "correlation", "on target"] == pytest.approx(left_out)
+    assert mean["distilled", "correlation", "on target"] == pytest.approx(student)
+    assert set(table["what"]) == {"leave-one-out", "distilled", "mixup"}
+    difference = gaps.set_index(["what", "less", "quantity", "target"])["difference"]
+    assert difference["distilled", "leave-one-out", "correlation", "on target"] == pytest.approx(student - left_out)
+    assert len(said) == len(gaps) == 4
+    pairs = pairs_of_components([here.maps(name) for name in ("a", "b")], here.labels, models=["a", "b"])
+    same = truth.same_views(here, pairs, view_share=0.5)
+    assert mean["leave-one-out", "same views", "on target"] == pytest.approx(same[pairs["on_target"]].mean())
+
+
+def test_runs_that_cannot_say_which_views_count_say_so(here):
+    def found(data_set="multiview", output="logits", without=()):
+        other = reading.open(here.run)
+        other.parameters = other.parameters | {"data_set": data_set, "ensemble_output": output}
+        other.recipes = {name: recipe for name, recipe in other.recipes.items() if name not in without}
+        return rq3.importances(other, view_share=0.5)
+
+    for options, why in (
+        ({"data_set": "cifar10"}, "Nobody knows which views"),
+        ({"output": "probs"}, "averages probabilities"),
+        ({"without": ["b"]}, "two components"),
+    ):
+        table, gaps, said = found(**options)
+        assert table.empty
+        assert gaps.empty
+        assert why in said[0]
+    table, gaps, said = found(without=["distilled"])
+    assert set(table["what"]) == {"leave-one-out", "mixup"}
+    assert gaps.empty
+    assert said == ["No distilled network beside an ensemble whose importances are known: nothing to compare."]
+
+
+def test_the_lottery_is_of_the_views_that_components_use(here):
+    answers, _ = rq2.single_view_accuracy(here)
+    by_view, summary, said = rq2.lottery(here, answers, view_share=0.5)
+    used = truth.own_views_used(here, ["a", "b"], view_share=0.5)
+    use = truth.view_use(here, view_share=0.5).set_index(["network", "image"])
+    counted = used.groupby(["network", "image"])["used"].agg(["sum", "size"])
+    assert counted["sum"].tolist() == use.loc[counted.index, "used"].tolist()
+    assert counted["size"].tolist() == use.loc[counted.index, "present"].tolist()
+    assert set(by_view["what"]) == set(summary["what"]) == {"used", "single-view accuracy"}
+    assert by_view["networks"].eq(2).all()
+    assert by_view[by_view["what"] == "used"]["images"].sum() == len(used) / 2
+    assert len(said) == 2
+    alone = reading.open(here.run)
+    alone.recipes = {name: recipe for name, recipe in alone.recipes.items() if name != "b"}
+    _, summary, said = rq2.lottery(alone, answers, view_share=0.5)
+    assert summary.empty
+    assert all("fewer than two components" in one for one in said)
