@@ -7,10 +7,12 @@ there, which the caller would write anew. Nothing here takes long to load: Make'
 import errno
 import json
 import os
+import platform
 import re
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -111,6 +113,39 @@ def names_in(folder: "Path | UPath") -> list[str]:
     with suppress(FileNotFoundError):
         return sorted(name.removeprefix(f"{folder.path}/") for name in folder.fs.find(folder.path))
     return []
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a folder, which is made, for this process and those that it starts; no lock outlives the last of them.
+
+    A RuntimeError says who holds it already. Where nothing can be locked, nothing is: the first write tells why.
+    """
+    import fcntl  # not on every platform
+
+    lock, file = folder / ".lock", None
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = os.open(lock, os.O_RDWR | os.O_CREAT)
+        os.set_inheritable(file, True)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(file, 1000).decode(errors="replace") or "another process"
+            os.close(file)
+            raise RuntimeError(f"{folder} is at work already, by {holder}: let it end, or stop it, first") from None
+        os.truncate(file, 0)
+        since = datetime.now().astimezone().isoformat(" ", "seconds")
+        os.write(file, f"process {os.getpid()} on {platform.node()} since {since}".encode())
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            if os.listdir(folder) == [lock.name]:  # nothing came of it
+                lock.unlink()
+                folder.rmdir()
+        if file is not None:
+            os.close(file)
 
 
 def delete(path: "Path | UPath") -> None:
