@@ -5,6 +5,7 @@ there, which the caller would write anew. Nothing here takes long to load: Make'
 """
 
 import errno
+import hashlib
 import json
 import os
 import platform
@@ -20,6 +21,8 @@ import yaml
 
 if TYPE_CHECKING:
     from upath import UPath
+
+SEAL = "sha256"  # entry of a JSON file: the digest of the others
 
 
 def write_bytes(path: "str | Path | UPath", data: bytes) -> None:
@@ -68,6 +71,31 @@ def refused(error: OSError, path: Path, needed: int) -> OSError:
 def write_json(path: Path, entries: Mapping) -> None:
     """Write `entries` to `path` as indented JSON, see `write_bytes`."""
     write_text(path, json.dumps(entries, indent=2) + "\n")
+
+
+def sealed(entries: Mapping, content: bytes = b"") -> dict:
+    """Add to JSON-able entries their digest, together with that of the content of a file that they belong to."""
+    plain = json.loads(json.dumps(entries))
+    return plain | {SEAL: hashlib.sha256(json.dumps(plain, sort_keys=True).encode() + content).hexdigest()}
+
+
+def read_sealed(path: "Path | UPath", mend: str, content: bytes = b"") -> dict | None:
+    """Read what `sealed` gave, without the digest; None if there is no such file.
+
+    A ValueError that names the file, and says how to `mend` it, if it is not what was written. Entries without a digest
+    are taken as they are.
+    """
+    if (data := read_bytes(path)) is None:
+        return None
+    try:
+        entries = json.loads(data)
+        if not isinstance(entries, dict):
+            raise ValueError("it holds no entries")
+        if entries.pop(SEAL, None) not in (None, sealed(entries, content)[SEAL]):
+            raise ValueError("its content is not what was written")
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): {mend}") from None
+    return entries
 
 
 def write_folder(path: "Path | UPath", contents: Mapping[str, bytes]) -> None:
