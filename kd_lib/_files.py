@@ -11,6 +11,7 @@ import os
 import platform
 import re
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -22,6 +23,8 @@ import yaml
 if TYPE_CHECKING:
     from upath import UPath
 
+TEMPORARY = r"\..*\.\d+\.partial|.*\.[0-9a-f]{32}\.partial|\.book-.*"  # what is being written, here and by zarr
+STALE = 3600  # what is alive writes a file in seconds, and a report's pages in minutes
 SEAL = "sha256"  # entry of a JSON file: the digest of the others
 
 
@@ -180,6 +183,15 @@ def delete(path: "Path | UPath") -> None:
     """Delete a file, if it is there."""
     with suppress(FileNotFoundError):
         path.fs.rm_file(path.path) if is_remote(path) else path.unlink()
+
+
+def sweep(folder: "Path | UPath") -> None:
+    """Delete what writers left below a folder that were killed: temporary files untouched for `STALE` seconds."""
+    for place, folders, files in () if is_remote(folder) else os.walk(folder):
+        for path in (Path(place, name) for name in [*folders, *files] if re.fullmatch(TEMPORARY, name)):
+            with suppress(OSError):  # gone by now, or not ours
+                if time.time() - max(part.stat().st_mtime for part in (path, *path.rglob("*"))) > STALE:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def is_remote(path: "str | Path | UPath") -> "TypeGuard[UPath]":
