@@ -78,6 +78,7 @@ def begin(
     run = folder if isinstance(folder, Run) else Run(folder)
     brought = given.read(parameters["models"]) if parameters.get("models") else []
     given.check(brought, dataset)
+    given.check_place(brought, run.checkpoints)
     if not brought and networks is None:
         regime(parameters)
         networks = recipes(parameters, len(dataset.class_names))
