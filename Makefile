@@ -38,7 +38,7 @@ OVERRIDES = "run=$$RUN" $(if $(ROOT),data_set=imagefolder "root=$$ROOT") $(if $(
             $(if $(MODELS),"models=$$MODELS") $(if $(EXECUTOR),"executor=$$EXECUTOR") --more="$$SET"
 
 .DEFAULT_GOAL = help
-.PHONY: help report incomplete parameters annotate test site pdf bench edition verify notebooks lock clean
+.PHONY: help report alone incomplete parameters annotate test site pdf bench edition verify notebooks lock clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -49,7 +49,11 @@ help:  ## say what there is to make
 	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST))
 
 # A study that fails gets a report as well, which says what failed and with which error.
-report:  ## set up, train, explain, answer, render: RUN/report/index.html, in ten minutes
+# Two at once would take each other's files away: the second one is told who is at work.
+report: | .venv/ready  ## set up, train, explain, answer, render: RUN/report/index.html, in ten minutes
+	@$$(test ! -x $(PY) || echo $(REPORT) alone $(RUN)) $(MAKE) --no-print-directory alone
+
+alone:
 	@$(MAKE) --no-print-directory $(RUN)/report/index.html || { $(MAKE) --no-print-directory incomplete; exit 1; }
 	@echo "report: $(RUN)/report/index.html"
 

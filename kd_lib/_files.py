@@ -5,12 +5,16 @@ there, which the caller would write anew. Nothing here takes long to load: Make'
 """
 
 import errno
+import hashlib
 import json
 import os
+import platform
 import re
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -18,6 +22,10 @@ import yaml
 
 if TYPE_CHECKING:
     from upath import UPath
+
+TEMPORARY = r"\..*\.\d+\.partial|.*\.[0-9a-f]{32}\.partial|\.book-.*"  # what is being written, here and by zarr
+STALE = 3600  # what is alive writes a file in seconds, and a report's pages in minutes
+SEAL = "sha256"  # entry of a JSON file: the digest of the others
 
 
 def write_bytes(path: "str | Path | UPath", data: bytes) -> None:
@@ -68,6 +76,31 @@ def write_json(path: Path, entries: Mapping) -> None:
     write_text(path, json.dumps(entries, indent=2) + "\n")
 
 
+def sealed(entries: Mapping, content: bytes = b"") -> dict:
+    """Add to JSON-able entries their digest, together with that of the content of a file that they belong to."""
+    plain = json.loads(json.dumps(entries))
+    return plain | {SEAL: hashlib.sha256(json.dumps(plain, sort_keys=True).encode() + content).hexdigest()}
+
+
+def read_sealed(path: "Path | UPath", mend: str, content: bytes = b"") -> dict | None:
+    """Read what `sealed` gave, without the digest; None if there is no such file.
+
+    A ValueError that names the file, and says how to `mend` it, if it is not what was written. Entries without a digest
+    are taken as they are.
+    """
+    if (data := read_bytes(path)) is None:
+        return None
+    try:
+        entries = json.loads(data)
+        if not isinstance(entries, dict):
+            raise ValueError("it holds no entries")
+        if entries.pop(SEAL, None) not in (None, sealed(entries, content)[SEAL]):
+            raise ValueError("its content is not what was written")
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): {mend}") from None
+    return entries
+
+
 def write_folder(path: "Path | UPath", contents: Mapping[str, bytes]) -> None:
     """Write a folder of files, by their names in it, so that it is there whole or not at all.
 
@@ -113,10 +146,52 @@ def names_in(folder: "Path | UPath") -> list[str]:
     return []
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a folder, which is made, for this process and those that it starts; no lock outlives the last of them.
+
+    A RuntimeError says who holds it already. Where nothing can be locked, nothing is: the first write tells why.
+    """
+    import fcntl  # not on every platform
+
+    lock, file = folder / ".lock", None
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = os.open(lock, os.O_RDWR | os.O_CREAT)
+        os.set_inheritable(file, True)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(file, 1000).decode(errors="replace") or "another process"
+            os.close(file)
+            raise RuntimeError(f"{folder} is at work already, by {holder}: let it end, or stop it, first") from None
+        os.truncate(file, 0)
+        since = datetime.now().astimezone().isoformat(" ", "seconds")
+        os.write(file, f"process {os.getpid()} on {platform.node()} since {since}".encode())
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            if os.listdir(folder) == [lock.name]:  # nothing came of it
+                lock.unlink()
+                folder.rmdir()
+        if file is not None:
+            os.close(file)
+
+
 def delete(path: "Path | UPath") -> None:
     """Delete a file, if it is there."""
     with suppress(FileNotFoundError):
         path.fs.rm_file(path.path) if is_remote(path) else path.unlink()
+
+
+def sweep(folder: "Path | UPath") -> None:
+    """Delete what writers left below a folder that were killed: temporary files untouched for `STALE` seconds."""
+    for place, folders, files in () if is_remote(folder) else os.walk(folder):
+        for path in (Path(place, name) for name in [*folders, *files] if re.fullmatch(TEMPORARY, name)):
+            with suppress(OSError):  # gone by now, or not ours
+                if time.time() - max(part.stat().st_mtime for part in (path, *path.rglob("*"))) > STALE:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def is_remote(path: "str | Path | UPath") -> "TypeGuard[UPath]":

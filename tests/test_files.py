@@ -69,6 +69,38 @@ def test_what_may_not_be_written_is_named(tmp_path, monkeypatch, code):
     assert not list(tmp_path.iterdir())
 
 
+LEFT = {
+    "checkpoints/a/.epoch-001.safetensors.7.partial": True,
+    "results/.rq1_curves.csv.7.partial": True,
+    ".run.json.7.partial": True,
+    ".occlusion.zarr.7.partial/zarr.json": True,
+    "occlusion.zarr/logits/c/0/0/0/0.0123456789abcdef0123456789abcdef.partial": True,
+    ".book-x1/source/page.md": True,
+    "occlusion.zarr/logits/c/0/0/0/0": False,
+    "results/partial.csv": False,
+    "annotations/a.partial.csv": False,
+    "checkpoints/a.partial/epoch-000.safetensors": False,
+}
+
+
+def test_what_killed_writers_left_goes_once_nobody_can_be_writing_it(tmp_path):
+    for name in LEFT:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("half")
+    _files.sweep(tmp_path)
+    assert _files.names_in(tmp_path) == sorted(LEFT)
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (1, 1))
+    alive = tmp_path / ".book-x1" / "source" / "page.md"
+    os.utime(alive)
+    _files.sweep(tmp_path)
+    assert _files.names_in(tmp_path) == sorted(name for name in LEFT if not LEFT[name] or "book-" in name)
+    os.utime(alive, (1, 1))
+    _files.sweep(tmp_path)
+    assert _files.names_in(tmp_path) == sorted(name for name in LEFT if not LEFT[name])
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
 def test_another_error_is_passed_on(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", Mock(side_effect=OSError(errno.EIO, "broken")))
     with pytest.raises(OSError, match="broken"):

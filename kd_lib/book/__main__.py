@@ -10,6 +10,8 @@ import logging
 import os
 import re
 import shlex
+import signal
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -169,6 +171,12 @@ def keep_picture(executed: Path) -> None:
             _files.write_bytes(PROJECT / "book" / "judging.png", base64.b64decode(data))
 
 
+def _alone(run: Path, command: Sequence[str]) -> int:
+    signal.signal(signal.SIGINT, lambda *_: None)  # it is the command that ends then
+    with _files.alone(run):
+        return subprocess.call(command, close_fds=False)  # Make's own files are open in a Make that it starts
+
+
 def _execute(notebook: Path, output: Path, parameters: Path) -> None:
     execute(notebook, output, yaml.safe_load(parameters.read_text(encoding="utf-8")))
 
@@ -200,6 +208,11 @@ STEPS: dict[str, tuple[Callable[..., int | None], str, dict[str, dict]]] = {
         write_parameters,
         "write the notebooks' parameters as YAML, where they changed",
         {"profile": {}, "folder": PATH, "overrides": OVERRIDES, "--more": MORE},
+    ),
+    "alone": (
+        _alone,
+        "do a command while nobody else makes the run's report",
+        {"run": PATH, "command": {"nargs": argparse.REMAINDER}},
     ),
     "execute": (
         _execute,

@@ -4,7 +4,6 @@ An *edition* is a run, or what is kept of one: its ``run.json`` and the result t
 and the sentences that say what became of them, are data (`claims.yaml`); nothing here knows any of them.
 """
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ import pandas as pd
 import yaml
 
 from kd_lib import _files
-from kd_lib.study.run import read_results
+from kd_lib.study.run import Run, read_results
 
 CLAIMS = Path(__file__).with_name("claims.yaml")
 THESIS, OWN = "thesis", "own"
@@ -189,16 +188,18 @@ def read_edition(folder: Path) -> Edition:
     FileNotFoundError
         If there is no ``run.json`` in it.
     ValueError
-        If its tables were computed with more than one T_c; names them.
+        If its tables were computed with more than one T_c, or a file is damaged; names them.
     """
-    if (data := _files.read_bytes(folder / "run.json")) is None:
+    if not _files.is_there(folder / "run.json"):
         raise FileNotFoundError(f"{folder / 'run.json'} is missing: expected the folder of a run or of an edition")
-    entries, tables, by_threshold = json.loads(data), {}, {}
+    run, tables, by_threshold = Run(folder.resolve()), {}, {}
+    entries = run.entries()
     for name in sorted({*SHOWN, *(claim.table for claim in read_claims())}):
-        content = _files.read_bytes(folder / "results" / f"{name}.csv")
-        if content and content.strip():
+        if (content := _files.read_bytes(folder / "results" / f"{name}.csv")) is None:
+            continue
+        made_with = run.made_with(name, content)
+        if content.strip():
             tables[name] = read_results(content)
-            made_with = json.loads(_files.read_bytes(folder / "results" / f"{name}.json") or b"{}")
             by_threshold.setdefault(made_with.get("T_c"), []).append(name)
     by_threshold.pop(None, None)
     if len(by_threshold) > 1:

@@ -107,7 +107,17 @@ def normalise(images: Tensor, *, mean: Tensor, std: Tensor) -> Tensor:
     -------
     Tensor (N, C, H, W), float32
         On the device of `images`; 0 is the mean colour.
+
+    Raises
+    ------
+    ValueError
+        If there is not one number a channel.
     """
+    for name, given in (("mean", mean), ("std", std)):
+        if not isinstance(given, Tensor) or images.ndim != 4 or given.shape != images.shape[1:2]:
+            what = tuple(given.shape) if isinstance(given, Tensor) else repr(given)
+            told = f"{name}={what} for images of shape {tuple(images.shape)}"
+            raise ValueError(f"{told}: expected images (N, C, H, W) and a tensor (C,), one number a channel")
     mean, std = (t.to(images.device).view(-1, 1, 1) for t in (mean, std))
     return (images.float() / 255 - mean) / std
 
@@ -170,7 +180,7 @@ def load(
     """
     _check_integers(train_size=train_size, test_size=test_size, probe_per_class=probe_per_class, seed=seed)
     size = _check_image_size(image_size)
-    source, _, path = name.partition(":")
+    source, _, path = name.partition(":") if isinstance(name, str) else ("", "", "")
     if source != "imagefolder" and size != (SIZE, SIZE):
         raise ValueError(f"image_size={image_size!r}: the images of {name!r} have {SIZE}x{SIZE} pixels; leave it out")
     if source == "multiview" and not path:
@@ -292,9 +302,13 @@ def _colour(
         if given is None:
             continue
         least = 0 if name == "mean" else 1e-6
-        numbers = all(isinstance(value, Real) and not isinstance(value, bool) for value in given)
-        if not numbers or len(given) != images.shape[1] or not all(least <= value <= 1 for value in given):
-            raise ValueError(f"{name}={list(given)}: expected {images.shape[1]} intensities from 0 to 1, one a channel")
+        values = given.tolist() if isinstance(given, Tensor | np.ndarray) else given
+        sequence = isinstance(values, list | tuple) and len(values) == images.shape[1]
+        numbers = sequence and all(isinstance(value, Real) and not isinstance(value, bool) for value in values)
+        if not numbers or not all(least <= value <= 1 for value in values):
+            raise ValueError(
+                f"{name}={values!r}: expected {images.shape[1]} intensities from {least} to 1, one a channel"
+            )
     counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)])
     share = counts / counts.sum(1, keepdim=True).double()
     level = torch.arange(256).double() / 255
@@ -302,8 +316,8 @@ def _colour(
     std = (share * (level - mean[:, None]).square()).sum(1).sqrt()
     if given_std is None and not std.all():
         raise ValueError("the training images have a channel of one single level: expected photographs or drawings")
-    mean = mean if given_mean is None else torch.tensor(given_mean)
-    std = std if given_std is None else torch.tensor(given_std)
+    mean = mean if given_mean is None else torch.as_tensor(given_mean)
+    std = std if given_std is None else torch.as_tensor(given_std)
     return mean.float(), std.float()
 
 

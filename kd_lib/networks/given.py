@@ -209,9 +209,19 @@ def restore(
     return model.eval()
 
 
+def check_place(networks: Sequence[Network], checkpoints: Checkpoints) -> None:
+    """Raise a ValueError if a network would take the place of one that the run has trained."""
+    for network in networks:
+        if _files.is_there(checkpoints.folder / network.name / "resume.pt"):
+            place = checkpoints.folder / network.name
+            raise ValueError(f"{place} holds a network that was trained in this run: give another run folder")
+
+
 def take(networks: Sequence[Network], checkpoints: Checkpoints) -> dict[str, dict]:
     """Copy the weights into a run's checkpoints, and return by name what `build` makes the networks from."""
     for network in networks:
+        for epoch in checkpoints.epochs(network.name)[len(network.weights) :]:  # of another one that was here
+            _files.delete(checkpoints.path(network.name, epoch))
         for epoch, file in enumerate(network.weights):
             checkpoints.save(network.name, epoch, _fill(build(network.name, network.recipe), network.name, file))
     return {network.name: network.recipe for network in networks}

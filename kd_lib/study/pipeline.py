@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from kd_lib import _workers
+from kd_lib import _files, _workers
 from kd_lib.data import Dataset, Split
 from kd_lib.maps.fill import fill
 from kd_lib.maps.occlusion import pick_precision, windows
@@ -78,10 +78,12 @@ def begin(
     run = folder if isinstance(folder, Run) else Run(folder)
     brought = given.read(parameters["models"]) if parameters.get("models") else []
     given.check(brought, dataset)
+    given.check_place(brought, run.checkpoints)
     if not brought and networks is None:
         regime(parameters)
         networks = recipes(parameters, len(dataset.class_names))
     run.claim(decisive(parameters, brought), dataset_fingerprint=dataset.fingerprint)
+    _files.sweep(run.folder)
     run.record("class_names", list(dataset.class_names))
     for name in ("root", "data_title"):
         run.record(name, parameters.get(name) or None)
@@ -207,6 +209,7 @@ def explain(
     """
     started, dataset = time.perf_counter(), here.dataset
     images = probe or dataset.probe
+    _files.sweep(here.run.folder)
     settings = {name: settings[name] for name in SETTINGS if name in settings}
     if "precision" in settings:
         settings["precision"] = pick_precision(settings["precision"], pick_device(device))

@@ -6,6 +6,7 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,7 @@ class Study:
         entries = self.run.entries()
         self.parameters, self.root = entries["parameters"], entries.get("root")
         self.class_names, self.recipes = entries.get("class_names", []), entries.get("networks", {})
-        self._fingerprint, self.seal = entries["dataset_fingerprint"], entries.get("seal", "")
+        self._fingerprint, self.seal = entries.get("dataset_fingerprint"), entries.get("seal", "")
         self._memory: OrderedDict = OrderedDict()
         self._lock = threading.Lock()
         self._apart: Path | UPath | None = None  # where tables go that are not the run's
@@ -369,8 +370,11 @@ class Study:
         if "_threshold" in self.__dict__:
             made_with = {"T_c": self.t_c, "from": self.source} | made_with
         made_with = json.loads(json.dumps(made_with))
-        folder, known = self.run.results, _files.read_bytes(self.run.results / f"{table}.json")
-        known = made_with if known is None or os.environ.get(REPLACE) else json.loads(known)
+        folder, known = self.run.results, made_with
+        if not os.environ.get(REPLACE):
+            with suppress(ValueError, AttributeError):  # what cannot be read is written anew
+                kept = json.loads(_files.read_bytes(folder / f"{table}.json") or b"")
+                known = {name: value for name, value in kept.items() if name != _files.SEAL}
         if differing := _files.differences(known, made_with):
             names = [pair.partition(":")[0] for pair in differing]
             told = (f"{name}={made_with.get(name)}" for name in names if name != "from" or len(names) == 1)
@@ -378,6 +382,6 @@ class Study:
             if self._apart != folder:
                 print(f"{self.run.results} was made otherwise ({'; '.join(differing)}): tables are kept in {folder}")
             self._apart = folder
-        self.run.write_csv(frame, table, folder)
-        _files.write_json(folder / f"{table}.json", made_with)
+        data = self.run.write_csv(frame, table, folder)
+        _files.write_json(folder / f"{table}.json", _files.sealed(made_with, data))
         return frame

@@ -99,9 +99,9 @@ class Run:
         claimed = parameters | {"data fingerprint": dataset_fingerprint}
         if not _files.is_there(self._json):
             entries = {"parameters": parameters, "dataset_fingerprint": dataset_fingerprint}
-            return _files.write_json(self._json, entries | surroundings())
+            return _files.write_json(self._json, _files.sealed(entries | surroundings()))
         known = self.entries()
-        owner = known["parameters"] | {"data fingerprint": known["dataset_fingerprint"]}
+        owner = known["parameters"] | {"data fingerprint": known.get("dataset_fingerprint")}
         if differing := _files.differences(owner, claimed):
             raise ValueError(
                 f"run folder {self.folder} belongs to other parameters ({'; '.join(differing)}): "
@@ -119,33 +119,41 @@ class Run:
 
     def record(self, key: str, value) -> None:
         """Add one JSON-able entry, such as seconds per step, to `run.json`."""
-        _files.write_json(self._json, self.entries() | {key: value})
+        _files.write_json(self._json, _files.sealed(self.entries() | {key: value}))
 
-    def write_csv(self, frame: pd.DataFrame, name: str, folder: Path | UPath | None = None) -> None:
-        """Write `frame` (without its index) to `NAME.csv` in a folder, `results/` by default."""
-        _files.write_bytes((folder or self.results) / f"{name}.csv", frame.to_csv(index=False).encode())
+    def write_csv(self, frame: pd.DataFrame, name: str, folder: Path | UPath | None = None) -> bytes:
+        """Write `frame` (without its index) to `NAME.csv` in a folder, `results/` by default; gives what is in it."""
+        data = frame.to_csv(index=False).encode()
+        _files.write_bytes((folder or self.results) / f"{name}.csv", data)
+        return data
 
     def read_csv(self, name: str, *, made_by: str = "the notebook that makes it") -> pd.DataFrame:
         """Read `results/NAME.csv`; `made_by` names the notebook to run if it is missing (FileNotFoundError)."""
         file = self.results / f"{name}.csv"
         if (data := _files.read_bytes(file)) is None:
             raise FileNotFoundError(f"{file} is missing: run {made_by} first")
+        self.made_with(name, data, made_by=made_by)
         return read_results(data)
+
+    def made_with(self, name: str, data: bytes, *, made_by: str = "the notebook that makes it") -> dict:
+        """Give what a table of this content was made with; a ValueError if it is not the content that was written."""
+        return _files.read_sealed(self.results / f"{name}.json", f"it, or {name}.csv: run {made_by} again", data) or {}
 
     @property
     def _json(self) -> Path | UPath:
         return self.folder / "run.json"
 
     def entries(self) -> dict:
-        """All of `run.json`, read anew; FileNotFoundError if nothing was begun here."""
-        if (data := _files.read_bytes(self._json)) is None:
+        """All of `run.json`, read anew.
+
+        A FileNotFoundError if nothing was begun here, a ValueError if the file is not what was written.
+        """
+        mend = "put a copy back, or delete this file and run train_models with its parameters, which keeps the rest"
+        if (entries := _files.read_sealed(self._json, mend)) is None:
             raise FileNotFoundError(f"{self._json} is missing: run train_models first")
-        try:
-            return json.loads(data)
-        except ValueError as error:
-            raise ValueError(
-                f"{self._json} is not valid JSON ({error}): delete the run folder and start again"
-            ) from None
+        if not isinstance(entries.get("parameters"), dict):
+            raise ValueError(f"{self._json} is damaged (it names no parameters): {mend}")
+        return entries
 
 
 def read_results(data: bytes) -> pd.DataFrame:

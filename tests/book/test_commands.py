@@ -1,6 +1,11 @@
 """Steps between notebooks and a rendered book."""
 
 import os
+import platform
+import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import jupytext
@@ -12,6 +17,7 @@ from kd_lib.book import __main__ as report
 from kd_lib.study.run import Run
 
 PROJECT = Path(__file__).resolve().parents[2]
+PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 HEADER = (
     "# ---\n# jupyter:\n#   kernelspec:\n#     name: python3\n#     display_name: x\n#     language: python\n# ---\n\n"
 )
@@ -33,6 +39,43 @@ def test_execute_runs_with_parameters_and_a_failure_keeps_the_last_result(notebo
         report.execute(notebook, output, {"x": 0})
     assert output.read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["little.py", "out.failed.ipynb", "out.ipynb"]
+
+
+def alone(run, code):
+    command = [sys.executable, "-m", "kd_lib.book", "alone", run, sys.executable, "-c", code]
+    return subprocess.Popen(command, cwd=PROJECT, start_new_session=True, **PIPES)
+
+
+def test_one_report_at_a_time_is_made_of_a_run_and_a_killed_one_lets_go(tmp_path):
+    first = alone(tmp_path / "run", "print('begun', flush=True); input()")
+    assert first.stdout.readline() == "begun\n"
+    second = alone(tmp_path / "run", "print('begun')")
+    printed, told = second.communicate()
+    assert (second.returncode, printed) == (1, "")
+    who = rf"by process {first.pid} on {re.escape(platform.node())} since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d"
+    assert re.fullmatch(rf"error: .*run is at work already, {who}\S*: let it end, or stop it, first\n", told)
+    assert alone(tmp_path / "other", "").wait() == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]  # nothing came of the other
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    assert alone(tmp_path / "run", "").wait() == 0
+
+
+def test_what_is_started_under_a_lock_keeps_it(tmp_path):
+    """A killed Make may leave a notebook that goes on."""
+    first = alone(tmp_path, "print('begun', flush=True); input()")
+    assert first.stdout.readline() == "begun\n"
+    first.kill()
+    first.wait()
+    assert alone(tmp_path, "").wait() == 1
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    assert alone(tmp_path, "raise SystemExit(7)").wait() == 7
+
+
+def test_a_folder_that_cannot_be_locked_is_worked_in(tmp_path):
+    (tmp_path / ".lock").mkdir()
+    assert alone(tmp_path, "raise SystemExit(7)").wait() == 7
 
 
 def test_parameters_are_written_only_where_they_change(tmp_path):

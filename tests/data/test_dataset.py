@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -133,7 +134,7 @@ def test_one_pixel_one_label_or_one_name_changes_the_fingerprint(drawn):
 # bad arguments
 
 
-@pytest.mark.parametrize("name", ["cifar", "multiview:x", "cifar10:here", "", "MULTIVIEW"])
+@pytest.mark.parametrize("name", ["cifar", "multiview:x", "cifar10:here", "", "MULTIVIEW", None, 10, ["cifar10"]])
 def test_an_unknown_data_set_is_refused(name):
     with pytest.raises(ValueError, match="unknown data set.*multiview, cifar10, imagefolder:PATH") as error:
         load(name)
@@ -159,6 +160,36 @@ def test_sizes_and_seeds_that_cannot_be_are_refused(arguments, kind, message):
     with pytest.raises(kind, match=message) as error:
         load("multiview", **arguments)
     one_line(error)
+
+
+NO_COLOURS = [0.5, "grey", "abc", [], [0.5], [0.5] * 4, [0.5, 0.5, None], ["0.5"] * 3, [True] * 3, {"red": 0.5}]
+NO_COLOURS += [[0.5, 0.5, 127.5], [0.5, -0.1, 0.5], [0.5, float("nan"), 0.5], [[0.5] * 3], torch.full((2,), 0.5), {0.5}]
+
+
+@pytest.mark.parametrize("given", NO_COLOURS, ids=repr)
+@pytest.mark.parametrize("name", ["mean", "std"])
+def test_what_is_no_colour_is_refused_with_what_is_expected(name, given):
+    with pytest.raises(ValueError, match=f"{name}=.*: expected 3 intensities from .* to 1, one a channel") as error:
+        load("multiview", train_size=20, test_size=20, probe_per_class=1, **{name: given})
+    one_line(error)
+
+
+@pytest.mark.parametrize("given", [torch.full((3,), 0.5), np.full(3, 0.5), (0.5, 0.5, 0.5)])
+def test_a_colour_may_be_any_sequence_of_three_numbers(given):
+    kept = load("multiview", train_size=20, test_size=20, probe_per_class=1, mean=given, std=given)
+    assert kept.mean.tolist() == kept.std.tolist() == [0.5] * 3
+    assert kept.mean.dtype == torch.float32
+
+
+@pytest.mark.parametrize("given", [torch.full((2,), 0.5), torch.full((1,), 0.5), torch.tensor(0.5), [0.5] * 3, None])
+def test_normalise_wants_a_number_a_channel(given):
+    images, right = torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.full((3,), 0.5)
+    for wrong in ({"mean": given, "std": right}, {"mean": right, "std": given}):
+        with pytest.raises(ValueError, match=r"(mean|std)=.* for images of shape \(2, 3, 4, 4\): expected") as error:
+            data.normalise(images, **wrong)
+        one_line(error)
+    with pytest.raises(ValueError, match=r"images of shape \(3, 4, 4\)"):
+        data.normalise(images[0], mean=right, std=right)
 
 
 def test_drawn_images_have_one_size():

@@ -175,6 +175,7 @@ def test_a_received_run_runs_nobodys_code_until_somebody_here_says_so(folder, im
     monkeypatch.undo()
     entries = json.loads((run / "run.json").read_text())
     entries["networks"]["one"]["factory"] = "os:system"
+    del entries["sha256"]
     (run / "run.json").write_text(json.dumps(entries))
     with pytest.raises(ValueError, match="os:system"):
         study.open(run).network("two")
@@ -322,6 +323,20 @@ def test_state_beside_tensors_as_of_quantised_layers_is_refused(folder, dataset)
     entry, _ = of(folder, "plain", "Stateful")
     with pytest.raises(ValueError, match="'_extra_state' of its state is no tensor of floats .dict."):
         checked(folder, dataset, entry, "of.pt")
+
+
+def test_of_another_network_of_the_same_name_nothing_is_left(folder, tmp_path):
+    folder, factory = folder
+    path, place = write(folder, {"x": small(factory), "y": small(factory)}), Checkpoints(tmp_path)
+    networks = given.read(path)
+    for epoch in range(3):
+        place.save("x", epoch, architectures.build("resnet10", 3))
+    given.check_place(networks, place)
+    given.take(networks, place)
+    assert place.epochs("x") == [*range(len(networks[0].weights))]
+    (tmp_path / "x" / "resume.pt").touch()
+    with pytest.raises(ValueError, match="x holds a network that was trained in this run: give another run folder"):
+        given.check_place(networks, place)
 
 
 @pytest.mark.parametrize(

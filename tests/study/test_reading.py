@@ -1,6 +1,5 @@
 """What notebooks read from a run, on a run of two barely trained networks."""
 
-import json
 import shutil
 from dataclasses import asdict
 
@@ -98,13 +97,17 @@ def test_the_threshold_is_the_one_given_or_the_one_in_use(here):
         assert here.t_c
 
 
+def made_with(run, name):
+    return run.made_with(name, (run.results / f"{name}.csv").read_bytes())
+
+
 def test_tables_carry_what_they_were_computed_with(here, tmp_path):
     kept = reading.open(shutil.copytree(here.run.folder, tmp_path / "run"), threshold=0.25)
     table = pd.DataFrame({"x": [1]})
     kept.keep(table, "before", seed=3)
     assert kept.t_c == 0.25
     kept.keep(table, "after", view_share=0.5)
-    before, after = (json.loads((kept.run.results / f"{name}.json").read_text()) for name in ("before", "after"))
+    before, after = (made_with(kept.run, name) for name in ("before", "after"))
     assert before == {"seed": 3}
     assert after == {"T_c": 0.25, "from": "given as a parameter", "view_share": 0.5}
 
@@ -135,14 +138,13 @@ def test_another_threshold_never_takes_the_place_of_the_runs(here, tmp_path, cap
 
 
 def test_other_images_than_the_networks_were_trained_on_are_refused(here):
-    path = here.run.folder / "run.json"
-    entries = json.loads(path.read_text())
-    path.write_text(json.dumps(entries | {"dataset_fingerprint": "other"}))
+    fingerprint = here.run.entry("dataset_fingerprint")
+    here.run.record("dataset_fingerprint", "other")
     try:
         with pytest.raises(ValueError, match="are not those that .* was trained on"):
             assert reading.open(here.run).dataset
     finally:
-        path.write_text(json.dumps(entries))
+        here.run.record("dataset_fingerprint", fingerprint)
 
 
 def test_regime_table_holds_both_columns():

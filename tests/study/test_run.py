@@ -90,9 +90,34 @@ def test_record_adds_an_entry(tmp_path):
     run.record("seconds", 2.5)
     assert run.entry("seconds") == 2.5
     assert run.parameters == {"epochs": 8}
-    (tmp_path / "run.json").write_text('{"parameters"')
-    with pytest.raises(ValueError, match=r"run.json is not valid JSON .* delete the run folder"):
+
+
+@pytest.mark.parametrize(
+    ("torn", "reason"),
+    [
+        (lambda text: "", "Expecting value.*"),
+        (lambda text: text[:-9], "Expecting.*|Invalid.*|Unterminated.*"),
+        (lambda text: text.replace("8", "9", 1), "its content is not what was written"),
+        (lambda text: "[]", "it holds no entries"),
+        (lambda text: "{}", "it names no parameters"),
+    ],
+)
+def test_a_run_json_that_is_torn_is_named_with_what_loses_least(tmp_path, torn, reason):
+    run = Run(tmp_path)
+    run.claim({"epochs": 8}, dataset_fingerprint="abc")
+    run.record("what", "é ½")
+    path = tmp_path / "run.json"
+    path.write_text(torn(path.read_text()))
+    with pytest.raises(ValueError, match=rf"run.json is damaged \(({reason})\): put a copy back, or delete this file"):
         _ = run.parameters
+    with pytest.raises(ValueError, match="run.json is damaged"):
+        run.claim({"epochs": 8}, dataset_fingerprint="abc")
+
+
+def test_a_run_json_written_by_hand_is_taken_as_it_is(tmp_path):
+    (tmp_path / "run.json").write_text('{"parameters": {"epochs": 8}, "dataset_fingerprint": "abc"}')
+    Run(tmp_path).claim({"epochs": 8}, dataset_fingerprint="abc")
+    assert Run(tmp_path).parameters == {"epochs": 8}
 
 
 LIKE_VALUES = [

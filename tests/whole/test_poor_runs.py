@@ -1,7 +1,6 @@
 """Runs that lack something: each answer says what it cannot do, and the rest is still given."""
 
 import itertools
-import json
 import shutil
 
 import numpy as np
@@ -41,11 +40,7 @@ def answer(run, capsys, notebooks=ANSWERS, **parameters):
 
 def without(run, *names):
     """Forget networks."""
-    path = run.folder / "run.json"
-    entries = json.loads(path.read_text())
-    for name in names:
-        del entries["networks"][name]
-    path.write_text(json.dumps(entries))
+    run.record("networks", {name: recipe for name, recipe in run.entry("networks").items() if name not in names})
 
 
 def rewrite(run, change, models=None):
