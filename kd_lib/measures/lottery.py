@@ -96,11 +96,11 @@ def summary(answers: pd.DataFrame, value: str, *, seed: int = 0) -> pd.DataFrame
     Takes what `by_view` takes. Intervals (95 %) are over classes: Student's for the dispersion, so that it is true to
     size with ten of them, and of a bootstrap for the others, which is a little narrow then; `seed` is of its draws.
 
-    Gives the columns `SUMMARY`: 'dispersion' (mean of `by_pair`'s; 1 if networks do not differ), 'share between
-    networks' (of `by_pair`'s variances, of networks over both; 1 if each network draws its own views, 0 if networks do
-    not differ; a negative variance counts as 0), 'correlation of rates' (Pearson, of two networks' rates over views,
-    less each network's mean of the class; mean of pairs of networks). NaN where it is not defined; no rows with fewer
-    than two networks, or without two views of a class.
+    Gives the columns `SUMMARY`: 'dispersion' (mean of `by_pair`'s, class by class; 1 if networks do not differ), 'share
+    between networks' (of `by_pair`'s variances, of networks over both; 1 if each network draws its own views, 0 if
+    networks do not differ; a negative variance counts as 0), 'correlation of rates' (Pearson, of two networks' rates
+    over views, less each network's mean of the class; mean of pairs of networks). NaN where it is not defined; no rows
+    with fewer than two networks, or without two views of a class.
     """
     pairs = by_pair(answers, value)
     if pairs.empty:
@@ -125,7 +125,8 @@ def summary(answers: pd.DataFrame, value: str, *, seed: int = 0) -> pd.DataFrame
     if len(pieces) > 1:
         draws = [measured(own) for own in statistics.bootstrap_weights(len(pieces), seed=seed).astype(int)]
         bounds = [statistics.percentiles(own) for own in np.transpose(draws)]
-        bounds[0] = tuple(ttest_1samp(pairs.groupby("class")[DISPERSION].mean().dropna(), 1).confidence_interval())
+        by_class = pairs.groupby("class")[DISPERSION].mean().dropna()
+        estimate[0], bounds[0] = by_class.mean(), tuple(ttest_1samp(by_class, 1).confidence_interval())
     counts = len(rates), rates.shape[1]
     named = zip((DISPERSION, BETWEEN, ALIKE), estimate, bounds, strict=True)
     return pd.DataFrame([(name, value, *own, *counts) for name, value, own in named], columns=list(SUMMARY))

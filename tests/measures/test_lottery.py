@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.stats import chi2
+from scipy.stats import chi2, t
 from statsmodels.stats.contingency_tables import mcnemar
 
 from kd_lib.measures import lottery
@@ -122,3 +122,11 @@ def test_in_words_each_way():
 def test_too_little_to_tell(frame):
     assert lottery.summary(frame, "used").empty
     assert "cannot be told" in said(frame)
+
+
+def test_the_interval_of_the_dispersion_is_students_over_classes():
+    frame = views_of(np.full((9, 4), 0.5), 20, np.random.default_rng(6))
+    by_class = lottery.by_pair(frame, "used").groupby("class")["dispersion"].mean()
+    found = lottery.summary(frame, "used").set_index("quantity").loc["dispersion", ["estimate", "low", "high"]]
+    half = t.ppf(0.975, 2) * by_class.std() / np.sqrt(3)
+    assert found.tolist() == pytest.approx([by_class.mean(), by_class.mean() - half, by_class.mean() + half])
