@@ -23,6 +23,7 @@ CONNECT_SECONDS = 20
 IN_FLIGHT = 1000
 AT_A_TIME = 16  # threads, at most: a piece of work that compares the maps of two states takes some hundred MB
 LOOK_SECONDS = 5
+KILLS = 20  # of workers on this machine at the same piece of work, before it is given up
 PRELOADED = ["distributed", "kd_lib.study.training", "kd_lib.maps.fill", "torchvision"]  # what workers import
 
 
@@ -108,7 +109,7 @@ def local_workers(count: int, *, threads: int | None = None) -> Iterator["Client
         # Dask has freed memory given back to the system at once, which zeroes it again for the next tensor.
         "distributed.nanny.pre-spawn-environ": env | {"MALLOC_MMAP_MAX_": 0, "MALLOC_TRIM_THRESHOLD_": 2**32},
         # A worker may die at any time. It is not the fault of what it was at, unless that happens again and again.
-        "distributed.scheduler.allowed-failures": 20,
+        "distributed.scheduler.allowed-failures": KILLS,
         # Workers are forks of one process that has imported everything: they start at once and share its memory.
         "distributed.worker.multiprocessing-method": "forkserver",
     }
@@ -150,10 +151,28 @@ def _same(value: Any) -> Any:
     return value
 
 
-def completed(client: "Client | None", function: Callable, tasks: Iterable[tuple]) -> Iterator[Any]:
+@contextmanager
+def _survived(what: Callable[..., str], *task) -> Iterator[None]:
+    """Say what was done, ``what(*task)``, and what to do, if its workers were killed again and again."""
+    from distributed import KilledWorker
+
+    try:
+        yield
+    except KilledWorker as error:
+        killed = f"{error.allowed_failures + 1} workers were killed at it, the last one {error.last_worker.address}"
+        raise RuntimeError(
+            f"{what(*task)}: {killed}; most often memory ran out: have fewer workers at a time on a machine, or give "
+            "them more, and run again, which goes on from what is stored"
+        ) from None
+
+
+def completed(
+    client: "Client | None", function: Callable, tasks: Iterable[tuple], *, what: Callable[..., str] = "{}".format
+) -> Iterator[Any]:
     """Call ``function(*task)`` for every task, here or on the workers, and give the results as they come.
 
-    An error in a task is raised here, and what is not begun then is cancelled. A task whose worker dies is done again.
+    An error in a task is raised here, and what is not begun then is cancelled. A task whose worker dies is done again;
+    a RuntimeError says, by ``what(*task)``, of which one workers died too often.
     The scheduler is told of `IN_FLIGHT` tasks at a time, so that there may be any number.
     """
     if client is None:
@@ -161,15 +180,16 @@ def completed(client: "Client | None", function: Callable, tasks: Iterable[tuple
         return
     from distributed import as_completed
 
-    coming = (client.submit(function, *task, pure=False) for task in tasks)
-    begun = set(islice(coming, IN_FLIGHT))
-    running = as_completed(begun)
+    coming = ((client.submit(function, *task, pure=False), task) for task in tasks)
+    begun = dict(islice(coming, IN_FLIGHT))
+    running = as_completed(list(begun))
     try:
         for future in running:
-            result = future.result()  # fetched here, where an error that fetching meets is raised
-            begun.remove(future)
-            for another in islice(coming, 1):
-                begun.add(another)
+            with _survived(what, *begun[future]):
+                result = future.result()  # fetched here, where an error that fetching meets is raised
+            del begun[future]
+            for another, task in islice(coming, 1):
+                begun[another] = task
                 running.add(another)
             yield result
     finally:
@@ -201,6 +221,11 @@ def each(
     Returns
     -------
     list
+
+    Raises
+    ------
+    RuntimeError
+        If the workers of an item were killed too often; says which.
     """
     if client is None:
         return [function(item, *arguments, **options) for item in items]
@@ -217,7 +242,8 @@ def each(
             with suppress(TimeoutError):  # a worker may have come
                 wait(list(running.values()), timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED")
             for item in [item for item, future in running.items() if future.done()]:
-                results[item] = running[item].result()
+                with _survived("{} {!r}".format, function.__name__, item):
+                    results[item] = running[item].result()
                 del running[item]
     finally:
         client.cancel(list(running.values()))

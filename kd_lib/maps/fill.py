@@ -75,7 +75,7 @@ def fill(
         raise ValueError(f"images have shape {tuple(images.shape)}: {store.path} was made for (N, H, W) = {stored}")
     found = store.stored()
     with tqdm(total=len(found), desc="checking", unit="block", disable=not (progress and found)) as bar:
-        for checked in _workers.completed(client, _check, [(store, *chunk) for chunk in found]):
+        for checked in _workers.completed(client, _check, [(store, *chunk) for chunk in found], what=MapStore.name):
             bar.update(checked)
     todo = store.missing()
     blocks = {block: images[store.rows(block)] for block in {block for _, block in todo}}
@@ -86,7 +86,7 @@ def fill(
     else:
         held = {block: _workers.hold(client, part) for block, part in blocks.items()}
         tasks = [(store, load_model, explain, *chunk, held[chunk[1]]) for chunk in todo]
-        done = _workers.completed(client, _compute, tasks)
+        done = _workers.completed(client, _compute, tasks, what=lambda store, load, explain, *at: store.name(*at[:2]))
     with tqdm(total=total, desc="occlusion", unit="map", unit_scale=True, disable=not progress) as bar:
         for maps in done:
             bar.update(maps)

@@ -10,9 +10,8 @@ import math
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,18 +19,14 @@ import xarray as xr
 import zarr
 from torch import Tensor
 from upath import UPath
-from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
-from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
 from kd_lib import _files
 from kd_lib._workers import in_threads
+from kd_lib.maps.group import COORDINATE, DAMAGE, ROOT, create_group, exists, open_group, owners, say, seal, zarr_store
 from kd_lib.maps.occlusion import PRECISIONS, check_baseline, saliency_maps, windows
 
 BLOCK, BLOCK_OF_GPU = 100, 1000  # images a chunk: some seconds of work on a processor, less than one on a GPU
 METADATA_BYTES = 10_000  # of an empty store, roughly
-ROOT = "zarr.json"  # metadata of the group
-MISSING = {"model": "", "epoch": -1, "label": -1, "index": -1}  # what zarr gives where a coordinate's file is gone
-COORDINATE: dict[str, Any] = {"compressors": [ZstdCodec(level=1), Crc32cCodec()], "dimension_names": ("state",)}
 SETTINGS = ("patch", "stride", "baseline", "precision")  # of the occlusion
 
 
@@ -112,8 +107,8 @@ class MapStore:
         baseline = check_baseline(baseline) if isinstance(baseline, str) else np.asarray(baseline, dtype=float).tolist()
         settings = dict(zip(SETTINGS, (patch, stride, baseline, precision), strict=True))
         attributes = settings | {"image_size": list(image_size), "class_names": list(class_names)}
-        if not _exists(path):
-            _create(path, attributes, images, 1 + len(rows) * len(cols), block)
+        if not exists(path):
+            create_group(path, attributes, images, 1 + len(rows) * len(cols), block)
         store = cls(path)
         different = _files.differences({key: store._group.attrs[key] for key in attributes}, attributes)
         different += [f"{n} of the images" for n in images if not np.array_equal(store._group[n][:], images[n])]
@@ -133,7 +128,7 @@ class MapStore:
 
     @cached_property
     def _opened(self) -> tuple[zarr.Group, zarr.Array, list[tuple[str, int]]]:
-        return _open(self.path, self._token)
+        return open_group(self.path, self._token)
 
     _group = property(lambda self: self._opened[0])
     _array = property(lambda self: self._opened[1])
@@ -197,7 +192,7 @@ class MapStore:
         state = self.states.index((model, epoch))
         for block in self._blocks:
             if not _files.is_there(self._file(state, block)):
-                raise ValueError(f"{self._name(state, block)} is not computed yet: run generate_saliency_maps")
+                raise ValueError(f"{self.name(state, block)} is not computed yet: run generate_saliency_maps")
         logits = np.empty(self._array.shape[1:], self._array.dtype)
         for block in self._blocks:
             logits[self.rows(block)] = self._read(state, block)
@@ -267,14 +262,12 @@ class MapStore:
 
     def _belong(self, weights: Mapping[tuple[str, int], str]) -> None:
         """Note whose weights each state has; blocks of a state that had others are removed."""
-        if "weights" not in self._group:
+        if not _files.is_there(self.path / "weights" / ROOT):
             self._group.create_array("weights", shape=(0,), chunks=(4096,), dtype=str, **COORDINATE)
+            seal(self._group["weights"])
         array = self._group["weights"]
-        try:
+        with owners(self.path / "weights" / "c" / "0"):
             known = list(array[:])
-        except (ValueError, RuntimeError):  # of the checksum, of zstd
-            folder = self.path / "weights"
-            raise ValueError(f"{folder} is damaged: delete it; whose the stored maps are is not checked then") from None
         wanted = [weights.get(state, "") for state in self.states]
         for state, (own, new) in enumerate(zip(known, wanted, strict=False)):
             wanted[state] = new or own
@@ -303,12 +296,12 @@ class MapStore:
         """One chunk; a ValueError that names it if it is damaged."""
         try:
             return self._array[state, self.rows(block)]
-        except (ValueError, RuntimeError) as error:  # of the checksum, of zstd
-            reason = str(error).partition("\n")[0].partition(". ")[0]
-            damaged = f"{self._name(state, block)} is damaged ({reason})"
+        except DAMAGE as error:
+            damaged = f"{self.name(state, block)} is damaged ({say(error)})"
             raise ValueError(f"{damaged}: run generate_saliency_maps again") from None
 
-    def _name(self, state: int, block: int) -> str:
+    def name(self, state: int, block: int) -> str:
+        """Say which file a chunk is, and of what."""
         (model, epoch), rows = self.states[state], self.rows(block)
         where = f"model {model!r}, epoch {epoch}, images {rows.start} to {rows.stop - 1}"
         return f"{self._file(state, block)}: the block of {where}"
@@ -324,55 +317,8 @@ def open_logits(path: Path | UPath) -> xr.DataArray:
         are its attributes.
     """
     MapStore(path)  # its errors
-    data = xr.open_zarr(_zarr_store(path, read_only=True), consolidated=False, chunks=None)
+    data = xr.open_zarr(zarr_store(path, read_only=True), consolidated=False, chunks=None)
     return data["logits"].assign_attrs(data.attrs)
-
-
-@lru_cache(maxsize=4)
-def _open(path: Path | UPath, token: uuid.UUID) -> tuple[zarr.Group, zarr.Array, list[tuple[str, int]]]:
-    """Open the group, its logits and its states; once for a token, before which they were there."""
-    if not _exists(path):
-        raise FileNotFoundError(f"{path} is missing: run generate_saliency_maps first")
-    try:
-        group = zarr.open_group(_zarr_store(path), mode="r+")
-        # zarr would drop a chunk of nothing but NaN, as a network that diverged gives: it would be missing for ever.
-        with zarr.config.set({"array.write_empty_chunks": True}):
-            array = group["logits"]
-        count = array.shape[0]  # a kill while states are added can leave more names than states
-        models, epochs = group["model"][:count], group["epoch"][:count]
-        for name, missing in MISSING.items():
-            if missing in (models if name == "model" else epochs if name == "epoch" else group[name][:]):
-                raise ValueError(f"the numbers or names of '{name}' are missing")
-    except (FileNotFoundError, KeyError, ValueError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0].partition(". ")[0]
-        what = f"{path} is no whole store of occluded logits ({reason})"
-        raise ValueError(f"{what}: delete it, run generate_saliency_maps") from None
-    return group, array, [(str(name), int(epoch)) for name, epoch in zip(models, epochs, strict=True)]
-
-
-def _create(path: Path | UPath, attributes: dict, images: dict[str, np.ndarray], count: int, block: int) -> None:
-    """Make an empty store in memory, then write it: a store that can be seen is complete."""
-    contents, number, classes = {}, len(images["index"]), len(attributes["class_names"])
-    group = zarr.open_group(MemoryStore(contents), mode="w", attributes=attributes)
-    group.create_array(
-        "logits",
-        shape=(0, number, count, classes),
-        chunks=(1, min(block, number), count, classes),
-        dtype="float32",
-        fill_value=math.nan,
-        serializer=BytesCodec(),
-        compressors=[ZstdCodec(level=1), Crc32cCodec()],
-        dimension_names=("state", "image", "window", "class"),
-        attributes={"coordinates": "model epoch label index"},  # where xarray looks for them
-    )
-    for name, values in images.items():
-        shape = {"shape": values.shape, "chunks": values.shape, "dtype": values.dtype}
-        of_images = COORDINATE | {"dimension_names": ("image",)}
-        group.create_array(name, **shape, fill_value=MISSING[name], **of_images)[:] = values
-    for name, kind in {"model": str, "epoch": "int64"}.items():
-        group.create_array(name, shape=(0,), chunks=(4096,), dtype=kind, fill_value=MISSING[name], **COORDINATE)
-    last = [name for name in contents if name != ROOT] + [ROOT]  # what makes it a store
-    _files.write_folder(path, {name: contents[name].to_bytes() for name in last})
 
 
 @contextmanager
@@ -382,14 +328,3 @@ def _space_for(path: Path | UPath, needed: int):
         yield
     except OSError as error:
         raise _files.refused(error, path, needed) from error
-
-
-def _exists(path: Path | UPath) -> bool:
-    """Say whether something is at the store's place: here any folder, in an object store what is written last."""
-    return _files.is_there(path / ROOT) if _files.is_remote(path) else path.exists()
-
-
-def _zarr_store(path: Path | UPath, **options) -> LocalStore | FsspecStore:
-    if _files.is_remote(path):
-        return FsspecStore.from_url(str(path), storage_options=dict(path.storage_options), **options)
-    return LocalStore(path, **options)

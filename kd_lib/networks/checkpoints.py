@@ -7,7 +7,6 @@ import fnmatch
 import hashlib
 import io
 import json
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from upath import UPath
 
 from kd_lib import _files
 
-MEND = "train again with recompute=True"
+MEND = "delete this network's folder and run train_models again (recompute=True makes all networks anew)"
 DIGEST = "sha256"  # of what a file holds: in the metadata of weights, and at the end of `resume.pt`
 SEAL = 71  # bytes of ``sha256:`` and 64 digits
 
@@ -120,8 +119,9 @@ class Checkpoints:
             if seal.startswith(DIGEST) and seal != f"{DIGEST}:{hashlib.sha256(content).hexdigest()}":
                 raise RuntimeError("its content is not what was written")
             state = torch.load(io.BytesIO(content if seal.startswith(DIGEST) else data), "cpu", weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise ValueError(f"{resume} is damaged ({str(error).splitlines()[0]}): {MEND}") from None
+        except Exception as error:  # whatever a damaged file makes of its reader
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise ValueError(f"{resume} is damaged ({reason}): {MEND}") from None
         if differing := _files.differences(state["setting"], setting):
             raise ValueError(f"{name!r} was trained in another way ({'; '.join(differing)}): {MEND}")
         if len(state["history"]) <= epochs and state["device"] != device.type:

@@ -137,7 +137,8 @@ class Run:
 
     def made_with(self, name: str, data: bytes, *, made_by: str = "the notebook that makes it") -> dict:
         """Give what a table of this content was made with; a ValueError if it is not the content that was written."""
-        return _files.read_sealed(self.results / f"{name}.json", f"it, or {name}.csv: run {made_by} again", data) or {}
+        mend = f"or {self.results / name}.csv is; run {made_by} again"
+        return _files.read_sealed(self.results / f"{name}.json", mend, data) or {}
 
     @property
     def _json(self) -> Path | UPath:

@@ -59,15 +59,18 @@ def remove_views(here: Study, states: Sequence[tuple[str, int]], *, device: str 
 class Importances:
     """How much each view of each probe image counts for each class, state by state.
 
-    `here` is of drawn images; a FileNotFoundError if the answers without views are not stored.
+    `here` is of drawn images; a FileNotFoundError if the answers without views are not stored, a ValueError if damaged.
     """
 
     def __init__(self, here: Study):
         path = kept(here.run)
         if (content := _files.read_bytes(path)) is None:
             raise FileNotFoundError(f"{path} is missing: run generate_saliency_maps first")
-        self._here, self._answers = here, np.load(io.BytesIO(content), allow_pickle=False)
-        self._row, self._view = self._answers["row"], self._answers["view"]
+        try:
+            answers = dict(np.load(io.BytesIO(content), allow_pickle=False))
+            self._here, self._answers, self._row, self._view = here, answers, answers["row"], answers["view"]
+        except Exception as error:  # whatever a damaged archive makes of its reader
+            raise ValueError(f"{path} is damaged ({error}): run generate_saliency_maps again") from None
 
     def of(self, name: str, epoch: int | None = None) -> np.ndarray:
         """Give the importance (N, K, K * V), in logits, of view v of class c at c * V + v; 0 where an image lacks it.

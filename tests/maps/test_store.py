@@ -7,8 +7,9 @@ import pytest
 import xarray as xr
 import zarr
 
+from kd_lib.maps.group import open_group
 from kd_lib.maps.occlusion import occluded_logits, saliency_maps
-from kd_lib.maps.store import MapStore, _open, open_logits
+from kd_lib.maps.store import MapStore, open_logits
 from tests import stores
 from tests.stores import IMAGES, SETTINGS, STATES, WINDOWS
 
@@ -24,7 +25,7 @@ def test_what_is_filled_is_read_back(filled):
 
 def test_a_store_is_sent_as_its_path_and_opened_once_where_it_is_needed(filled, tmp_path):
     sent = pickle.dumps(MapStore(filled))
-    _open.cache_clear()  # as in another process
+    open_group.cache_clear()  # as in another process
     filled.rename(tmp_path / "out of sight")  # as for a scheduler, which only passes it on
     first, second = pickle.loads(sent), pickle.loads(sent)
     (tmp_path / "out of sight").rename(filled)

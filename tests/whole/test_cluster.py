@@ -218,6 +218,22 @@ def test_an_error_on_a_worker_is_raised_here(tmp_path, workers):
     assert len(store.MapStore(path).missing()) == len(STATES) * IMAGES // BLOCK
 
 
+def die(*_):
+    os._exit(1)
+
+
+def test_work_that_kills_its_workers_is_named_with_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(_workers, "KILLS", 1)
+    path = make_store(tmp_path)
+    told = r"2 workers were killed at it, the last one \S+; most often memory ran out: have fewer workers at a time"
+    with _workers.connect("local:1") as client:
+        with pytest.raises(RuntimeError, match=f"^die 'a': {told}"):
+            _workers.each(client, die, ["a"])
+        with pytest.raises(RuntimeError, match=f"the block of model '.', epoch ., images . to .: {told}") as error:
+            fill.fill(store.MapStore(path), die, images()[:IMAGES], client=client, progress=False)
+    assert "\n" not in str(error.value)
+
+
 def test_no_executor_is_this_process():
     with _workers.connect("") as client:
         assert client is None
