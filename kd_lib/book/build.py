@@ -116,11 +116,11 @@ def fill_in(folder: Path, judged: Sequence[claims.Edition], **marks: str) -> Non
     `marks`. A ValueError names a page and its mark that stands for nothing.
     """
     known = claims.read_claims()
-    marks |= {"verdicts": verdicts.Verdicts(known, judged), "made": editions.made(judged)}
-    marks["thesis"] = thesis.beside(judged, known)
+    meant: dict[str, Any] = marks | {"made": editions.made(judged), "thesis": thesis.beside(judged, known)}
+    meant["verdicts"] = verdicts.Verdicts(known, judged)
     for page in folder.glob("*.md"):
         try:
-            _files.write_text(page, fill(page.read_text(encoding="utf-8"), **marks))
+            _files.write_text(page, fill(page.read_text(encoding="utf-8"), **meant))
         except (jinja2.TemplateError, KeyError, AttributeError) as error:
             raise ValueError(f"a mark of {page.name} stands for nothing: {error}") from error
 

@@ -36,8 +36,8 @@ SURFACE = {
         feature_agreement kappas labels majority write_tables
     """,
     "study": """
-        Run Study gallery human images levels open parameters pipeline rq1 rq2 rq3 sensitivity students threshold
-        training truth
+        Run Study gallery human images inherited levels open parameters pipeline rq1 rq2 rq3 sensitivity students
+        threshold training truth
     """,
 }
 
