@@ -180,7 +180,12 @@ def test_the_lottery_is_of_the_views_that_components_use(here):
     counted = used.groupby(["network", "image"])["used"].agg(["sum", "size"])
     assert counted["sum"].tolist() == use.loc[counted.index, "used"].tolist()
     assert counted["size"].tolist() == use.loc[counted.index, "present"].tolist()
-    assert set(by_view["what"]) == set(summary["what"]) == {"used", "single-view accuracy"}
+    assert set(by_view["what"]) == {"used", "single-view accuracy"}
+    shown = answers.groupby(["class", "view"])["image"].nunique() > 1  # of two views of a class, a summary can be made
+    enough = shown.groupby("class").sum().gt(1).any()
+    assert set(summary["what"]) == {"used", "single-view accuracy"} - (
+        {"single-view accuracy"} if not enough else set()
+    )
     assert by_view["networks"].eq(2).all()
     assert by_view[by_view["what"] == "used"]["images"].sum() == len(used) / 2
     assert len(said) == 2
