@@ -11,6 +11,7 @@ from kd_lib.measures.statistics import share_of_gain
 from kd_lib.measures.transfer import COMPONENT, STRANGERS, TEACHERS
 from kd_lib.networks.architectures import HALF_TAUGHT
 from kd_lib.study.reading import ENSEMBLE, TARGETS, Study
+from kd_lib.study.students import right
 
 SIMILARITY, TEACHING = "similarity", "any ensemble's teaching"
 COLUMNS = ("quantity", "share", "low", "high", "component", "student", "whole", "students", "images")
@@ -58,12 +59,8 @@ def table(quantities: Iterable[Quantity]) -> pd.DataFrame:
 
 
 def _quantities(here: Study, halves: pd.DataFrame, device: str) -> Iterator[Quantity]:
-    true = here.dataset.test.labels.numpy()
-
-    def right(names: Iterable[str]) -> np.ndarray:
-        return np.stack([(here.answers(name, device=device).argmax(1).numpy() == true).astype(float) for name in names])
-
-    yield "accuracy", right(here.students), right(here.components), right([ENSEMBLE])[0]
+    own, less, whole = (right(here, who, device) for who in (here.students, here.components, [ENSEMBLE]))
+    yield "accuracy", own, less, whole[0]
     names, maps = here.students, here.maps_of([*here.students, *here.components])
 
     def to_the_rest(left_out: str) -> np.ndarray:

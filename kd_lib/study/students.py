@@ -1,6 +1,6 @@
 """Several students of one ensemble: what is true of students, and what of one of them only."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -45,19 +45,19 @@ def gains(here: Study, similarity: pd.DataFrame, *, device: str = "auto") -> pd.
     return table
 
 
+def right(here: Study, networks: Sequence[str], device: str) -> np.ndarray:
+    """Which test images networks know: float (S, N), 1 for a right answer."""
+    answers = [here.answers(name, device=device).argmax(1) == here.dataset.test.labels for name in networks]
+    return np.stack([own.numpy() for own in answers]).astype(float)
+
+
 def _compared(
     here: Study, names: list[str], similarity: pd.DataFrame, device: str
 ) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
     """Give what is compared: quantity, less, values (S, N) of the students and (M, N) of the others."""
-    true = here.dataset.test.labels
-
-    def right(networks: list[str]) -> np.ndarray:
-        answers = [here.answers(name, device=device).argmax(1) == true for name in networks]
-        return np.stack([own.numpy() for own in answers]).astype(float)
-
-    own = right(names)
+    own = right(here, names, device)
     for less, networks in ((COMPONENT, here.components), (ENSEMBLE, [ENSEMBLE])):
-        yield "accuracy", less, own, right(networks)
+        yield "accuracy", less, own, right(here, networks, device)
     whole = here.maps(ENSEMBLE)
     more = [compare(here.maps(name), whole, here.labels, kind=DISTILLED, model=name) for name in names[1:]]
     close = pd.concat([similarity, *map(here.named, more)])

@@ -27,11 +27,14 @@ def train_all(here: Study, regime: Regime, *, client: "Client | None" = None, **
     in the order of the recipes.
     """
     images = here.dataset if client is None else client.submit(_images, here)
-    first = here.components[:1]
-    teachers = dict.fromkeys(here.students, here.components)
-    teachers |= dict(zip(HALF_TAUGHT, here.halves, strict=True)) | {SELF_DISTILLATION: first}
+    teachers = _taught_by(here) | {SELF_DISTILLATION: here.components[:1]}
     histories = _workers.each(client, train, list(here.recipes), images, regime, after=teachers, here=here, **options)
     return pd.concat(histories, ignore_index=True)
+
+
+def _taught_by(here: Study) -> dict[str, list[str]]:
+    """Components whose ensemble teaches a network, by the network's name."""
+    return dict.fromkeys(here.students, here.components) | dict(zip(HALF_TAUGHT, here.halves, strict=True))
 
 
 def _images(here: Study) -> Dataset:
@@ -49,9 +52,7 @@ def train(name: str, dataset: Dataset, regime: Regime, *, here: Study, device: s
     if name in here.techniques:
         first = here.network(here.components[0], device=device) if name == SELF_DISTILLATION else None
         return train_technique(name, dataset, regime, component=first, **softened, **options)
-    halves = dict(zip(HALF_TAUGHT, here.halves, strict=True))
-    taught_by = here.components if name in here.students else halves.get(name, [])
-    if taught_by:
+    if taught_by := _taught_by(here).get(name):
         teacher = here.ensemble_of(taught_by, device=device)
         return networks_training.train(name, dataset, regime, teacher=teacher, **softened, **options)
     if name == SHUFFLED:
