@@ -101,7 +101,17 @@ figures.onsets(
 )
 
 # %% [markdown]
-# Onset and share still to come, with intervals (the lowest and highest bound of any network's), and `support`, the share
+# What is true of a class is read from the mean of the networks' curves: its first bend, with an interval that draws
+# networks and images. `without` counts networks whose own curve has no bend that its images can show: it rises evenly, or
+# too early to be seen. What comes after the bend can be called *memorised* only where the training images are fitted.
+
+# %% mystnb={"figure": {"name": "tab-mean-onsets", "caption": "First bend of each class's mean curve, and the share of maps that is still to come after it.", "caption_before": true, "classes": "numbered-table"}}
+mean_onsets = study.rq1.mean_onsets(here, arrivals)
+print(study.rq1.fitted(here))
+mean_onsets.set_index(["target", "class"]).sort_index(ascending=[False, True]).round(2)
+
+# %% [markdown]
+# Network by network: onset and share still to come, with intervals (the lowest and highest bound of any network's), and `support`, the share
 # of resampled curves that have a transition as well: means over the networks that have one, and how many do. (Gardner
 # 2022, Table 4.2, gives one network's.)
 
@@ -146,6 +156,17 @@ else:
     print(
         "Nobody knows when these networks' use of features settles: it takes multi-view images and maps of all epochs."
     )
+
+# %% [markdown]
+# ## Do maps settle because the learning rate falls?
+#
+# The learning rate of a one-cycle schedule falls to zero, and with it what a network can still change. A network that
+# learns at a constant rate, as high as the others' on average, tells what is left of the curves without that
+# (`techniques: [constant-rate]`).
+
+# %%
+constant_rate, said = study.rq1.constant_rate(here, arrivals)
+print(said)
 
 # %% [markdown]
 # ## Does the threshold matter?

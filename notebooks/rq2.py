@@ -86,6 +86,18 @@ here.keep(table, "rq2_references")
 table.drop(columns=["undefined"]).set_index(["kind", "target"]).round(3)
 
 # %% [markdown]
+# ## Are components less alike than maps of the same features?
+#
+# A share of pairs above T_c says little by itself: maps that show the same features do not all reach T_c, and the better
+# part of some shares is only that. So the pairs are held against maps that do show the same. On drawn images these are the
+# pairs whose networks use the same views, by intervention; elsewhere the last two epochs of one network, which differ by
+# next to nothing. If components use different features, their pairs are alike less often.
+
+# %% mystnb={"figure": {"name": "tab-differ", "caption": "Share of pairs of components above the threshold, less that of maps that show the same features.", "caption_before": true, "classes": "numbered-table"}}
+differ = study.rq2.differ(here, pairs, bounds, view_share=view_share)
+differ.set_index(["what", "less", "target"]).round(3)
+
+# %% [markdown]
 # ## Does the threshold matter?
 #
 # T_c is uncertain. Here it runs from 0 to 0.95; dashed are the one of this run and the published one, 0.53.
@@ -165,7 +177,8 @@ else:
 # On multi-view images both are known. For images in which a network uses at least one view: `hit` is the share of maps
 # whose maximum lies in a view that the network uses (the pointing game {cite}`zhang2016topdown`), `mass` the share of
 # positive attribution that lies in such views, and `area` the share of the image that they cover, which is what a map of
-# noise would get of both. `agreement` is the share of the views present for which the map shows what the network uses.
+# noise would get of both. Noise is a weak opponent: `any view` is what a map would hit that points at a view of the image,
+# whichever, and `untrained` what the map of the same network before its training hits. `agreement` is the share of the views present for which the map shows what the network uses.
 
 # %% mystnb={"figure": {"name": "tab-view-use", "caption": "What maps show and what networks use, by network.", "caption_before": true, "classes": "numbered-table"}}
 if here.drawn:
@@ -178,6 +191,10 @@ else:
 # Does *above T_c* mean *the same views*? Every pair of maps of two components, by what the networks do and by what T_c
 # says. `precision` is the share of the pairs above T_c whose networks use the same views, `recall` the share of pairs
 # with the same views that are above T_c, `baseline` the accuracy of always giving the commoner answer.
+
+# %% mystnb={"figure": {"name": "tab-same-views", "caption": "Share of the pairs of components that use the same views of an image to the same effect.", "caption_before": true, "classes": "numbered-table"}}
+if here.drawn:
+    display(study.rq2.same_views(here, pairs, view_share=view_share).set_index("target").round(3))
 
 # %% mystnb={"figure": {"name": "tab-confusion", "caption": "Pairs of maps, by what the networks do and what the threshold says.", "caption_before": true, "classes": "numbered-table"}}
 if here.drawn:
@@ -201,7 +218,7 @@ if here.drawn:
 
 # %% [markdown]
 # The differences that the theory is about, with intervals over the same images; and by how much the pointing game beats
-# chance (`hit` less `area`), the mean over networks.
+# pointing at any view, and the maps of untrained networks, the mean over networks.
 
 # %% mystnb={"figure": {"name": "tab-view-gaps", "caption": "Differences in the views used and known.", "caption_before": true, "classes": "numbered-table"}}
 if here.drawn:

@@ -159,11 +159,13 @@ figures.threshold_sweep(
 #
 # Gardner (2022) found that from components to the distilled network the share above T_c rises from 78 % to 98 % on
 # target and from 52 % to 87 % off target. The difference that counts is the one between the distilled network and
-# leave-one-out. Its interval is from the same bootstrap over images, its p-value from a test that swaps the two networks'
-# similarities of an image at random; the effect size is the mean difference in standard deviations of the differences.
+# leave-one-out, both beside the same ensembles: of all components but one, mean over which. Its interval is from the same
+# bootstrap over images, its p-value from a test that swaps the two networks' similarities of an image at random; the effect
+# size is the mean difference in standard deviations of the differences.
 
 # %% mystnb={"figure": {"name": "tab-gain", "caption": "Mean similarity to the ensemble's maps: the distilled network less components.", "caption_before": true, "classes": "numbered-table"}}
-gain = study.rq3.gain(here, frame)
+beside = study.rq3.beside_the_same(here, frame)
+gain = study.rq3.gain(here, beside)
 gain.set_index(["distilled less", "target"]).round(4)
 
 # %% [markdown]
@@ -171,15 +173,25 @@ gain.set_index(["distilled less", "target"]).round(4)
 # gain is larger off target, and the last ones by how much each kind's share is larger on target.
 
 # %% mystnb={"figure": {"name": "tab-share-gaps", "caption": "Differences in the share of maps above the threshold.", "caption_before": true, "classes": "numbered-table"}}
-share_gaps = study.rq3.share_gaps(here, frame)
+share_gaps = study.rq3.share_gaps(here, beside)
 share_gaps.set_index(["what", "less", "target"]).round(4)
+
+# %% [markdown]
+# Is the gain larger off target? Off target a component is further from the ensemble, so that there is more to gain.
+# *Fisher's z* stretches similarities near 1, where little is left to gain; *headroom* is the gain as a share of what a
+# left-out component lacks to a similarity of 1. If the order of on and off target hangs on the scale, it says nothing of
+# features.
+
+# %% mystnb={"figure": {"name": "tab-gain-by-scale", "caption": "The gain over left-out components on three scales, and how much larger it is off target.", "caption_before": true, "classes": "numbered-table"}}
+gain_by_scale = study.rq3.gain_by_scale(here, beside)
+gain_by_scale.set_index(["scale", "target"]).round(4)
 
 # %% [markdown]
 # Similarity class by class against leave-one-out, with p-values corrected for the number of classes and targets by Holm's
 # method.
 
 # %% mystnb={"figure": {"name": "tab-gain-by-class", "caption": "Mean similarity by class: the distilled network less left-out components.", "caption_before": true, "classes": "numbered-table"}}
-by_class_gain = study.rq3.gain_by_class(here, frame)
+by_class_gain = study.rq3.gain_by_class(here, beside)
 by_class_gain.drop(columns=["distilled less", "p"]).set_index(["target", "class"]).sort_index().round(3)
 
 # %% [markdown]
@@ -188,11 +200,13 @@ by_class_gain.drop(columns=["distilled less", "p"]).set_index(["target", "class"
 # An ensemble is costly. *Plain* is a network that is trained on the labels as long as the distilled one and is in no
 # ensemble; *adam* differs from it in the optimiser alone. The others change the labels
 # {cite}`szegedy2016rethinking` or mix images {cite}`zhang2018mixup,yun2019cutmix,takahashi2018ricap`, or learn from one
-# component {cite}`furlanello2018born`, which is itself a part of the ensemble. Each is one network of one seed, and the
-# intervals, over images, know nothing of other seeds; how far apart the components lie tells what a seed does.
+# component {cite}`furlanello2018born`; these are held against the ensemble without their teacher, and so is the distilled
+# network that they are compared with. The numbers are means over the seeds of a technique (`technique_seeds`), the intervals
+# are over images; how far apart the components lie tells what a seed does. Whether a technique has learnt as much as the
+# distilled network says its accuracy, in the table of {doc}`train_models`.
 
 # %%
-techniques, said = study.rq3.techniques(here, frame)
+techniques, said = study.rq3.techniques(here, beside)
 print(*said, sep="\n")
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "tab-techniques", "caption": "Mean similarity: techniques that need no ensemble beside the distilled network, and beside plain training.", "caption_before": true, "classes": "numbered-table"}}
@@ -275,12 +289,15 @@ correlations.pivot(index=["kind", "similarity"], columns="output", values="spear
 # ### At equal outputs, are the distilled network's maps still closer?
 #
 # This is the sharp question. If outputs explain the gain over components, it is gone where the two networks' outputs are
-# equally close to the ensemble's. An ensemble of fewer networks has noisier maps, so both are held against the same one
-# here, of all components but the one that the distilled network is compared with. The table has all pairs of the two on one
-# image; those where both agree with the ensemble; those with the same agreement and about the same KL; and the gain at
-# equal KL and agreement in two regressions, across images and within them. The answer is *yes* where the intervals of the
-# last three are all above 0, *no* where they all end below a quarter of the whole gain. Outputs are equal here on the
-# image as it is; what remains is how the networks come to them.
+# equally close to the ensemble's, in what the student was trained for: KL at the temperature at which it was taught, and
+# the error of its logits, each less their mean, to which that comes at a high temperature (*error of logits*, mean square).
+# An ensemble of fewer networks has noisier maps, so both are held against the same one here, of all components but the one
+# that the distilled network is compared with. The table has all pairs of the two on one image; those where both agree with
+# the ensemble; those with the same agreement and about the same KL; and the gain at equal KL, error and agreement in two
+# regressions, across images and within them. The answer is *yes* where the intervals of the last three are all above 0,
+# *no* where they all end below a quarter of the whole gain. Outputs are equal here on the image as it is, with nothing
+# hidden; what remains is how the networks come to them, and what they answer to images with a part hidden, which is what
+# maps are made of.
 
 # %% mystnb={"figure": {"name": "tab-beyond", "caption": "Gain of the distilled network over a left-out component where outputs are alike.", "caption_before": true, "classes": "numbered-table"}}
 rest = study.rq3.to_the_rest(here)
@@ -288,7 +305,7 @@ gains, said = study.rq3.at_equal_outputs(here, rest)
 print(*said, sep="\n")
 gains.set_index(["similarity", "adjustment"]).round(3)
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-beyond-outputs", "caption": "Mean similarity of the maps to those of the ensemble that leaves one component out, of that component and of the distilled network, by how far the outputs are from the same ensemble's on the same image, in five bins of KL with equally many rows; 95 % intervals over images. At one KL, a distance between the lines is not due to how close the outputs are."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-beyond-outputs", "caption": "Mean similarity of the maps to those of the ensemble that leaves one component out, of that component and of the distilled network, by how far the outputs are from the same ensemble's on the same image, in five bins of KL (at the temperature of distillation) with equally many rows; 95 % intervals over images. At one KL, a distance between the lines is not due to how close the outputs are."}}
 figures.similarity_by_kl(
     study.rq3.by_kl(rest),
     title="At the same distance of outputs, whose maps are closer to the ensemble's?",

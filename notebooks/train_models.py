@@ -35,7 +35,8 @@ arch: str = "resnet10"  # resnet10 or any torchvision classification model
 epochs: int = 8  # passes over the training images
 batch_size: int = 64  # images a step
 optimiser: str = "sgd"  # sgd (Nesterov) | adam
-max_lr: float = 0.05  # peak of the one-cycle learning rate
+max_lr: float = 0.05  # peak of the learning rate
+schedule: str = "one-cycle"  # of the learning rate: one-cycle | constant (half of the peak)
 momentum: float = 0.9  # of SGD; beta_1 of Adam
 weight_decay: float = 5e-4  # L2 penalty
 flip: bool = False  # mirror images at random
@@ -45,7 +46,8 @@ temperature: float = 4.0  # of the soft targets
 hard_weight: float = 0.0  # weight of the true labels in the distillation loss
 students: int = 1  # that the ensemble teaches, from different seeds; from three on a claim about students counts them
 controls: bool = True  # also train the networks that say what a similarity means
-techniques: list = []  # also train: plain, label-smoothing, ricap, mixup, cutmix, self-distillation, adam
+techniques: list = []  # also train: plain, label-smoothing, ricap, mixup, cutmix, self-distillation, adam, constant-rate
+technique_seeds: int = 1  # networks that each technique trains, of different seeds
 seed: int = 0  # of the samples, and of the networks
 device: str = "auto"  # auto | cpu | cuda
 precision: str = "float32"  # float32 | bfloat16
@@ -106,9 +108,10 @@ here = study.pipeline.begin(run, chosen, dataset)
 # {cite}`adebayo2018sanity`, whose maps cannot show what the classes look like, and two *half-taught* students, distilled
 # from one half of the components each, so that the other half is an ensemble that did not teach it.
 #
-# Where `techniques` names some, as the profile `full` does, each trains one more network with the same budget and
-# without the ensemble: plainly on the labels, by one of four ways to change labels or images, by Adam, or distilled
-# from one component. RQ3 asks which comes closest to the distilled network.
+# Where `techniques` names some, as the profile `full` does, each trains more networks with the same budget and without the
+# ensemble: plainly on the labels, by one of four ways to change labels or images, by Adam, at a constant learning rate, or
+# distilled from one component. RQ3 asks which comes closest to the distilled network, and RQ1 whether maps settle because
+# the learning rate falls.
 
 # %%
 history = study.pipeline.train(here, executor=executor, device=device, recompute=recompute)

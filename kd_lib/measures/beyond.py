@@ -10,19 +10,19 @@ from sklearn.preprocessing import SplineTransformer
 from statsmodels.regression.linear_model import OLS
 
 from kd_lib.measures import statistics
-from kd_lib.measures.outputs import ACCURACY, AGREEMENT, CKA, KL
+from kd_lib.measures.outputs import ACCURACY, AGREEMENT, CKA, ERROR, KL
 from kd_lib.measures.statistics import centred_ranks, interval, known_interval, percentiles, rank_correlation
 
 MAPS_ON, MAPS_OFF = "similarity on target", "similarity off target"
 CLOSENESS = (AGREEMENT, KL, CKA, ACCURACY, MAPS_ON, MAPS_OFF)
-SAME_OUTPUT = 1e-6  # nats; below, outputs count as the same, so that the logarithm has an end
+SAME_OUTPUT = 1e-6  # nats, or squared logits; below, outputs count as the same, so that the logarithm has an end
 FACTOR = 1.5  # outputs count as equally close to the ensemble where neither KL is more than this times the other
 LEAST = 10  # images, or states of networks, that a rank correlation takes
 GONE = 0.25  # a gain counts as gone where at most this part of it is left
 MATCHED, POOLED, PAIRED = CONTROLLED = (
     f"same image and agreement, KL within {FACTOR} times",
-    "regression on KL and agreement",
-    "regression on KL and agreement, same image",
+    "regression on KL, error of logits and agreement",
+    "regression on KL, error of logits and agreement, same image",
 )
 ALL_STATES, SAME_EPOCH = "all networks and epochs", "components at the same epoch"
 
@@ -92,8 +92,9 @@ def beyond(frame: pd.DataFrame, *, similarity: str, seed: int = 0) -> pd.DataFra
 
     A component and the distilled network are compared with the same ensemble, of the other components, in maps and in
     outputs. A pair is the two of them, on one image. `frame` has a row a kind ('leave-one-out' or 'distilled'),
-    component left out of the ensemble ('without') and image, with the columns agreement, KL (nats) and `similarity` of
-    maps.
+    component left out of the ensemble ('without') and image, with the columns agreement, KL (nats), error of logits and
+    `similarity` of maps. KL at the temperature at which students are taught, and the error, are what they are trained
+    to make small; on the image as it is, here.
 
     Gives a row an adjustment: adjustment, gain (in similarity), low, high (95 %, images as clusters), part left (of the
     gain without adjustment), KL ratio (the distilled network's KL over the component's, geometric mean of the pairs
@@ -101,18 +102,21 @@ def beyond(frame: pd.DataFrame, *, similarity: str, seed: int = 0) -> pd.DataFra
     distilled network and leave-one-out components.
 
     The adjustments are: none; pairs in which both agree with the ensemble; pairs of the same agreement and about the
-    same KL (`FACTOR`); least squares of similarity on being distilled, a cubic spline of log KL and agreement; and
-    least squares of a pair's difference in similarity on its differences in log KL and agreement. The first regression
-    also compares images, of which the distilled network has harder ones at the same KL; the second does not.
+    same KL (`FACTOR`); least squares of similarity on being distilled, cubic splines of log KL and log error, and
+    agreement; and least squares of a pair's difference in similarity on its differences in log KL, log error and
+    agreement. The first regression also compares images, of which the distilled network has harder ones at the same KL;
+    the second does not.
     """
-    rows = frame[frame["kind"].isin(["distilled", "leave-one-out"])].dropna(subset=[similarity, KL, AGREEMENT])
-    rows = rows.assign(log_kl=np.log(np.maximum(rows[KL], SAME_OUTPUT)), distilled=rows["kind"] == "distilled")
+    rows = frame[frame["kind"].isin(["distilled", "leave-one-out"])].dropna(subset=[similarity, KL, ERROR, AGREEMENT])
+    logs = {"log_kl": KL, "log_error": ERROR}
+    rows = rows.assign(**{log: np.log(np.maximum(rows[column], SAME_OUTPUT)) for log, column in logs.items()})
+    rows = rows.assign(distilled=rows["kind"] == "distilled")
     student, own = rows[rows["distilled"]], rows[~rows["distilled"]]
     pairs = student.merge(own, on=["image", "without"], suffixes=("", " less"))
     columns = ["adjustment", "gain", "low", "high", "part left", "KL ratio", "pairs", "images"]
     if pairs.empty:
         return pd.DataFrame(columns=columns)
-    change = pd.DataFrame({c: pairs[c] - pairs[f"{c} less"] for c in (similarity, "log_kl", AGREEMENT)})
+    change = pd.DataFrame({c: pairs[c] - pairs[f"{c} less"] for c in (similarity, *logs, AGREEMENT)})
     both = (pairs[AGREEMENT] == 1) & (pairs[f"{AGREEMENT} less"] == 1)
     equal = (change["log_kl"].abs() <= np.log(FACTOR)) & (change[AGREEMENT] == 0)
     found = []
@@ -120,11 +124,12 @@ def beyond(frame: pd.DataFrame, *, similarity: str, seed: int = 0) -> pd.DataFra
         kept, image = change[chosen], pairs["image"][chosen]
         gain = interval(kept[similarity], image, seed=seed) if len(kept) else (np.nan,) * 3
         found.append((name, *gain, np.exp(kept["log_kl"].mean()), len(kept), image.nunique()))
-    bends = SplineTransformer(n_knots=4, degree=3, knots="quantile").fit_transform(rows[["log_kl"]])
+    bending = [log for log in logs if rows[log].nunique() > 4] or ["log_kl"]  # a spline takes knots that differ
+    bends = SplineTransformer(n_knots=4, degree=3, knots="quantile").fit_transform(rows[bending])
     covariates = np.column_stack([rows["distilled"], bends, rows[AGREEMENT]])
     gain = _least_squares(rows[similarity], covariates, rows["image"])
     found.append((POOLED, *gain, 1.0, len(pairs), rows["image"].nunique()))
-    covariates = np.column_stack([np.ones(len(change)), change[["log_kl", AGREEMENT]]])
+    covariates = np.column_stack([np.ones(len(change)), change[[*logs, AGREEMENT]]])
     gain = _least_squares(change[similarity], covariates, pairs["image"])
     found.append((PAIRED, *gain, 1.0, len(pairs), pairs["image"].nunique()))
     table = pd.DataFrame(found, columns=[c for c in columns if c != "part left"])

@@ -9,11 +9,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from kd_lib.measures.statistics import interval
-from kd_lib.measures.transfer import COMPONENT, DISTILLED, LEFT_OUT, OFF_TARGET, ON_TARGET, contrasts
+from kd_lib.measures.transfer import AGAINST, BESIDE_OTHERS, COMPONENT, DISTILLED, OFF_TARGET, ON_TARGET, contrasts
 
 ENSEMBLE = "ensemble"
 PAIRS = ((ENSEMBLE, COMPONENT), (DISTILLED, COMPONENT), (DISTILLED, ENSEMBLE))
-OPPONENTS = (COMPONENT, LEFT_OUT)
 
 
 def accuracy_by_kind(right: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
@@ -42,24 +41,27 @@ def in_accuracy(right: pd.DataFrame) -> pd.DataFrame:
 def in_shares(frame: pd.DataFrame, threshold: float) -> pd.DataFrame:
     """Differences of the shares of maps whose similarity to the ensemble's reaches T_c.
 
-    `frame` is what `transfer.to_ensemble` returned, with target 'on target' or 'off target'. For the result see
-    `transfer.contrasts`; differences are in [-1, 1].
+    `frame` is as of `transfer.gain`, with target 'on target' or 'off target'. For the result see `transfer.contrasts`;
+    differences are in [-1, 1].
 
     Three kinds of row: distilled less component or leave-one-out, by target; the same with target 'off less on', by how
     much that difference is larger off target; and, with what 'on target' and less 'off target', by how much the share
     of each kind (named in target) is larger on target.
     """
     frame = frame.assign(share=(frame["pearson"] >= threshold).astype(float))
-    gains = contrasts(frame, [(DISTILLED, opponent) for opponent in OPPONENTS], column="kind", value="share")
-    targets = contrasts(frame, [(ON_TARGET, OFF_TARGET)], column="target", by=["kind"], value="share")
+    gains = contrasts(frame, [(own, opponent) for opponent, own in AGAINST.items()], column="kind", value="share")
+    gains["what"] = DISTILLED
+    kinds = frame[frame["kind"] != BESIDE_OTHERS]
+    targets = contrasts(kinds, [(ON_TARGET, OFF_TARGET)], column="target", by=["kind"], value="share")
     return pd.concat([gains, _gain_by_target(frame), targets.rename(columns={"kind": "target"})], ignore_index=True)
 
 
 def _gain_by_target(frame: pd.DataFrame) -> pd.DataFrame:
     """By how much the distilled network's gain is larger off target than on target."""
     means = frame.pivot_table(index=["image", "target"], columns="kind", values="share")
-    means = means.reindex(columns=[DISTILLED, *OPPONENTS])
-    gains = means[list(OPPONENTS)].rsub(means[DISTILLED], axis=0)
+    means = means.reindex(columns=[*AGAINST, *AGAINST.values()])
+    gains = pd.DataFrame({opponent: means[own] - means[opponent] for opponent, own in AGAINST.items()})
+    gains = gains.rename_axis(columns="less")
     gains = gains.melt(ignore_index=False, var_name="less", value_name="gain").reset_index().dropna()
     found = contrasts(gains, [(OFF_TARGET, ON_TARGET)], column="target", by=["less"], value="gain")
     found = found.set_axis(["what", "on", "less", *found.columns[3:]], axis=1).drop(columns="on")
@@ -67,24 +69,26 @@ def _gain_by_target(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def of_views(use: pd.DataFrame, single: pd.DataFrame, components: Sequence[str], distilled: str | None) -> pd.DataFrame:
-    """Differences in the views that networks use and know, and by how much their maps point better than chance.
+    """Differences in the views that networks use and know, and by how much their maps point better than others would.
 
-    `use` has a row a network and image: network, image, used (number of views), and hit and area of `views.pointing`;
+    `use` has a row a network and image: network, image, used (number of views), hit and any view of `views.pointing`,
+    and untrained, hit of the map before training, where it is known;
     `single` the columns network, image and single-view accuracy (right or not), a row an answer to a single-view image.
     The others name the components and the distilled network, if there is one.
 
     For the result see `transfer.contrasts`. For the targets 'used' (views of its class that a network uses in an image)
     and 'single-view accuracy', every two of ensemble, distilled network and components; for the target 'networks', hit
-    less area, the mean over the networks.
+    less any view, and less untrained, the mean over the networks of which both are known.
     """
     kinds = dict.fromkeys(components, COMPONENT) | {distilled: DISTILLED, ENSEMBLE: ENSEMBLE}
     frames = []
     for frame, value in ((use, "used"), (single, "single-view accuracy")):
         frame = frame.assign(kind=frame["network"].map(kinds), target=value, value=frame[value].astype(float))
         frames.append(contrasts(frame, PAIRS, column="kind", value="value"))
-    pointing = use[use["network"].isin([*components, distilled])].melt(
-        id_vars=["network", "image"], value_vars=["hit", "area"], var_name="column"
-    )
-    pointing = pointing.assign(target="networks", value=pointing["value"].astype(float))
-    frames.append(contrasts(pointing, [("hit", "area")], column="column", value="value"))
+    use = use[use["network"].isin([*components, distilled])]
+    for less in ("any view", "untrained"):
+        known = use.dropna(subset=["hit", less]) if less in use else use.iloc[:0].assign(**{less: 0.0})
+        pointing = known.melt(id_vars=["network", "image"], value_vars=["hit", less], var_name="column")
+        pointing = pointing.assign(target="networks", value=pointing["value"].astype(float))
+        frames.append(contrasts(pointing, [("hit", less)], column="column", value="value"))
     return pd.concat(frames, ignore_index=True)

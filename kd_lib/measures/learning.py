@@ -224,6 +224,39 @@ def onsets(
     return _concat(found, columns), pd.DataFrame(second, columns=[*by, "able", "second", "support"])
 
 
+def mean_onsets(
+    arrivals: pd.DataFrame, *, by: Sequence[str], crossing: str = "first", resamples: int = REFITS, seed: int = 0
+) -> pd.DataFrame:
+    """Find the first bend of the mean of several networks' curves, with an interval over networks and images.
+
+    Parameters and what a bend is are as of `onsets`; `by` does not name the network here. Each resample draws images,
+    the same ones for all networks, and networks; with one network the interval is over images alone.
+
+    Gives a row a curve, NaN where it has no bend: the columns of `by`, onset, onset_low, onset_high,
+    proportion_memorised, proportion_low, proportion_high, support, networks, and without (networks whose own curve has
+    no bend).
+    """
+    by, rows = list(by), []
+    numbers = ["onset", "onset_low", "onset_high", "proportion_memorised", "proportion_low", "proportion_high"]
+    for key, group in arrivals.groupby(by):
+        last = int(group["epochs"].iloc[0]) - 1
+        if last < 2:
+            continue
+        every, without, count = [], 0, 0
+        for _, own in group.groupby("model"):
+            shares, count = _shares(own, crossing, last, resamples, seed)
+            every.append(shares)
+            without += not len(piecewise.transitions(shares[:1], count)[0])
+        curves, networks = np.stack(every), len(every)
+        drawn = np.random.default_rng(seed).integers(networks, size=(resamples, networks))
+        sampled = curves[drawn, np.arange(1, resamples + 1)[:, None]].mean(1)
+        found, _ = piecewise.transitions(np.vstack([curves[:, :1].mean(0), sampled]), count)
+        first = found.iloc[0] if len(found) else {}
+        bend = {name: first.get(name, np.nan) for name in [*numbers, "support"]}
+        rows.append(dict(zip(by, key, strict=True)) | bend | {"networks": networks, "without": without})
+    return pd.DataFrame(rows, columns=[*by, *numbers, "support", "networks", "without"])
+
+
 def _shares(group: pd.DataFrame, crossing: str, epochs: int, resamples: int, seed: int) -> tuple[np.ndarray, int]:
     """Shares (1 + R, epochs) that have arrived by each epoch, in the data and in bootstrap samples, and the images."""
     images, count = cluster_of(group["image"], len(group))

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from scipy.special import log_softmax, logsumexp
 
 AGREEMENT, KL, CKA, ACCURACY = "agreement", "KL (nats)", "CKA", "accuracy"
+ERROR = "error of logits"
 
 
 # ---- what networks answer --------------------------------------------------------------------------------------------
@@ -48,12 +49,24 @@ def kl_divergence(reference: ArrayLike, logits: ArrayLike) -> np.ndarray:
     return np.where(_known(reference) & _known(logits), divergence, np.nan)
 
 
-def by_image(reference: ArrayLike, logits: ArrayLike, labels: ArrayLike) -> pd.DataFrame:
+def error_of_logits(reference: ArrayLike, logits: ArrayLike) -> np.ndarray:
+    """Mean square (...) of what tells the logits (..., K) of a network from a reference's, each less their mean.
+
+    It is what distillation at a high temperature makes small: Hinton, Vinyals & Dean (2015), arXiv:1503.02531,
+    section 2.1. NaN where a logit is not finite.
+    """
+    apart = np.asarray(logits, dtype=np.float64) - np.asarray(reference, dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        return apart.var(-1)
+
+
+def by_image(reference: ArrayLike, logits: ArrayLike, labels: ArrayLike, *, temperature: float = 1.0) -> pd.DataFrame:
     """Compare a network's outputs with a reference's, image by image.
 
     `reference` (the ensemble's) and `logits` are (N, K), `labels` (N,) the true classes; a ValueError if the shapes do
     not match. Gives a row an image: image, agreement (1 where both put the same class first), KL (nats) of
-    `kl_divergence`, accuracy (1 where the network is right). NaN where a logit needed is not finite.
+    `kl_divergence`, of logits over `temperature`, accuracy (1 where the network is right). NaN where a logit needed is
+    not finite.
     """
     reference, logits, labels = np.asarray(reference), np.asarray(logits), np.asarray(labels)
     if reference.ndim != 2 or reference.shape != logits.shape or labels.shape != logits.shape[:1]:
@@ -66,7 +79,7 @@ def by_image(reference: ArrayLike, logits: ArrayLike, labels: ArrayLike) -> pd.D
     columns = {
         "image": np.arange(len(labels)),
         AGREEMENT: np.where(both, first == own, np.nan),
-        KL: kl_divergence(reference, logits),
+        KL: kl_divergence(reference / temperature, logits / temperature),
         ACCURACY: np.where(known, own == labels, np.nan),
     }
     return pd.DataFrame(columns)

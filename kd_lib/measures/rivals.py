@@ -5,23 +5,24 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from kd_lib.measures.transfer import contrasts
+from kd_lib.measures.transfer import BESIDE_OTHERS, DISTILLED, contrasts
 
-PLAIN = "plain"  # the technique that changes nothing
+PLAIN, SELF_DISTILLATION = "plain", "self-distillation"  # the technique that changes nothing; of one component
 SIGNIFICANCE = 0.05  # of a p-value after Holm's correction
 
 
 def technique_contrasts(frame: pd.DataFrame, techniques: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
     """How much closer to the ensemble the distilled network is than each technique, and each than the plain network.
 
-    `frame` is what `transfer.to_ensemble` returned, with a column target; `techniques` are kinds in it, the plain
-    network perhaps among them. For the result see `transfer.contrasts`; Holm's correction is over all rows. No rows
-    without techniques.
+    `frame` is as of `transfer.gain`; `techniques` are kinds in it, the plain network perhaps among them, of each of
+    which it is the mean over seeds. Self-distillation, which is beside an ensemble without its teacher, is compared
+    with the distilled network beside such ones. For the result see `transfer.contrasts`; Holm's correction is over all
+    rows. No rows without techniques.
     """
-    pairs = [("distilled", name) for name in techniques]
+    pairs = [(BESIDE_OTHERS if name == SELF_DISTILLATION else DISTILLED, name) for name in techniques]
     if PLAIN in techniques:
-        pairs += [(name, PLAIN) for name in techniques if name != PLAIN]
-    return contrasts(frame, pairs, column="kind", seed=seed)
+        pairs += [(name, PLAIN) for name in techniques if name not in (PLAIN, SELF_DISTILLATION)]
+    return contrasts(frame, pairs, column="kind", seed=seed).replace({"what": {BESIDE_OTHERS: DISTILLED}})
 
 
 def seed_spread(frame: pd.DataFrame) -> pd.Series:

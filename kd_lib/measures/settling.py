@@ -5,7 +5,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from kd_lib.measures import statistics
-from kd_lib.measures.statistics import RESAMPLES, interval
+from kd_lib.measures.statistics import RESAMPLES, interval, share
 
 CLOSE = 1  # epochs apart that still count as the same time
 COLUMNS = ["quantity", "estimate", "low", "high"]
@@ -32,7 +32,7 @@ def maps_and_views(settling: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     rows = [
         ("rank correlation", *mean_rank_correlation(late, use, seed=seed)),
         ("map less use (epochs)", *interval(difference, known["image"], seed=seed)),
-        ("at most one epoch apart", *interval(np.abs(difference) <= CLOSE, known["image"], seed=seed)),
+        ("at most one epoch apart", *share(np.abs(difference) <= CLOSE, known["image"], seed=seed)),
         ("the same by chance", chance, np.nan, np.nan),
     ]
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -1,5 +1,6 @@
 """T_c: how similar two saliency maps must be to show the same features."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy.optimize import least_squares
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from kd_lib.measures.statistics import bootstrap_weights, cluster_of, interval, percentiles
+from kd_lib.measures.statistics import bootstrap_weights, cluster_of, interval, percentiles, share
 
 PUBLISHED = 0.53  # Gardner (2022), from human labels
 RESAMPLES = 500
@@ -122,28 +123,53 @@ def fit_all(labelled: pd.DataFrame | None, *, seed: int = 0) -> tuple[pd.DataFra
     bootstrap.
 
     The table has a row a fit: measure, loss, value, low, high, error with its interval over images (error low, error
-    high; the threshold is taken as given), baseline (error of always giving the commoner label), n, and remark, which
-    says why a fit gives no threshold; it is empty without labels. The curves of the fits that succeeded have the
-    columns measure, loss, similarity, same (fitted probability).
+    high; the threshold is taken as given), baseline (error of always giving the commoner label), less baseline (error
+    less that; less low, less high), n, and remark, which says why a fit gives no threshold; it is empty without labels.
+    The curves of the fits that succeeded have the columns measure, loss, similarity, same (fitted probability).
     """
     rows, curves, grid = [], [], np.linspace(-1, 1, 101)
-    of_error = ("error", "error low", "error high")
+    of_error, less_baseline = ("error", "error low", "error high"), ("less baseline", "less low", "less high")
     for measure in ("pearson", "cosine") if labelled is not None else ():
         similarity, same, image = labelled[measure], labelled["same"], labelled["image"]
         for loss in ("log", "mse"):
-            row = {"measure": measure, "loss": loss, "n": len(same), "baseline": min(same.mean(), 1 - same.mean())}
+            constant = same.astype(bool) != (same.mean() >= 0.5)
+            row = {"measure": measure, "loss": loss, "n": len(same), "baseline": constant.mean()}
             try:
                 found = fit_threshold(similarity, same, loss=loss, clusters=image, seed=seed)
             except ValueError as error:
                 rows.append(row | {"remark": str(error)})
                 continue
             wrong = (similarity >= found.value) != same.astype(bool)
-            row |= dict(zip(of_error, interval(wrong, image, seed=seed), strict=True))
+            row |= dict(zip(of_error, share(wrong, image, seed=seed), strict=True))
+            less = interval(wrong.astype(float) - constant, image, seed=seed)
+            row |= dict(zip(less_baseline, less, strict=True))
             rows.append(row | {"value": found.value, "low": found.low, "high": found.high, "remark": ""})
             fitted = {"measure": measure, "loss": loss, "similarity": grid, "same": found.probability(grid)}
             curves.append(pd.DataFrame(fitted))
-    columns = ["measure", "loss", "value", "low", "high", *of_error, "baseline", "n", "remark"]
+    columns = ["measure", "loss", "value", "low", "high", *of_error, "baseline", *less_baseline, "n", "remark"]
     return pd.DataFrame(rows, columns=columns), pd.concat(curves) if curves else pd.DataFrame()
+
+
+def by_part(parts: Mapping[str, pd.DataFrame], *, measure: str, loss: str, seed: int = 0) -> pd.DataFrame:
+    """Fit T_c to several parts of the labelled pairs by themselves.
+
+    A row a part: pairs (its name), n, share same, value, low, high, error, baseline, and remark, which says why a part
+    gives no threshold. The others are as of `fit_all`.
+    """
+    rows = []
+    for name, part in parts.items():
+        same = part["same"].astype(bool)
+        row = {"pairs": name, "n": len(same), "share same": same.mean(), "baseline": min(same.mean(), 1 - same.mean())}
+        try:
+            found = fit_threshold(part[measure], same, loss=loss, clusters=part["image"], seed=seed)
+        except ValueError as error:
+            rows.append(row | {"remark": str(error)})
+            continue
+        numbers = {"value": found.value, "low": found.low, "high": found.high, "error": found.error}
+        rows.append(row | numbers | {"remark": ""})
+    return pd.DataFrame(
+        rows, columns=["pairs", "n", "share same", "value", "low", "high", "error", "baseline", "remark"]
+    )
 
 
 def choose(table: pd.DataFrame, *, measure: str, loss: str, source: str) -> pd.DataFrame:

@@ -8,13 +8,24 @@ from numpy.typing import ArrayLike
 
 from kd_lib._workers import in_threads
 from kd_lib.measures.similarity import check_threshold, compare
-from kd_lib.measures.statistics import holm, interval, sign_flip_test, standardised
+from kd_lib.measures.statistics import (
+    bootstrap_weights,
+    holm,
+    interval,
+    percentiles,
+    share,
+    sign_flip_test,
+    standardised,
+)
 
 COMPONENT, LEFT_OUT, DISTILLED = "component", "leave-one-out", "distilled"  # kinds of network
+BESIDE_OTHERS = "distilled, beside the same"  # as leave-one-out: each ensemble of all components but one
+AGAINST = {COMPONENT: DISTILLED, LEFT_OUT: BESIDE_OTHERS}  # what each is compared with, beside the same ensemble
 ON_TARGET, OFF_TARGET = "on target", "off target"  # maps of the image's own class, and of the other classes
 TO_ENSEMBLE = ("kind", "model", "image", "target", "label", "on_target", "pearson", "cosine")  # columns
 TO_HALVES = ("ensemble", *TO_ENSEMBLE)
 TEACHERS, STRANGERS = "its teachers", "strangers"
+SAME_MAP = 1 - 1e-6  # a similarity beyond counts as this, so that Fisher's z has an end
 THRESHOLDS = tuple(step / 20 for step in range(20))  # from 0 to 0.95
 
 
@@ -49,7 +60,7 @@ def to_ensemble(
     rests: Mapping[str, ArrayLike],
     labels: ArrayLike,
     *,
-    outsiders: Sequence[tuple[str, str, ArrayLike]] = (),
+    outsiders: Sequence[tuple[str, str, ArrayLike, str | None]] = (),
 ) -> pd.DataFrame:
     """Similarity to the ensemble's maps: of components, with and without themselves in it, and of other networks.
 
@@ -63,14 +74,15 @@ def to_ensemble(
         For each component the maps of the ensemble of the others, which `leave_one_out` gives the outputs of.
     labels : array_like of int, shape (N,)
         True class of each image.
-    outsiders : sequence of (str, str, array_like)
-        Kind, name and maps of networks that are in no ensemble: the distilled one, others, techniques.
+    outsiders : sequence of (str, str, array_like, str or None)
+        Kind, name and maps of networks that are in no ensemble: the distilled one, others, techniques; and the
+        component without which the ensemble is taken, as for a network that it alone has taught.
 
     Returns
     -------
     DataFrame
         Columns `TO_ENSEMBLE`. kind is 'component' (to the ensemble it is part of), 'leave-one-out' (the same component
-        to the ensemble of the others), or that of an outsider (to the ensemble).
+        to the ensemble of the others), or that of an outsider.
 
     Raises
     ------
@@ -83,7 +95,7 @@ def to_ensemble(
         raise ValueError(f"components {', '.join(components)} and ensembles without {', '.join(rests)}: names differ")
     pairs = [(COMPONENT, name, maps, ensemble) for name, maps in components.items()]
     pairs += [(LEFT_OUT, name, maps, rests[name]) for name, maps in components.items()]
-    pairs += [(kind, name, maps, ensemble) for kind, name, maps in outsiders]
+    pairs += [(kind, name, maps, ensemble if out is None else rests[out]) for kind, name, maps, out in outsiders]
     frames = in_threads(lambda pair: compare(*pair[2:], labels, kind=pair[0], model=pair[1]), pairs)
     return pd.concat(frames, ignore_index=True)
 
@@ -158,8 +170,8 @@ def shares_above(
     Returns
     -------
     DataFrame
-        One row a group, in order of appearance: the columns of `by`, share, low, high (95 % bootstrap that draws whole
-        images), maps (rows), images, undefined (rows whose similarity is NaN, a constant map; they count as not
+        One row a group, in order of appearance: the columns of `by`, share, low, high (95 %, see `statistics.share`),
+        maps (rows), images, undefined (rows whose similarity is NaN, a constant map; they count as not
         reaching the threshold).
 
     Raises
@@ -177,7 +189,7 @@ def shares_above(
     rows = []
     for key, group in frame.groupby(by, sort=False, dropna=False):
         counts = len(group), group.image.nunique(), int(group[similarity].isna().sum())
-        rows.append((*key, *interval(group[similarity] >= threshold, group.image), *counts))
+        rows.append((*key, *share(group[similarity] >= threshold, group.image), *counts))
     return pd.DataFrame(rows, columns=[*by, "share", "low", "high", "maps", "images", "undefined"])
 
 
@@ -207,7 +219,8 @@ def gain(
     Parameters
     ----------
     frame : DataFrame
-        What `to_ensemble` returned, with the columns of `by`.
+        What `to_ensemble` returned, with the columns of `by`; for leave-one-out also rows of the kind `BESIDE_OTHERS`,
+        of the distilled network beside each of the ensembles that leave a component out.
     by : sequence of str
         Columns that tell groups of maps apart.
     opponents : sequence of str
@@ -222,9 +235,37 @@ def gain(
     DataFrame
         What `contrasts` returns, with 'distilled less' instead of what and less.
     """
-    pairs = [(DISTILLED, opponent) for opponent in opponents]
+    pairs = [(AGAINST[opponent], opponent) for opponent in opponents]
     found = contrasts(frame, pairs, column="kind", by=by, value=similarity, seed=seed)
     return found.drop(columns="what").rename(columns={"less": "distilled less"})
+
+
+def gain_by_scale(frame: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+    """How much closer the distilled network is than left-out components, on three scales, on and off target.
+
+    Where components are further from the ensemble, there is more to gain in mean 'similarity'. "Fisher's z" (atanh r)
+    stretches what is near 1; 'headroom' is the gain as a share of what a component lacks to a similarity of 1. `frame`
+    is as of `gain`, `seed` of the bootstrap.
+
+    Gives a row a scale and target (on target, off target, and 'off less on', how much larger the gain is off target):
+    scale, target, difference, low, high (95 % bootstrap over images), images. No rows where nothing can be compared.
+    """
+    rows, kinds = [], [LEFT_OUT, BESIDE_OTHERS]
+    known = frame[frame["kind"].isin(kinds)].dropna(subset=["pearson"])
+    known = known.assign(z=np.arctanh(known["pearson"].clip(-SAME_MAP, SAME_MAP)))
+    for scale, column in (("similarity", "pearson"), ("Fisher's z", "z"), ("headroom", "pearson")):
+        means = known.pivot_table(index="image", columns=["target", "kind"], values=column)
+        means = means.reindex(columns=pd.MultiIndex.from_product([[ON_TARGET, OFF_TARGET], kinds])).dropna()
+        if len(means) < 2:
+            continue
+        drawn = np.vstack([np.ones(len(means)), bootstrap_weights(len(means), seed=seed)])
+        on_own, on, off_own, off = (drawn @ means.to_numpy() / len(means)).T
+        gains = {ON_TARGET: (on - on_own), OFF_TARGET: (off - off_own)}
+        if scale == "headroom":
+            gains = {ON_TARGET: gains[ON_TARGET] / (1 - on_own), OFF_TARGET: gains[OFF_TARGET] / (1 - off_own)}
+        gains["off less on"] = gains[OFF_TARGET] - gains[ON_TARGET]
+        rows += [(scale, target, all_[0], *percentiles(all_[1:]), len(means)) for target, all_ in gains.items()]
+    return pd.DataFrame(rows, columns=["scale", "target", "difference", "low", "high", "images"])
 
 
 def contrasts(

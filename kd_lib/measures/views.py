@@ -66,6 +66,15 @@ def used(importance: ArrayLike, *, share: float = USED) -> np.ndarray:
     return (np.sign(importance) * strong).astype(np.int8)
 
 
+def used_by_size(importance: ArrayLike, clean: ArrayLike, *, share: float = USED) -> np.ndarray:
+    """Which views a network uses, as `used`, but by an absolute size: `share` of the standard deviation of the logit.
+
+    `clean` (N, K) are the logits of the images as they are, whose deviation over images is taken class by class.
+    """
+    importance, least = np.asarray(importance), share * np.asarray(clean).std(0)[:, None]
+    return (np.sign(importance) * (np.abs(importance) >= np.maximum(least, np.finfo(float).tiny))).astype(np.int8)
+
+
 def views_shown(maps: ArrayLike, masks: ArrayLike, present: ArrayLike) -> np.ndarray:
     """Which views of its own class a map of a multi-view image shows.
 
@@ -141,8 +150,9 @@ def pointing(maps: ArrayLike, masks: ArrayLike, used: ArrayLike) -> pd.DataFrame
     DataFrame
         A row an image in which the network uses a view and whose map has positive attribution: image (its position),
         hit (1.0 where the map's maximum lies in a view that is used, else 0.0; the pointing game), mass (share of the
-        positive attribution that lies in views that are used) and area (share of the pixels that lie there: what a map
-        of noise would get of both).
+        positive attribution that lies in views that are used), area (share of the pixels that lie there: what a map of
+        noise would get of both) and any view (that share of the pixels of all views that the image shows: what a map
+        would get that points at views, whichever).
 
     Raises
     ------
@@ -168,6 +178,7 @@ def pointing(maps: ArrayLike, masks: ArrayLike, used: ArrayLike) -> pd.DataFrame
             "hit": where[np.arange(len(maps)), flat.argmax(1)].astype(np.float64),
             "mass": (positive * where).sum(1) / np.where(total > 0, total, np.nan),
             "area": where.mean(1),
+            "any view": where.sum(1) / np.maximum(masks.any(1).sum((-2, -1)), 1),
         }
     )
     return frame[where.any(1) & (total > 0)].reset_index(drop=True)

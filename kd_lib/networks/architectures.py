@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
@@ -18,10 +19,11 @@ HALF_TAUGHT = ("half-taught", "half-taught-2")
 SHUFFLED = "shuffled"
 CONTROLS = (SHUFFLED, *HALF_TAUGHT)
 # Networks that an ensemble does not teach, each named after how it is trained instead, see `techniques`.
-PLAIN, SELF_DISTILLATION, ADAM = "plain", "self-distillation", "adam"
-TECHNIQUES = (PLAIN, "label-smoothing", "ricap", "mixup", "cutmix", SELF_DISTILLATION, ADAM)
+PLAIN, SELF_DISTILLATION, ADAM, CONSTANT_RATE = "plain", "self-distillation", "adam", "constant-rate"
+TECHNIQUES = (PLAIN, "label-smoothing", "ricap", "mixup", "cutmix", SELF_DISTILLATION, ADAM, CONSTANT_RATE)
+MOST_SEEDS = 9  # of students and of each technique
 COMPONENTS = [*ascii_lowercase, *map("".join, product(ascii_lowercase, repeat=2))]  # a to z, then aa to zz
-STUDENTS = ("distilled", *(f"distilled-{number}" for number in range(2, 10)))  # of one ensemble
+STUDENTS = ("distilled", *(f"distilled-{number}" for number in range(2, MOST_SEEDS + 1)))  # of one ensemble
 
 # Their extra training heads would return a tuple of logits; this study needs the one output.
 _SINGLE_OUTPUT = dict.fromkeys(("googlenet", "inception_v3"), {"aux_logits": False, "init_weights": True})
@@ -180,13 +182,27 @@ def student_names(n: int) -> list[str]:
     return list(STUDENTS[:n])
 
 
+def technique_names(techniques: Sequence[str], seeds: int = 1) -> list[str]:
+    """Name the networks of each technique, `seeds` of each: 'mixup', 'mixup-2', …; a ValueError unless 1 to 9."""
+    if type(seeds) is not int or not 1 <= seeds <= MOST_SEEDS:
+        raise ValueError(f"technique_seeds is {seeds!r}: expected a whole number from 1 to {MOST_SEEDS}")
+    return [name if number == 1 else f"{name}-{number}" for name in techniques for number in range(1, seeds + 1)]
+
+
+def technique_of(name: str) -> str:
+    """Give the technique of a network that `technique_names` named."""
+    return re.sub(r"-\d$", "", name)
+
+
 def seed_of(name: str, seed: int) -> int:
     """Seed of one network: distinct for every network of a study, and for every `seed` of a run.
 
-    A ValueError unless it is a component 'a' to 'zz' or one of `STUDENTS`, `CONTROLS` or `TECHNIQUES`.
+    A ValueError unless it is a component 'a' to 'zz' or one of `STUDENTS`, `CONTROLS` or `technique_names`.
     """
-    others = [STUDENTS[0], *CONTROLS[:2], *TECHNIQUES, *STUDENTS[1:]]  # in the order in which they came to be
-    names = [*ascii_lowercase, *others, *COMPONENTS[26:], HALF_TAUGHT[1]]
+    # In the order in which they came to be.
+    others = [STUDENTS[0], *CONTROLS[:2], *TECHNIQUES[:7], *STUDENTS[1:]]
+    names = [*ascii_lowercase, *others, *COMPONENTS[26:], HALF_TAUGHT[1], *TECHNIQUES[7:]]
+    names += [name for name in technique_names(TECHNIQUES, MOST_SEEDS) if name not in TECHNIQUES]
     if name not in names:
         raise ValueError(f"unknown network {name!r}: expected a component 'a' to 'zz' or {', '.join(others)}")
     return seed * len(names) + names.index(name)

@@ -11,6 +11,7 @@ from kd_lib.networks import architectures
 
 OPTIMISERS = ("sgd", "adam")
 PRECISIONS = ("float32", "bfloat16")
+SCHEDULES = ("one-cycle", "constant")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,10 @@ class Regime:
     optimiser : {'sgd', 'adam'}
         SGD with Nesterov momentum, or Adam.
     max_lr : float
-        Peak of the one-cycle learning rate, which rises over the first 30 % of the steps and falls, both linearly.
+        Peak of the learning rate.
+    schedule : {'one-cycle', 'constant'}
+        The learning rate rises over the first 30 % of the steps and falls, both linearly, or is half of `max_lr`, the
+        mean of that, throughout.
     momentum : float
         Momentum of SGD, beta_1 of Adam; in [0, 1) and constant over the cycle.
     weight_decay : float
@@ -47,6 +51,7 @@ class Regime:
     batch_size: int = 128
     optimiser: str = "sgd"
     max_lr: float = 0.1
+    schedule: str = "one-cycle"
     momentum: float = 0.9
     weight_decay: float = 5e-4
     flip: bool = False
@@ -59,7 +64,8 @@ class Regime:
             value = getattr(self, field)
             if type(value) is not int or value < least:
                 raise ValueError(f"{field} is {value!r}: expected a whole number, at least {least}")
-        for field, valid in {"optimiser": OPTIMISERS, "precision": PRECISIONS, "flip": (True, False)}.items():
+        choices = {"optimiser": OPTIMISERS, "schedule": SCHEDULES, "precision": PRECISIONS, "flip": (True, False)}
+        for field, valid in choices.items():
             if (value := getattr(self, field)) not in valid:
                 raise ValueError(f"unknown {field} {value!r}: expected {' or '.join(map(repr, valid))}")
         check_number("max_lr", self.max_lr, above=0)
@@ -76,6 +82,8 @@ def optimiser_and_schedule(model: nn.Module, regime: Regime, steps: int):
         optimiser = torch.optim.SGD(parameters, momentum=regime.momentum, nesterov=regime.momentum > 0, **common)
     else:
         optimiser = torch.optim.Adam(parameters, betas=(regime.momentum, 0.999), **common)
+    if regime.schedule == "constant":
+        return optimiser, torch.optim.lr_scheduler.ConstantLR(optimiser, factor=0.5, total_iters=steps + 1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, regime.max_lr, total_steps=steps, anneal_strategy="linear", cycle_momentum=False
     )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from kd_lib.data import Dataset
 from kd_lib.networks import training
-from kd_lib.networks.architectures import ADAM, SELF_DISTILLATION, TECHNIQUES
+from kd_lib.networks.architectures import ADAM, CONSTANT_RATE, SELF_DISTILLATION, TECHNIQUES, technique_of
 from kd_lib.networks.regime import Regime
 
 SMOOTHING = 0.1  # Szegedy et al. (2016)
@@ -87,17 +87,18 @@ def check_techniques(names: Sequence[str]) -> None:
 
 
 def train_technique(
-    technique: str, dataset: Dataset, regime: Regime, *, component: nn.Module | None = None, **options
+    name: str, dataset: Dataset, regime: Regime, *, component: nn.Module | None = None, **options
 ) -> pd.DataFrame:
-    """Train one network by a technique, which is also its name; see `training.train`, which does it.
+    """Train one network by the technique that its name says; see `training.train`, which does it.
 
     Parameters
     ----------
-    technique : str
-        One of `TECHNIQUES`. 'plain' is a fresh network trained on the labels, as long as all others and, unlike a
-        component, in no ensemble; 'adam' is one that Adam trains, the other reading of Table 3.1 of Gardner (2022).
-        'self-distillation' learns from one trained component of its own architecture, as the distilled network does
-        from all of them.
+    name : str
+        One of `technique_names` of `TECHNIQUES`, such as 'mixup' or 'mixup-2'. 'plain' is a fresh network trained on
+        the labels, as long as all others and, unlike a component, in no ensemble; 'adam' is one that Adam trains, the
+        other reading of Table 3.1 of Gardner (2022); 'constant-rate' one whose learning rate stays at half of the
+        others' peak, which is their mean. 'self-distillation' learns from one trained component of its own
+        architecture, as the distilled network does from all of them.
     dataset, regime
         As of `training.train`.
     component : nn.Module, optional
@@ -114,11 +115,13 @@ def train_technique(
     ----------
     Furlanello, Lipton, Tschannen, Itti & Anandkumar (2018), "Born-Again Neural Networks", arXiv:1805.04770, section 3.
     """
-    check_techniques([technique])
+    check_techniques([technique := technique_of(name)])
     if technique == SELF_DISTILLATION:
         if component is None:
             raise ValueError(f"{technique} without a component to learn from: train one and pass it")
         options["teacher"] = component
     if technique == ADAM:
         regime = replace(regime, optimiser="adam")
-    return training.train(technique, dataset, regime, mix=MIXES.get(technique), **options)
+    if technique == CONSTANT_RATE:
+        regime = replace(regime, schedule="constant")
+    return training.train(name, dataset, regime, mix=MIXES.get(technique), **options)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from kd_lib.measures import learning, transfer, views
-from kd_lib.measures.statistics import Interval, interval, percentiles
+from kd_lib.measures.statistics import Interval, interval, percentiles, share
 from kd_lib.study import rq1, rq2, rq3, truth
 from kd_lib.study.reading import ENSEMBLE, Study
 
@@ -44,8 +44,9 @@ def of_maps(here: Study, t_c: Interval) -> pd.DataFrame:
     frame = _above(rq3.to_ensemble(here), t_c)
     for kind in ("component", "leave-one-out", "distilled"):
         rows += shares("RQ3", f"{kind} like the ensemble", frame[frame["kind"] == kind])[:2]
+    beside = _above(rq3.beside_the_same(here, frame), t_c)
     for what, column in (("like the ensemble", "above"), ("similarity", "pearson")):
-        gains = transfer.gain(frame, opponents=["leave-one-out"], similarity=column).set_index("target")
+        gains = transfer.gain(beside, opponents=["leave-one-out"], similarity=column).set_index("target")
         for target, gain in gains.reindex([ON, OFF]).dropna(subset="difference").iterrows():
             numbers = Interval(gain["difference"], gain["low"], gain["high"])
             rows.append(("RQ3", f"{what}, distilled less leave-one-out, {target}", numbers))
@@ -82,7 +83,7 @@ def shares(question: str, what: str, frame: pd.DataFrame) -> list[Row]:
     and `what` what there is a share of. With 95 % bootstrap intervals over images; none for an empty frame.
     """
     rows = [
-        (question, f"{what}, {target}", interval(group["above"], group["image"]))
+        (question, f"{what}, {target}", share(group["above"], group["image"]))
         for target in (ON, OFF)
         if len(group := frame[frame["target"] == target])
     ]

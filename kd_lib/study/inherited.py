@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from kd_lib._workers import in_threads
-from kd_lib.measures.similarity import pearson
 from kd_lib.measures.statistics import share_of_gain
 from kd_lib.measures.transfer import COMPONENT, STRANGERS, TEACHERS
 from kd_lib.networks.architectures import HALF_TAUGHT
@@ -61,11 +60,9 @@ def table(quantities: Iterable[Quantity]) -> pd.DataFrame:
 def _quantities(here: Study, halves: pd.DataFrame, device: str) -> Iterator[Quantity]:
     own, less, whole = (right(here, who, device) for who in (here.students, here.components, [ENSEMBLE]))
     yield "accuracy", own, less, whole[0]
-    names, maps = here.students, here.maps_of([*here.students, *here.components])
 
     def to_the_rest(left_out: str) -> np.ndarray:
-        rest = here.maps(ENSEMBLE, without=left_out)
-        return np.stack([pearson(maps[name], rest) for name in (*names, left_out)])
+        return np.stack([here.similarity_to_rest(name, left_out) for name in (*here.students, left_out)])
 
     close = np.stack(list(in_threads(to_the_rest, here.components)))  # (M, S + 1, N, K)
     yield from to_same_ensembles(close, here.labels)

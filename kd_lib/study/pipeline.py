@@ -20,6 +20,7 @@ from kd_lib.maps.fill import fill
 from kd_lib.maps.occlusion import pick_precision, windows
 from kd_lib.maps.store import SETTINGS, MapStore
 from kd_lib.networks import architectures, given, techniques
+from kd_lib.networks.architectures import CONSTANT_RATE
 from kd_lib.networks.regime import Regime
 from kd_lib.networks.training import pick_device
 from kd_lib.study import training
@@ -34,18 +35,19 @@ INDIFFERENT = ("run", "root", "data_title", "models", "device", "executor", "rec
 
 def regime(parameters: Mapping) -> Regime:
     """How networks are trained, of the parameters of `train_models`."""
-    return Regime(**{entry.name: parameters[entry.name] for entry in fields(Regime)})
+    return Regime(**{entry.name: parameters[entry.name] for entry in fields(Regime) if entry.name in parameters})
 
 
 def recipes(parameters: Mapping, classes: int) -> dict[str, dict]:
-    """How to build what `train_models` trains: components, students, controls, one of each technique."""
+    """How to build what `train_models` trains: components, students, controls, and those of each technique."""
     names = architectures.component_names(parameters["components"])
     techniques.check_techniques(parameters.get("techniques", ()))
     first, *more = architectures.student_names(parameters.get("students", 1))
     of_role = dict.fromkeys(names, "component") | {first: "distilled"} | dict.fromkeys(more, "student")
     if parameters.get("controls") and len(names) > 1:
         of_role |= dict.fromkeys(architectures.CONTROLS, "control")
-    of_role |= dict.fromkeys(parameters.get("techniques", ()), "technique")
+    by_technique = parameters.get("techniques", ()), parameters.get("technique_seeds", 1)
+    of_role |= dict.fromkeys(architectures.technique_names(*by_technique), "technique")
     arguments = {"arch": parameters["arch"], "num_classes": classes}
     recipe = {"factory": given.BUILD, "arguments": arguments}
     return {name: recipe | {"role": role} for name, role in of_role.items()}
@@ -163,9 +165,10 @@ def states(here: Study, every_epoch: int | None) -> list[tuple[str, int]]:
     every_epoch = len(names) if every_epoch is None else every_epoch
     if not 0 <= every_epoch <= len(names):
         raise ValueError(f"every_epoch={every_epoch}: expected 0 to {len(names)}, the number of components")
-    whole = [(name, epoch) for name in names[:every_epoch] for epoch in checkpoints.epochs(name)]
+    slow = [CONSTANT_RATE] if every_epoch and CONSTANT_RATE in here.techniques else []
+    whole = [(name, epoch) for name in [*names[:every_epoch], *slow] for epoch in checkpoints.epochs(name)]
     rest = [*here.networks, *here.students[1:], *here.techniques, *here.controls]
-    rest = [name for name in rest if name not in names[:every_epoch]]
+    rest = [name for name in rest if name not in [*names[:every_epoch], *slow]]
     return whole + [(name, checkpoints.last_epoch(name)) for name in rest]
 
 

@@ -26,6 +26,7 @@ from kd_lib.measures import transfer
 from kd_lib.measures.similarity import pearson
 from kd_lib.measures.threshold import PUBLISHED
 from kd_lib.networks import architectures, given, training
+from kd_lib.networks.architectures import technique_of
 from kd_lib.people.annotations import Annotations
 from kd_lib.study.parameters import REPLACE
 from kd_lib.study.run import Run
@@ -148,7 +149,8 @@ class Study:
     def kinds(self) -> dict[str, str]:
         """Kind of every network, which charts tell apart, is its role or its technique."""
         alike = {"student": "distilled"}
-        return {name: name if role == "technique" else alike.get(role, role) for name, role in self.roles.items()}
+        roles = self.roles.items()
+        return {name: technique_of(name) if role == "technique" else alike.get(role, role) for name, role in roles}
 
     @property
     def halves(self) -> tuple[list[str], list[str]]:
@@ -241,7 +243,7 @@ class Study:
 
     @cached_property
     def explained_at_every_epoch(self) -> list[str]:
-        """Networks whose maps of every epoch are stored, of those that have more than one."""
+        """Networks whose maps of every epoch are stored, of those that have more than one; no technique."""
         epochs = {name: self.run.checkpoints.epochs(name) for name in self.networks}
         return [name for name, own in epochs.items() if len(own) > 1 and self.store.epochs(name) == own]
 
@@ -296,6 +298,14 @@ class Study:
     def similarity_to_final(self, name: str, epoch: int) -> np.ndarray:
         """Pearson similarity (N, K) of a network's maps at an epoch to its final ones."""
         return self._kept(("to final", name, epoch), lambda: pearson(self.maps(name, epoch), self.maps(name)))
+
+    def similarity_to_rest(self, name: str, left_out: str) -> np.ndarray:
+        """Pearson similarity (N, K) of a network's maps to those of the ensemble that leaves a component out."""
+
+        def derive() -> np.ndarray:
+            return pearson(self.maps(name), self.maps(ENSEMBLE, without=left_out))
+
+        return self._kept(("to the rest", name, left_out), derive)
 
     def clean(self, name: str, epoch: int | None = None) -> np.ndarray:
         """Logits (N, K) of the probe images as they are."""

@@ -8,10 +8,13 @@ import pandas as pd
 from kd_lib._workers import in_threads
 from kd_lib.measures import learning, second_transitions, transfer
 from kd_lib.measures import settling as settling_measures
+from kd_lib.networks.architectures import CONSTANT_RATE
 from kd_lib.study import truth
 from kd_lib.study.reading import TARGETS, Study
 
 ALL = "all classes"
+FITTED = 0.99  # accuracy on the training images from which on they count as learnt
+GAPS = ["what", "less", "target", "difference", "low", "high"]
 CLASS = ["model", "class", "target", "on_target"]  # what tells the curves of classes apart
 
 
@@ -95,6 +98,48 @@ def onsets(transitions: pd.DataFrame) -> pd.DataFrame:
     ways["support"] = "mean"
     by = rows.astype(dict.fromkeys(ways, float)).groupby("class", sort=False)
     return by.agg(ways).assign(networks=by["model"].nunique())
+
+
+def mean_onsets(here: Study, arrivals: pd.DataFrame) -> pd.DataFrame:
+    """First bend of each class's mean curve over networks, see `learning.mean_onsets`; kept as `rq1_mean_onsets`."""
+    return here.keep(learning.mean_onsets(arrivals, by=["class", "target"]), "rq1_mean_onsets")
+
+
+def fitted(here: Study) -> str:
+    """Say how much of the training images the components have learnt in the end, which late maps hang on."""
+    history = here.run.read_csv("history", made_by="train_models")
+    last = history[history["model"].isin(here.explained_at_every_epoch)].groupby("model").last()
+    if not len(last) or last["train_accuracy"].isna().any():
+        return "How well the training images are learnt is not known."
+    rate = last["train_accuracy"].mean()
+    known = (
+        f"In the last epoch components answer {100 * rate:.1f} % of the training images rightly, as they are shown them"
+    )
+    if rate >= FITTED:
+        return f"{known}: they are fitted, so that what arrives late may be memorised."
+    return f"{known}: they are not fitted, so that nothing here can be called memorised."
+
+
+def constant_rate(here: Study, own: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Compare when maps arrive with a network whose learning rate does not fall; kept as `rq1_constant_rate`.
+
+    `own` are the components' `arrivals`. The share of maps that have arrived half-way through training, components less
+    that network, image by image, see `transfer.contrasts`; with a sentence. No rows unless such a network (the
+    technique constant-rate) is explained at every epoch.
+    """
+    frames, epochs = [], here.run.checkpoints.epochs(CONSTANT_RATE) if CONSTANT_RATE in here.techniques else []
+    if len(epochs) > 1 and here.store.epochs(CONSTANT_RATE) == epochs:
+        similarity = similarity_to_final(here, {CONSTANT_RATE: epochs})
+        arrived = pd.concat([own.assign(kind="component"), arrivals(here, similarity).assign(kind=CONSTANT_RATE)])
+        arrived["share"] = (arrived["first"] <= (arrived["epochs"] - 1) // 2).astype(float)
+        frames = [transfer.contrasts(arrived, [("component", CONSTANT_RATE)], column="kind", value="share")]
+    found = here.keep(pd.concat(frames) if frames else pd.DataFrame(columns=GAPS), "rq1_constant_rate")
+    said = [
+        f"{row.target}: {100 * row.difference:+.1f} points ({100 * row.low:+.1f} to {100 * row.high:+.1f})"
+        for row in found.itertuples()
+    ]
+    none = "No network was trained at a constant rate and explained at every epoch (techniques: constant-rate)."
+    return found, f"Maps that have arrived half-way, components less constant rate: {', '.join(said)}" if said else none
 
 
 def second_by_class(here: Study, second: pd.DataFrame) -> tuple[pd.DataFrame, str]:

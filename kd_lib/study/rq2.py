@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from kd_lib._workers import in_threads
@@ -14,6 +15,7 @@ from kd_lib.study import threshold, truth
 from kd_lib.study.reading import TARGETS, Study
 
 bands = references.bands
+PAIRS, SAME_VIEWS = "two components", "two components that use the same views"
 
 
 def pairs(here: Study) -> pd.DataFrame:
@@ -40,6 +42,28 @@ def bounds(here: Study) -> pd.DataFrame:
     found = in_threads(of, here.networks)
     in_order = [frames[part] for part in range(3) for frames in found if part < len(frames)]  # each kind's together
     return here.named(pd.concat(in_order, ignore_index=True))
+
+
+def differ(here: Study, pairs: pd.DataFrame, bounds: pd.DataFrame, *, view_share: float) -> pd.DataFrame:
+    """Tell how much less often pairs of components are alike than maps that show the same features would be.
+
+    Even those do not all reach T_c. On drawn images they are the pairs whose networks use the same views, by
+    intervention; elsewhere the last two epochs of one network. Image by image, see `transfer.contrasts`; less says
+    which it is. Kept as the table `rq2_differ`.
+    """
+    rows, reference = bounds[bounds["kind"] == references.LAST_TWO], references.LAST_TWO
+    if here.drawn:
+        rows, reference = pairs[_same_views(here, pairs, view_share)], SAME_VIEWS
+    frame = pd.concat([pairs.assign(kind=PAIRS), rows.assign(kind=reference)], ignore_index=True)
+    frame["share"] = (frame["pearson"] >= here.t_c).astype(float)
+    found = transfer.contrasts(frame, [(PAIRS, reference)], column="kind", value="share")
+    return here.keep(found, "rq2_differ", view_share=view_share)
+
+
+def _same_views(here: Study, pairs: pd.DataFrame, view_share: float) -> np.ndarray:
+    """Whether the networks of each pair of maps use the same views, by intervention, as bool."""
+    numbers = pairs.assign(target=pairs["class"].map({name: k for k, name in enumerate(here.class_names)}))
+    return truth.same_views(here, numbers, view_share=view_share)
 
 
 def quantiles(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -105,19 +129,29 @@ def cosines(here: Study, utilised: dict[str, pd.DataFrame]) -> pd.DataFrame:
 def view_use(here: Study, *, view_share: float) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compare what networks use with what their maps show, by image (kept as `rq2_view_use`) and by network."""
     use = here.keep(truth.view_use(here, view_share=view_share), "rq2_view_use", view_share=view_share)
-    columns = ["importance", "hit", "mass", "area", "agreement"]
+    columns = ["importance", "hit", "any view", "untrained", "mass", "area", "agreement"]
+    columns = [column for column in columns if column in use]
     return use, statistics.interval_table(use, columns, by="network", clusters="image")
 
 
 def confusion(here: Study, pairs: pd.DataFrame, *, view_share: float) -> pd.DataFrame:
     """Whether networks use the same views, by whether their maps are above T_c; kept as the table `rq2_confusion`."""
-    numbers = pairs.assign(target=pairs["class"].map({name: k for k, name in enumerate(here.class_names)}))
-    same = truth.same_views(here, numbers, view_share=view_share)
+    same = _same_views(here, pairs, view_share)
     above = (pairs["pearson"] >= here.t_c).to_numpy()
     chosen = {name: (pairs["target"] == name).to_numpy() for name in TARGETS.values()}
     found = pd.DataFrame({name: views.confusion(same[rows], above[rows]) for name, rows in chosen.items()}).T
     here.keep(found.rename_axis("target").reset_index(), "rq2_confusion", view_share=view_share)
     return found
+
+
+def same_views(here: Study, pairs: pd.DataFrame, *, view_share: float) -> pd.DataFrame:
+    """Share of the pairs of components that truly use the same views of an image, by intervention; `rq2_same_views`.
+
+    Columns target, share, low, high (95 % bootstrap over images), maps, images.
+    """
+    frame = pairs.assign(pearson=_same_views(here, pairs, view_share).astype(float))
+    found = transfer.shares_above(frame, 0.5, by="target").drop(columns="undefined")
+    return here.keep(found, "rq2_same_views", view_share=view_share)
 
 
 def single_view_accuracy(here: Study) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -11,8 +11,8 @@ from kd_lib.measures import beyond, gaps, outputs, rivals, statistics, transfer
 from kd_lib.measures import importances as views
 from kd_lib.measures.beyond import CLOSENESS, MAPS_OFF, MAPS_ON
 from kd_lib.measures.similarity import pearson
-from kd_lib.measures.transfer import LEFT_OUT
-from kd_lib.networks.architectures import HALF_TAUGHT, penultimate_features
+from kd_lib.measures.transfer import BESIDE_OTHERS, DISTILLED, LEFT_OUT
+from kd_lib.networks.architectures import HALF_TAUGHT, SELF_DISTILLATION, penultimate_features
 from kd_lib.study import truth
 from kd_lib.study.reading import ENSEMBLE, TARGETS, Study
 
@@ -41,7 +41,7 @@ def importances(here: Study, *, view_share: float) -> tuple[pd.DataFrame, pd.Dat
     known, drawn, own = truth.Importances(here), here.dataset.probe.views, (np.arange(len(here.labels)), here.labels)
     students = {transfer.DISTILLED if name == here.distilled else name: name for name in here.students}
     names = students | {name: name for name in here.techniques}
-    kinds = dict.fromkeys(students, transfer.DISTILLED) | {name: name for name in here.techniques}
+    kinds = dict.fromkeys(students, transfer.DISTILLED) | {name: here.kinds[name] for name in here.techniques}
     every = {name: known.of(name) for name in [*here.components, *names.values()]}
     members = {name: every[name] for name in here.components}
     shown, rests = drawn.present.numpy(), transfer.leave_one_out(list(members.values()))
@@ -81,17 +81,34 @@ def to_ensemble(here: Study) -> pd.DataFrame:
 
     Columns kind, model, image, target, label, on_target, pearson, cosine, class. kind is 'component' (beside the
     ensemble that it is part of), 'leave-one-out' (the same component beside the ensemble of the others), 'distilled',
-    'other' or a technique's name. No rows without an ensemble.
+    'other' or a technique; self-distillation is beside the ensemble without the component that taught it. No rows
+    without an ensemble.
     """
     if not here.has_ensemble:
         return _nothing([*transfer.TO_ENSEMBLE, "class"])
     members, ensemble = here.components, here.maps(ENSEMBLE)
     rests = dict(zip(members, in_threads(lambda name: here.maps(ENSEMBLE, without=name), members), strict=True))
-    names = [("distilled", here.distilled)] if here.distilled else []
-    names += [("other", name) for name in here.others] + [(name, name) for name in here.techniques]
-    outside = here.maps_of([name for _, name in names])
-    outsiders = [(kind, "distilled" if kind == "distilled" else name, outside[name]) for kind, name in names]
+    names = [(DISTILLED, here.distilled)] if here.distilled else []
+    names += [("other", name) for name in here.others] + [(here.kinds[name], name) for name in here.techniques]
+    outside, first = here.maps_of([name for _, name in names]), {SELF_DISTILLATION: members[0]}
+    outsiders = [
+        (kind, DISTILLED if kind == DISTILLED else name, outside[name], first.get(kind)) for kind, name in names
+    ]
     return here.named(transfer.to_ensemble(here.maps_of(members), ensemble, rests, here.labels, outsiders=outsiders))
+
+
+def beside_the_same(here: Study, frame: pd.DataFrame) -> pd.DataFrame:
+    """Add to the rows of `to_ensemble` the distilled network beside each ensemble that leaves a component out.
+
+    An ensemble of fewer networks has noisier maps. So a left-out component, which is held against such a one, has to be
+    compared with the distilled network beside the same one: their kind is `transfer.BESIDE_OTHERS`.
+    """
+    if not here.has_ensemble or here.distilled is None:
+        return frame
+    like = frame[frame["kind"] == DISTILLED].drop(columns=["cosine"])
+    at = like["image"].to_numpy(), like["label"].to_numpy()
+    close = in_threads(lambda left_out: here.similarity_to_rest(here.distilled, left_out), here.components)
+    return pd.concat([frame, *(like.assign(kind=BESIDE_OTHERS, pearson=own[at]) for own in close)], ignore_index=True)
 
 
 def to_half_ensembles(here: Study) -> pd.DataFrame:
@@ -120,8 +137,16 @@ def sweep(here: Study, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def gain(here: Study, frame: pd.DataFrame) -> pd.DataFrame:
-    """How much closer the distilled network is to the ensemble than components, see `transfer.gain`; `rq3_gain`."""
+    """How much closer the distilled network is to the ensemble than components, see `transfer.gain`; `rq3_gain`.
+
+    `frame` is of `beside_the_same`.
+    """
     return here.keep(transfer.gain(frame), "rq3_gain")
+
+
+def gain_by_scale(here: Study, frame: pd.DataFrame) -> pd.DataFrame:
+    """Tell the gain over left-out components on three scales, see `transfer.gain_by_scale`; `rq3_gain_by_scale`."""
+    return here.keep(transfer.gain_by_scale(frame), "rq3_gain_by_scale")
 
 
 def gain_by_class(here: Study, frame: pd.DataFrame) -> pd.DataFrame:
@@ -136,7 +161,8 @@ def share_gaps(here: Study, frame: pd.DataFrame) -> pd.DataFrame:
 
 def techniques(here: Study, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Which technique comes closest to distillation, see `measures.rivals`, and in words; kept as `rq3_techniques`."""
-    found = here.keep(rivals.technique_contrasts(frame, here.techniques), "rq3_techniques")
+    kinds = list(dict.fromkeys(here.kinds[name] for name in here.techniques))
+    found = here.keep(rivals.technique_contrasts(frame, kinds), "rq3_techniques")
     return found, rivals.closest_technique(found, rivals.seed_spread(frame))
 
 
@@ -232,28 +258,27 @@ def closeness_table(close: pd.DataFrame) -> pd.DataFrame:
 def to_the_rest(here: Study) -> pd.DataFrame:
     """How close each component is to the ensemble of the others, and the distilled network to the same ensemble.
 
-    An ensemble of fewer networks has noisier maps and outputs, so that a component held against M - 1 networks looks
-    further off than a network held against all M, even if nobody taught it. Here both are held against the same.
-
     A row a component left out, network and image: kind ('leave-one-out' or 'distilled'), model, without (the component
-    left out), image, agreement, KL (nats), accuracy, similarity on target, similarity off target. No rows without an
-    ensemble and a distilled network.
+    left out), image, agreement, KL (nats; at the temperature at which students are taught), error of logits, accuracy,
+    similarity on target, similarity off target. No rows without an ensemble and a distilled network.
     """
     student, true = here.distilled, here.labels
     if not here.has_ensemble or student is None:
-        return pd.DataFrame(columns=[c for c in (*COLUMNS, "without") if c != outputs.CKA])
-    clean = _clean(here, [*here.components, student])
+        return pd.DataFrame(columns=[c for c in (*COLUMNS, outputs.ERROR, "without") if c != outputs.CKA])
+    clean, taught_at = _clean(here, [*here.components, student]), float(here.parameters.get("temperature", 1))
 
     def beside_rest(left_out: str) -> list[pd.DataFrame]:
         reference = _together(here, clean, [name for name in here.components if name != left_out])
-        rest, frames = here.maps(ENSEMBLE, without=left_out), []
-        for kind, name in ((LEFT_OUT, left_out), ("distilled", student)):
-            close = pearson(here.maps(name), rest)
+        frames = []
+        for kind, name in ((LEFT_OUT, left_out), (DISTILLED, student)):
+            close = here.similarity_to_rest(name, left_out)
             own = np.arange(close.shape[1]) == true[:, None]
             parts = {MAPS_ON: np.where(own, close, np.nan), MAPS_OFF: np.where(own, np.nan, close)}
             means = {c: np.ma.masked_invalid(part).mean(1).filled(np.nan) for c, part in parts.items()}
             ids = {"kind": kind, "model": name, "without": left_out}
-            frames.append(outputs.by_image(reference, clean[name], true).assign(**means, **ids))
+            near = outputs.by_image(reference, clean[name], true, temperature=taught_at)
+            error = outputs.error_of_logits(reference, clean[name])
+            frames.append(near.assign(**{outputs.ERROR: error}, **means, **ids))
         return frames
 
     return pd.concat(chain.from_iterable(in_threads(beside_rest, here.components)), ignore_index=True)

@@ -28,9 +28,10 @@ def gains(here: Study, similarity: pd.DataFrame, *, device: str = "auto") -> pd.
     -------
     DataFrame
         A row a quantity ('accuracy', 'similarity on target', 'share off target' …: of maps like the ensemble's), less
-        ('component', as a part of the ensemble, 'leave-one-out' or 'ensemble') and student: difference, low, high,
-        students, images. The interval of one student is a bootstrap over images. That of 'every student' counts
-        students, components and images (`statistics.crossed_interval`); it is there from three students on.
+        ('component', as a part of the ensemble, 'leave-one-out', where both are held against the same ensembles, of all
+        components but one, or 'ensemble') and student: difference, low, high, students, images. The interval of one
+        student is a bootstrap over images. That of 'every student' counts students, components and images
+        (`statistics.crossed_interval`); it is there from three students on.
     """
     names, rows = here.students if here.has_ensemble else [], []
     for quantity, less, own, other in _compared(here, names, similarity, device) if names else ():
@@ -62,12 +63,15 @@ def _compared(
     more = [compare(here.maps(name), whole, here.labels, kind=DISTILLED, model=name) for name in names[1:]]
     close = pd.concat([similarity, *map(here.named, more)])
     close = close.assign(share=(close["pearson"] >= here.t_c).astype(float))
-    for target in TARGETS.values():
+    to_rest = np.stack([np.stack([here.similarity_to_rest(n, out) for out in here.components]) for n in names])
+    for on, target in TARGETS.items():
+        at = (here.labels[:, None] == np.arange(to_rest.shape[-1])) == on
         for quantity, column in (("similarity", "pearson"), ("share", "share")):
             means = close[close["target"] == target].groupby(["kind", "model", "image"], sort=False)[column].mean()
             by_image = means.unstack("image")
-            values = by_image.loc[DISTILLED].to_numpy()
-            for less in (COMPONENT, LEFT_OUT):
+            beside_same = np.where(at, to_rest if column == "pearson" else to_rest >= here.t_c, 0).sum(-1) / at.sum(-1)
+            own_of = {COMPONENT: by_image.loc[DISTILLED].to_numpy(), LEFT_OUT: beside_same.mean(1)}
+            for less, values in own_of.items():
                 others = by_image.loc[less].to_numpy()
                 known = np.isfinite(values).all(0) & np.isfinite(others).all(0)
                 if known.any():  # not so where all maps are constant

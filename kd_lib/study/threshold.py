@@ -11,8 +11,9 @@ from kd_lib.measures.similarity import pairs_of_components
 from kd_lib.measures.statistics import Interval
 from kd_lib.people import agreement, annotate, answers
 from kd_lib.study import truth
-from kd_lib.study.reading import Study
+from kd_lib.study.reading import TARGETS, Study
 
+CRITERIA = {"relative": False, "absolute": True}  # of using a view: whether by an absolute size
 PUBLISHED, binned, roc = thresholds.PUBLISHED, thresholds.binned, discrimination.roc_curves
 
 
@@ -47,6 +48,55 @@ def labelled(here: Study, pairs: pd.DataFrame, *, view_share: float) -> tuple[pd
     return found, "no people; ground truth of the multi-view images (the views used, by intervention)"
 
 
+def labelled_by(here: Study, labelled: pd.DataFrame | None) -> str:
+    """Say who labelled pairs: 'people', 'interventions' or 'nobody'."""
+    if len(answers.labels(here.annotations).pairs):
+        return "people"
+    return "nobody" if labelled is None else "interventions"
+
+
+def criteria(here: Study, pairs: pd.DataFrame, *, view_share: float, seed: int) -> pd.DataFrame:
+    """Hold both criteria of *the same views* against similarity; kept as `threshold_criteria`.
+
+    A row a criterion (relative, the one in use, or absolute, which was tried before) and target: criterion, pairs,
+    share same, AUC, low, high. No rows where no view can be taken out of the images, or no two maps can be compared.
+    """
+    rows = []
+    for criterion, by_size in CRITERIA.items() if here.drawn else ():
+        same = truth.same_views(here, pairs, view_share=view_share, by_size=by_size)
+        found = pairs.assign(same=same).dropna(subset=["pearson"])
+        for name, part in _by_target(found).items():
+            area = discrimination.areas_under_curve(part, measures=["pearson"], seed=seed).iloc[0]
+            numbers = part["same"].mean(), area["AUC"], area["low"], area["high"]
+            rows.append((criterion, name, len(part), *numbers))
+    columns = ["criterion", "target", "pairs", "share same", "AUC", "low", "high"]
+    return here.keep(pd.DataFrame(rows, columns=columns), "threshold_criteria", view_share=view_share, seed=seed)
+
+
+def by_part(here: Study, labelled: pd.DataFrame, *, measure: str, loss: str, seed: int) -> pd.DataFrame:
+    """Fit T_c on and off target by themselves, and on images of one view and of several; kept as `threshold_by_part`.
+
+    See `thresholds.by_part`.
+    """
+    found = thresholds.by_part(_parts(here, labelled), measure=measure, loss=loss, seed=seed)
+    return here.keep(found, "threshold_by_part", measure=measure, loss=loss, seed=seed)
+
+
+def _by_target(labelled: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    on = labelled["on_target"]
+    parts = {"all pairs": labelled, "on target": labelled[on], "off target": labelled[~on]}
+    return {name: part for name, part in parts.items() if len(part)}
+
+
+def _parts(here: Study, labelled: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Labelled pairs on and off target, and of drawn images with one view of their class and with several."""
+    parts = _by_target(labelled)
+    if here.drawn:
+        single = here.dataset.probe.views.single.numpy()[labelled["image"]]
+        parts |= {"images of one view": labelled[single], "images of several views": labelled[~single]}
+    return {name: part for name, part in parts.items() if len(part)}
+
+
 def annotators(
     here: Study, pairs: pd.DataFrame, *, measure: str, loss: str, seed: int
 ) -> tuple[str, list[pd.DataFrame]]:
@@ -74,6 +124,7 @@ def fit(
     """
     table, curves = thresholds.fit_all(labelled, seed=seed)
     table = thresholds.choose(table, measure=measure, loss=loss, source=source)
+    table["labelled by"] = np.where(table["loss"] == "published", "nobody", labelled_by(here, labelled))
     return here.keep(table, "threshold", measure=measure, loss=loss, seed=seed), curves
 
 
@@ -87,17 +138,21 @@ def examples(here: Study, labelled: pd.DataFrame) -> list[tuple[str, np.ndarray,
 
 
 def areas(here: Study, labelled: pd.DataFrame, *, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Area under the ROC curve of four measures of similarity: all pairs, and on and off target by themselves.
+    """Area under the ROC curve of four measures of similarity: all pairs, and some by themselves, see `by_part`.
+
+    'on target, within images' (and off target) compares pairs of one image alone, by Pearson's correlation.
 
     The first frame has the columns pairs and those of `discrimination.areas_under_curve`, and is kept as the table
     `measures`; the second has the labelled pairs with all measures, of which `discrimination.roc_curves` draws.
     """
     measured = discrimination.measured(labelled, here.maps_of(here.networks), seed=seed)
-    on_target = measured["on_target"]
-    parts = {"all pairs": measured, "on target": measured[on_target], "off target": measured[~on_target]}
-    found = pd.concat(
-        [discrimination.areas_under_curve(p, seed=seed).assign(pairs=n) for n, p in parts.items() if len(p)]
-    )
+    parts = _parts(here, measured)
+    found = [discrimination.areas_under_curve(part, seed=seed).assign(pairs=name) for name, part in parts.items()]
+    for name in filter(parts.__contains__, TARGETS.values()):
+        within = discrimination.area_within_images(parts[name], seed=seed)._asdict()
+        row = {"pairs": f"{name}, within images", "measure": "pearson", "AUC": within.pop("estimate")} | within
+        found.append(pd.DataFrame([row]))
+    found = pd.concat(found, ignore_index=True)
     return here.keep(found, "measures", seed=seed), measured
 
 

@@ -10,7 +10,7 @@ from kd_lib.data import Dataset, with_shuffled_labels
 from kd_lib.measures import gaps
 from kd_lib.networks import architectures, given
 from kd_lib.networks import training as networks_training
-from kd_lib.networks.architectures import HALF_TAUGHT, SELF_DISTILLATION, SHUFFLED
+from kd_lib.networks.architectures import HALF_TAUGHT, SELF_DISTILLATION, SHUFFLED, technique_of
 from kd_lib.networks.regime import Regime
 from kd_lib.networks.techniques import train_technique
 from kd_lib.study.reading import ENSEMBLE, Study
@@ -27,7 +27,8 @@ def train_all(here: Study, regime: Regime, *, client: "Client | None" = None, **
     in the order of the recipes.
     """
     images = here.dataset if client is None else client.submit(_images, here)
-    teachers = _taught_by(here) | {SELF_DISTILLATION: here.components[:1]}
+    by_one = [name for name in here.techniques if technique_of(name) == SELF_DISTILLATION]
+    teachers = _taught_by(here) | dict.fromkeys(by_one, here.components[:1])
     histories = _workers.each(client, train, list(here.recipes), images, regime, after=teachers, here=here, **options)
     return pd.concat(histories, ignore_index=True)
 
@@ -50,7 +51,8 @@ def train(name: str, dataset: Dataset, regime: Regime, *, here: Study, device: s
     options |= {"checkpoints": here.run.checkpoints, "seed": here.parameters["seed"], "device": device}
     softened = {key: here.parameters[key] for key in ("temperature", "hard_weight") if key in here.parameters}
     if name in here.techniques:
-        first = here.network(here.components[0], device=device) if name == SELF_DISTILLATION else None
+        by_one = technique_of(name) == SELF_DISTILLATION
+        first = here.network(here.components[0], device=device) if by_one else None
         return train_technique(name, dataset, regime, component=first, **softened, **options)
     if taught_by := _taught_by(here).get(name):
         teacher = here.ensemble_of(taught_by, device=device)
@@ -76,12 +78,12 @@ def regime_table(parameters: dict) -> pd.DataFrame:
         "peak learning rate": ("max_lr", 0.4),
         "momentum": ("momentum", 0.9),
         "weight decay": ("weight_decay", 0.001),
-        "schedule": (None, "one cycle"),
+        "schedule": ("schedule", "one-cycle"),
         "mirrored at random": ("flip", True),
         "crop padding (pixels)": ("crop_padding", 4),
         "precision": ("precision", "float32"),
     }
-    here = {what: parameters[name] if name else "one cycle, linear" for what, (name, _) in rows.items()}
+    here = {what: parameters.get(name, "one-cycle") for what, (name, _) in rows.items()}
     published = {what: thesis for what, (_, thesis) in rows.items()}
     return pd.DataFrame([here, published], index=["this run", "Gardner (2022)"]).T
 

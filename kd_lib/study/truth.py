@@ -93,17 +93,19 @@ def networks(here: Study) -> list[str]:
     return here.networks + [ENSEMBLE] * averaged
 
 
-def same_views(here: Study, pairs: pd.DataFrame, *, view_share: float) -> np.ndarray:
+def same_views(here: Study, pairs: pd.DataFrame, *, view_share: float, by_size: bool = False) -> np.ndarray:
     """Whether the two networks of each pair use the same views of the image to the same effect on the class.
 
     `pairs` has the columns model_a, model_b, image, target, of drawn images; for `view_share` see
-    `measures.views.used`. Gives bool, one a row.
+    `measures.views.used`, or, `by_size`, `views.used_by_size`. Gives bool, one a row.
     """
     importances, used = Importances(here), {}
     same = np.empty(len(pairs), dtype=bool)
     for (a, b), rows in pairs.groupby(["model_a", "model_b"]).indices.items():
         for name in {a, b} - used.keys():
-            used[name] = views.used(importances.of(name), share=view_share)
+            of = importances.of(name)
+            sizes = {"clean": here.clean(name)} if by_size else {}
+            used[name] = (views.used_by_size if by_size else views.used)(of, **sizes, share=view_share)
         at = (pairs["image"].to_numpy()[rows], pairs["target"].to_numpy()[rows])
         same[rows] = view_labels(used[a], used[b])[at]
     return same
@@ -126,7 +128,8 @@ def view_use(here: Study, *, view_share: float) -> pd.DataFrame:
 
     A row a network and image whose own class's views it uses: network, image, present (views of the class in the
     image), used (of these, how many the network uses for the class), importance (their mean, in logits), agreement
-    (share of the views present for which the map shows what is used), and hit, mass, area of `views.pointing`.
+    (share of the views present for which the map shows what is used), hit, mass, area and any view of `views.pointing`,
+    and untrained: hit of the map before training, of the same views, where that is stored.
     """
     probe, true, importances = here.dataset.probe, here.labels, Importances(here)
     at = np.arange(len(true)), true
@@ -146,7 +149,11 @@ def view_use(here: Study, *, view_share: float) -> pd.DataFrame:
             "importance": (own * own_present).sum(1) / count,
             "agreement": ((own_used == shown) & own_present).sum(1) / count,
         }
-        frames.append(pd.DataFrame(columns).merge(views.pointing(maps, every, used), on="image", how="left"))
+        points = views.pointing(maps, every, used)
+        if name in here.explained_at_every_epoch:
+            before = views.pointing(here.maps(name, 0)[at], every, used)[["image", "hit"]]
+            points = points.merge(before.rename(columns={"hit": "untrained"}), on="image", how="left")
+        frames.append(pd.DataFrame(columns).merge(points, on="image", how="left"))
     return pd.concat(frames, ignore_index=True)
 
 

@@ -7,24 +7,30 @@ from kd_lib.measures import beyond
 from kd_lib.measures.beyond import MAPS_OFF as OFF
 from kd_lib.measures.beyond import MAPS_ON as ON
 from kd_lib.measures.beyond import MATCHED, PAIRED, POOLED, SAME_EPOCH
-from kd_lib.measures.outputs import ACCURACY, AGREEMENT, CKA, KL
+from kd_lib.measures.outputs import ACCURACY, AGREEMENT, CKA, ERROR, KL
 
 
-def closeness(*, features, images=150, seed=0, pairs=True):
-    """Draw a distilled network with smaller KL than components; its maps are closer by `features` at the same KL."""
+def closeness(*, features, images=150, seed=0, pairs=True, error=0.0):
+    """Draw a distilled network with smaller KL than components; its maps are closer by `features` at the same KL.
+
+    `error` is by how much they are also closer where the error of logits is smaller, as that of the distilled one is.
+    """
     rng = np.random.default_rng(seed)
     hard = rng.normal(size=images)
     frames = []
     students = [("distilled", "distilled", 0.7, n) for n in ("abc" if pairs else "a")]
     for kind, model, less, without in [("leave-one-out", n, 0, n) for n in "abc"] + students:
         log_kl = -2 + hard - less + rng.normal(size=images)
+        log_error = rng.normal(size=images) - less
         similarity = 0.7 - 0.08 * log_kl + features * (kind == "distilled") + rng.normal(scale=0.05, size=images)
+        similarity -= error * log_error
         columns = {
             "kind": kind,
             "model": model,
             "without": without,
             "image": np.arange(images),
             KL: np.exp(log_kl),
+            ERROR: np.exp(log_error),
             CKA: 0.5,
         }
         columns |= {AGREEMENT: (log_kl < 0).astype(float), ACCURACY: 1.0, ON: similarity, OFF: similarity - 0.1}
@@ -42,6 +48,12 @@ def test_a_gain_beyond_outputs_is_told_from_one_that_is_theirs():
     assert found.loc["none", "part left"] == 1
     assert found.loc["none", "KL ratio"] == pytest.approx(np.exp(-0.7), rel=0.15)
     assert found.loc[MATCHED, "KL ratio"] == pytest.approx(1, abs=0.05)
+
+
+def test_what_a_smaller_error_of_logits_gives_is_not_beyond_outputs():
+    found = beyond.beyond(closeness(features=0.0, images=1000, error=0.1), similarity=ON).set_index("adjustment")
+    assert found.loc["none", "gain"] == pytest.approx(0.18 * 0.7, abs=0.02)
+    assert found.loc[[POOLED, PAIRED], "gain"].to_numpy() == pytest.approx(0, abs=0.02)
 
 
 def test_intervals_at_equal_outputs_cover():
@@ -65,7 +77,7 @@ def test_pairs_by_hand():
             ("leave-one-out", "c", 1, 0, np.nan, 0.2),
         ],
         columns=["kind", "without", "image", AGREEMENT, KL, ON],
-    )
+    ).assign(**{ERROR: 1.0})
     found = beyond.beyond(frame, similarity=ON).set_index("adjustment")
     assert found["gain"].to_list()[:3] == pytest.approx([(0.3 + 0.4 + 0.1 + 0.3) / 4, 0.35, 0.3])
     assert found["pairs"].to_list()[:3] == [4, 2, 2]

@@ -78,3 +78,17 @@ def test_pairs_are_measured_and_a_sample_where_there_are_many(monkeypatch):
     monkeypatch.setattr(discrimination, "MOST", 2)
     assert len(discrimination.measured(labelled[:2], maps)) == 2
     assert len(discrimination.measured(labelled, maps, seed=1)) <= 2
+
+
+def test_the_area_within_images_is_the_mean_of_their_own():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"image": np.repeat(np.arange(30), 20), "same": rng.random(600) < 0.4})
+    frame["pearson"] = 0.1 * frame["same"] + rng.normal(scale=0.2, size=600).round(1) + frame["image"]
+    areas, weights = [], []
+    for _, own in frame.groupby("image"):
+        areas.append(roc_auc_score(own["same"], own["pearson"]))
+        weights.append(own["same"].sum() * (~own["same"]).sum())
+    found = discrimination.area_within_images(frame)
+    assert found.estimate == pytest.approx(np.average(areas, weights=weights))
+    assert found.low < found.estimate < found.high
+    assert np.isnan(discrimination.area_within_images(frame.assign(same=True)).estimate)

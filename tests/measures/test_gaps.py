@@ -54,6 +54,8 @@ def frame():
         ("leave-one-out", "off target"): "0000",
         ("distilled", "on target"): "1110",
         ("distilled", "off target"): "1110",
+        ("distilled, beside the same", "on target"): "0110",
+        ("distilled, beside the same", "off target"): "1111",
     }
     rows = [(k, t, image, float(bit)) for (k, t), bits in above.items() for image, bit in enumerate(bits)]
     return pd.DataFrame(rows, columns=["kind", "target", "image", "pearson"])
@@ -65,10 +67,10 @@ def test_shares_differ_by_opponent_by_target_and_between_targets():
         {
             ("distilled", "component", "on target"): 0.25,
             ("distilled", "component", "off target"): 0.5,
-            ("distilled", "leave-one-out", "on target"): 0.5,
-            ("distilled", "leave-one-out", "off target"): 0.75,
+            ("distilled", "leave-one-out", "on target"): 0.25,
+            ("distilled", "leave-one-out", "off target"): 1.0,
             ("distilled", "component", "off less on"): 0.25,
-            ("distilled", "leave-one-out", "off less on"): 0.25,
+            ("distilled", "leave-one-out", "off less on"): 0.75,
             ("on target", "off target", "component"): 0.25,
             ("on target", "off target", "leave-one-out"): 0.25,
             ("on target", "off target", "distilled"): 0.0,
@@ -80,7 +82,7 @@ def test_shares_differ_by_opponent_by_target_and_between_targets():
 def test_a_share_is_that_of_the_published_table():
     random = np.random.default_rng(0)
     many = pd.concat([frame()] * 5, ignore_index=True)
-    many = many.assign(pearson=random.uniform(-1, 1, len(many)), image=np.arange(len(many)) // 24)
+    many = many.assign(pearson=random.uniform(-1, 1, len(many)), image=np.arange(len(many)) // len(frame()))
     shares = transfer.shares_above(many, 0.2, by=["kind", "target"]).set_index(["kind", "target"])["share"]
     found = gaps.in_shares(many, 0.2).set_index(["what", "less", "target"])["difference"]
     for target in ("on target", "off target"):
@@ -90,7 +92,7 @@ def test_a_share_is_that_of_the_published_table():
 
 def test_without_an_ensemble_or_a_student_there_is_less_to_compare():
     assert gaps.in_shares(frame().iloc[:0].astype({"pearson": float}), 0.5).empty
-    alone = frame()[frame()["kind"] != "distilled"]
+    alone = frame()[~frame()["kind"].str.startswith("distilled")]
     assert set(gaps.in_shares(alone, 0.5)["what"]) == {"on target"}
 
 
@@ -101,7 +103,8 @@ def test_views_used_known_and_pointed_at():
             "image": [0] * 4 + [1] * 4,
             "used": [1, 1, 2, 3, 1, 2, 2, 3],
             "hit": [True, False, True, True, True, True, np.nan, True],
-            "area": [0.25] * 8,
+            "any view": [0.25] * 8,
+            "untrained": [0.5, None] * 4,
         }
     )
     single = use.assign(**{"single-view accuracy": use["used"] > 1})
@@ -110,6 +113,8 @@ def test_views_used_known_and_pointed_at():
     assert found["distilled", "component", "used"] == pytest.approx(0.75)
     assert found["distilled", "ensemble", "used"] == -1
     assert found["distilled", "component", "single-view accuracy"] == pytest.approx(0.75)
-    assert found["hit", "area", "networks"] == pytest.approx((2 / 3 + 1) / 2 - 0.25)
+    assert found["hit", "any view", "networks"] == pytest.approx((2 / 3 + 1) / 2 - 0.25)
+    known = use.dropna(subset=["untrained"]).query("network != 'ensemble'").groupby("image")["hit"].mean()
+    assert found["hit", "untrained", "networks"] == pytest.approx(known.mean() - 0.5)
     without = gaps.of_views(use, single, ["a", "b"], None)
     assert set(without["what"]) == {"ensemble", "hit"}

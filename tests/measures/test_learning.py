@@ -15,6 +15,7 @@ from kd_lib.measures.learning import (
     crossing_times_by_threshold,
     first_crossing,
     lasting_crossing,
+    mean_onsets,
     onsets,
     over_networks,
 )
@@ -359,3 +360,23 @@ def test_one_image_has_no_interval():
     found, second = onsets(frame, by=["model"])
     assert found[["onset_low", "support"]].isna().all(axis=None)
     assert second["support"].isna().all()
+
+
+def test_the_bend_of_the_mean_curve_is_that_of_all_networks():
+    rng = np.random.default_rng(0)
+    similarity = {}
+    for number, name in enumerate("abc"):  # most arrive by epoch 6, one network a little later; c has no bend
+        early = rng.integers(0, 7 + number, size=300) if name != "c" else rng.integers(0, 24, size=300)
+        first = np.where(rng.random(300) < 0.8, early, rng.integers(0, 24, size=300))
+        similarity[name] = (np.arange(25)[:, None, None] >= first[None, :, None]).astype(float)
+    frame = arrivals(similarity, np.zeros(300, dtype=int), 0.5).assign(**{"class": "one"})
+    found = mean_onsets(frame, by=["class"]).iloc[0]
+    assert found["networks"] == 3
+    assert found["without"] == 1
+    assert 5 <= found["onset"] <= 9
+    assert found["onset_low"] <= found["onset"] <= found["onset_high"]
+    alone = mean_onsets(frame[frame["model"] == "a"], by=["class"]).iloc[0]
+    one = onsets(frame[frame["model"] == "a"], by=["class"])[0].iloc[0]
+    assert alone[["onset", "onset_low", "onset_high"]].tolist() == one[["onset", "onset_low", "onset_high"]].tolist()
+    none = mean_onsets(frame[frame["model"] == "c"], by=["class"]).iloc[0]
+    assert np.isnan(none["onset"])

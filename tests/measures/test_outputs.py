@@ -7,6 +7,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import rel_entr, softmax
 from scipy.stats import ortho_group
 
+from kd_lib.measures import outputs
 from kd_lib.measures.outputs import ACCURACY, AGREEMENT, KL, by_image, cka, cka_by_image, gram, kl_divergence, together
 from kd_lib.networks import architectures
 
@@ -155,3 +156,15 @@ def test_cka_of_what_cannot_be_compared():
         cka_by_image(np.eye(4), np.eye(4))
     with pytest.raises(ValueError, match=r"shapes \(5, 5\) and \(6, 6\)"):
         cka(np.eye(5), np.eye(6))
+
+
+def test_the_error_of_logits_does_not_heed_what_all_have_in_common():
+    found = outputs.error_of_logits([[1.0, 2.0, 3.0]] * 3, [[1.0, 2.0, 3.0], [6.0, 7.0, 8.0], [2.0, 2.0, 2.0]])
+    assert found.tolist() == pytest.approx([0, 0, 2 / 3])
+    assert np.isnan(outputs.error_of_logits([1.0, np.inf], [0.0, 0.0]))
+
+
+def test_a_temperature_softens_both():
+    reference, own = np.array([[0.0, 4.0]]), np.array([[4.0, 0.0]])
+    soft = outputs.by_image(reference, own, [1], temperature=4.0)[outputs.KL].item()
+    assert soft == pytest.approx(outputs.kl_divergence(reference / 4, own / 4).item())

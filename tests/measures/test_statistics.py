@@ -15,6 +15,7 @@ from kd_lib.measures.statistics import (
     percentiles,
     quantiles,
     resampled_rank_correlations,
+    share,
     share_of_gain,
     sign_flip_test,
     standardised,
@@ -273,3 +274,13 @@ def test_a_share_of_a_gain_covers_students_components_and_images():
         found = share_of_gain(values, less, whole[0])
         hits += found.low <= 0.4 <= found.high
     assert 0.92 <= hits / 250 <= 0.99
+
+
+def test_a_share_of_all_or_none_has_an_exact_interval():
+    found = share(np.ones(200, bool))
+    assert found == pytest.approx((1.0, 0.025 ** (1 / 200), 1.0))
+    none = share(np.zeros(40, bool), np.repeat(np.arange(20), 2))  # as many as there are images, not rows
+    assert none == pytest.approx((0.0, 0.0, 1 - 0.025 ** (1 / 20)))
+    some = np.arange(10) < 4
+    assert share(some) == interval(some)
+    assert np.isnan(share([True, True], [0, 0]).low)

@@ -279,3 +279,18 @@ def test_examples_are_the_clear_pairs_and_the_deceptive_ones():
     assert threshold.examples(labelled.iloc[:1])["what"].tolist() == ["same, and alike"]
     assert threshold.examples(labelled.iloc[:0]).empty
     assert threshold.examples(labelled.iloc[5:])["image"].tolist() == [5]
+
+
+def test_parts_are_fitted_by_themselves_and_error_is_held_against_a_constant_answer():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"image": np.arange(400) % 50, "pearson": rng.uniform(-1, 1, 400)})
+    frame["cosine"], frame["same"] = frame["pearson"], rng.random(400) < expit(8 * (frame["pearson"] - 0.3))
+    one = frame[frame["image"] < 25]
+    found = threshold.by_part({"all": frame, "one": one, "none": one.assign(same=True)}, measure="pearson", loss="log")
+    found = found.set_index("pairs")
+    own = fit_threshold(one["pearson"], one["same"], clusters=one["image"])
+    assert found.loc["one", ["value", "low", "high", "error"]].tolist() == [own.value, own.low, own.high, own.error]
+    assert "label pairs of both kinds" in found.loc["none", "remark"]
+    row = threshold.fit_all(frame)[0].iloc[0]
+    assert row["less baseline"] == pytest.approx(row["error"] - min(frame["same"].mean(), 1 - frame["same"].mean()))
+    assert row["less low"] < row["less baseline"] < row["less high"] < 0

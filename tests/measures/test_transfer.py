@@ -7,10 +7,12 @@ from hypothesis.extra.numpy import arrays
 
 from kd_lib.measures.similarity import pearson
 from kd_lib.measures.transfer import (
+    BESIDE_OTHERS,
     STRANGERS,
     TEACHERS,
     contrasts,
     gain,
+    gain_by_scale,
     leave_one_out,
     own_part,
     shares_above,
@@ -121,7 +123,9 @@ def test_shares_by_hand(frame):
     assert found.share.tolist() == [1, 0, 1]
     assert found.undefined.tolist() == [0, 1, 0]
     assert found.maps.tolist() == found.images.tolist() == [2, 2, 2]
-    assert found.low.tolist() == [1, 0, 1]
+    few = 0.025 ** (1 / 2)  # two images, all or none of which reach it
+    assert found.low.tolist() == pytest.approx([few, 0, few])
+    assert found.high.tolist() == pytest.approx([1, 1 - few, 1])
     assert shares_above(frame, 0.65, by="kind").share.tolist() == [0.25, 0.5]
     assert shares_above(frame, 0.05, by="kind", similarity="cosine").share.tolist() == [1, 1]
 
@@ -246,3 +250,19 @@ def test_own_part_follows_from_leave_one_out(maps):
     others = (centred[:, 0, 0] * rests[:, 0, 0]).sum() * 2 / 3
     if own + others > 1e-6:
         assert own_part(list(maps), [0])["own part"][0] == pytest.approx(own / (own + others))
+
+
+def test_a_gain_on_three_scales_by_hand():
+    rows = [
+        ("leave-one-out", "on target", 0.9),
+        (BESIDE_OTHERS, "on target", 0.95),
+        ("leave-one-out", "off target", 0.5),
+        (BESIDE_OTHERS, "off target", 0.6),
+    ]
+    frame = pd.concat([pd.DataFrame(rows, columns=["kind", "target", "pearson"]).assign(image=i) for i in range(3)])
+    found = gain_by_scale(frame).set_index(["scale", "target"])["difference"]
+    assert found["similarity"].tolist() == pytest.approx([0.05, 0.1, 0.05])
+    assert found["headroom"].tolist() == pytest.approx([0.5, 0.2, -0.3])
+    z = np.arctanh([0.95, 0.9, 0.6, 0.5])
+    assert found["Fisher's z"].tolist() == pytest.approx([z[0] - z[1], z[2] - z[3], z[2] - z[3] - z[0] + z[1]])
+    assert gain_by_scale(frame[frame["kind"] == "leave-one-out"]).empty

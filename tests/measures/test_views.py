@@ -5,7 +5,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from kd_lib.measures.utilisation import utilisation
-from kd_lib.measures.views import confusion, importance, pointing, settled, used, view_tables, views_known, views_shown
+from kd_lib.measures.views import (
+    confusion,
+    importance,
+    pointing,
+    settled,
+    used,
+    used_by_size,
+    view_tables,
+    views_known,
+    views_shown,
+)
 
 
 def test_views_shown_by_hand():
@@ -132,3 +142,17 @@ def test_a_view_is_known_if_more_than_half_of_its_images_are_right():
     assert known[0].tolist() == [0.5, 0.5]  # 2 of 3 and 1 of 2; 1 of 3 and 2 of 2
     assert set(np.unique(known)) <= {0, 0.5, 1}
     assert views_known(np.ones((4, 1)), [0, 0, 1, 1])[:, 0].max() == 1
+
+
+def test_pointing_at_any_view_hits_the_share_of_the_views_that_is_used():
+    masks = np.zeros((1, 3, 4, 4), dtype=bool)
+    masks[0, 0, :2, :2], masks[0, 1, 2:, 2:] = True, True  # the third view is not there
+    found = pointing(np.eye(4)[None], masks, [[True, False, False]])
+    assert found[["area", "any view"]].iloc[0].tolist() == [4 / 16, 4 / 8]
+
+
+def test_by_size_a_view_is_used_that_moves_the_logit_by_part_of_its_spread():
+    clean = np.array([[0.0, 0.0], [2.0, 20.0]])  # standard deviations 1 and 10
+    importance = np.array([[[0.6, -0.4]], [[0.6, 0.0]]]).repeat(2, axis=1)
+    assert used_by_size(importance, clean, share=0.5)[:, 0].tolist() == [[1, 0], [1, 0]]
+    assert not used_by_size(importance, clean, share=0.5)[:, 1].any()

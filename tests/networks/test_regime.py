@@ -21,6 +21,7 @@ def test_an_epoch_leaves_no_image_out(images, batch_size, sizes):
         {"arch": "resnet1"},
         {"optimiser": "lion"},
         {"precision": "float16"},
+        {"schedule": "cosine"},
         {"epochs": 0},
         {"epochs": 2.5},
         {"batch_size": 1},
@@ -57,3 +58,11 @@ def test_schedule_is_linear_up_and_down(optimiser):
     assert max(rates) == pytest.approx(0.4)
     bends = [abs(a - 2 * b + c) > 1e-6 for a, b, c in zip(rates, rates[1:], rates[2:], strict=False)]
     assert sum(bends) == 1
+
+
+def test_a_constant_rate_is_half_of_the_peak():
+    stepper, schedule = optimiser_and_schedule(net(), regime(max_lr=0.4, schedule="constant"), steps=20)
+    for _ in range(20):
+        assert stepper.param_groups[0]["lr"] == pytest.approx(0.2)
+        stepper.step()
+        schedule.step()
