@@ -23,6 +23,9 @@ PARTS = (THESIS, OWN)
 # How a quantity is shown: factor, digits, what follows.
 UNITS = {"%": (100, 1, " %"), "points": (100, 1, " points"), "of training": (100, 0, " % of training"), "": (1, 3, "")}
 SHOWN = ("accuracy_by_network", "rq3_levels")  # tables that the page beside the thesis shows, and no claim refers to
+# Tables of shares above T_c, or of when maps reach it.
+BY_THRESHOLD = ("rq1_constant_rate", "rq1_mean_onsets", "rq1_second_by_class", "rq1_transitions", "rq2_differ")
+BY_THRESHOLD += ("rq3_share_gaps", "rq3_shares")
 REGIME = ("data_set", "arch", "components", "epochs", "train_size")  # what tells editions apart
 # Entries of run.json that say how a run was made, and nothing of the machine that it lies on.
 MADE: tuple[str, ...] = ("data_title", "dataset_fingerprint", "created", "commit", "versions", "hardware", "threads")
@@ -64,6 +67,8 @@ class Claim:
         What it means for an edition that its tables have no such quantity; empty: what the table lacks is said.
     headline : bool
         Whether the README shows it.
+    against : bool
+        Whether it says what the multi-view theory does not lead one to expect.
     holds, fails, unknown : str
         The sentence of the prose for each verdict, without a full stop; numbers follow it. ``{number}``, ``{above}``
         and ``{below}`` in it stand for what the thesis gives and for the region's bounds; that there is no difference
@@ -96,6 +101,7 @@ class Claim:
     needs: Mapping[str, Any] = field(default_factory=dict)
     lacking: str = ""
     headline: bool = False
+    against: bool = False
     holds: str = ""
     fails: str = ""
     unknown: str = ""

@@ -18,6 +18,7 @@ import pandas as pd
 
 from kd_lib import _files, study
 from kd_lib.book import chapters, claims, explorer, verdicts
+from kd_lib.book.markdown import table
 from kd_lib.data import Dataset
 from kd_lib.study.reading import Study
 from kd_lib.study.run import read_results
@@ -112,8 +113,8 @@ def _made(edition: claims.Edition) -> str:
     if unknown := [key for key, value in facts.items() if value == ""]:
         rows.append(["**Not recorded**", ", ".join(unknown)])
     settings = [[f"`{key}`", f"`{value}`"] for key, value in parameters.items()]
-    shown = verdicts.table(["what", "in this edition"], rows, f"How it was made: {heading}.")
-    folded = verdicts.table(["parameter", "value"], settings, f"Its parameters: {heading}.")
+    shown = table(["what", "in this edition"], rows, f"How it was made: {heading}.")
+    folded = table(["parameter", "value"], settings, f"Its parameters: {heading}.")
     title = "All parameters that decide what the run computes"
     return f"## {heading}\n\n{shown}\n\n::::{{dropdown}} {title}\n{folded}\n::::"
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from kd_lib.book.claims import Claim, Edition
-from kd_lib.book.verdicts import heading, plain, table
+from kd_lib.book.markdown import plain, table
+from kd_lib.book.verdicts import heading
 from kd_lib.study import levels
 
 ACCURACIES, ONSETS = "Table 4.1", "Table 4.2"

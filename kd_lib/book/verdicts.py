@@ -5,14 +5,14 @@ for what is written here by the names of the methods of `Verdicts`.
 """
 
 import math
-import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
-from kd_lib.book.claims import OWN, THESIS, UNITS, Claim, Edition
+from kd_lib.book.claims import BY_THRESHOLD, OWN, THESIS, UNITS, Claim, Edition
+from kd_lib.book.markdown import and_, cell, number, plain, table
 
 HOLDS, FAILS, SAME, CANNOT_TELL = "holds", "fails", "no difference", "cannot tell"
 # What a verdict is called in either part of the scorecard; the mark tells it without colour.
@@ -23,6 +23,7 @@ WORDS = {
 WHOSE = {THESIS: "the thesis's", OWN: "going further"}
 PARTS = {THESIS: "Claims of the thesis", OWN: "Claims that go further"}  # what captions call them
 NO_EDITION = "No edition's results are kept, so no claim is judged here; `make edition` keeps those of a run."
+CERTAIN = {"%": 1}  # what no share exceeds
 # Claims that the answer to the book's question gives, by maps and beside them; see `Answers.sentences`.
 FAIR, VIEWS = "fair-gain-on-target", "distilled-views-used"
 BY_MAPS = (FAIR, "inherited-similarity-on-target", "own-teachers-on-target")
@@ -94,7 +95,9 @@ def judge(claim: Claim, edition: Edition) -> Finding:
 
 def _finding(claim: Claim, row: pd.Series) -> Finding:
     estimate, low, high = (float(row[column]) for column in (claim.estimate, claim.low, claim.high))
-    which, reason = ", ".join(f"{column} {plain(row[column])}" for column in claim.every), ""
+    # A class may be called so: "class 0", not "class class 0".
+    named = [f"{column} {plain(row[column])}".replace("class class", "class") for column in claim.every]
+    which, reason = ", ".join(named), ""
     if math.isnan(low) or math.isnan(high):
         reason = "no interval is known"
     if math.isnan(estimate):
@@ -107,7 +110,7 @@ def _select(claim: Claim, edition: Edition) -> tuple[pd.DataFrame, str]:
     """Rows of the claim's table with their quantity as a number, or why there are none."""
     empty = pd.DataFrame()
     if claim.table not in edition.tables:
-        return empty, f"no table {claim.table} here"
+        return empty, f"this edition did not compute it: no table {claim.table}"
     frame, quantity = edition.tables[claim.table], [claim.estimate, claim.low, claim.high]
     if missing := [column for column in (*claim.rows, *claim.every, *quantity) if column not in frame.columns]:
         return empty, f"table {claim.table} has no column {missing[0]!r}"
@@ -115,7 +118,7 @@ def _select(claim: Claim, edition: Edition) -> tuple[pd.DataFrame, str]:
         frame = frame[frame[column] == value]
     described = ", ".join(f"{column} {value}" for column, value in claim.rows.items())
     if frame.empty:
-        return empty, f"table {claim.table} has no row with {described}"
+        return empty, f"this edition did not compute it: table {claim.table} has no row with {described}"
     if len(frame) > 1 and not claim.every:
         return empty, f"table {claim.table} has {len(frame)} rows with {described}"
     if not (divisor := edition.parameters.get(claim.over) if claim.over else 1):
@@ -130,6 +133,9 @@ class Judged:
     def __init__(self, claim: Claim, edition: Edition):
         self.claim, self.finding = claim, judge(claim, edition)
         self.verdict, self.reason = self.finding.verdict, self.finding.reason
+        self.t_c = ""  # the threshold that the quantity goes by
+        if claim.table in BY_THRESHOLD and (used := used_threshold(edition)) is not None:
+            self.t_c = f"T_c {float(used['value']):.2f}"
 
     @property
     def quantity(self) -> str:
@@ -147,7 +153,8 @@ class Judged:
     def cell(self) -> str:
         """The verdict, the quantity with its interval, and why it cannot tell where it cannot, as a cell of a table."""
         which = f"{self.finding.which}: " if self.finding.which and self.quantity else ""
-        said = [f"**{WORDS[self.claim.part][self.verdict]}**", f"{which}{self.quantity}", self.reason]
+        t_c = f"at {self.t_c}" if self.t_c and self.quantity else ""
+        said = [f"**{WORDS[self.claim.part][self.verdict]}**", f"{which}{self.quantity}", t_c, self.reason]
         return "<br>".join(filter(None, said))
 
 
@@ -198,7 +205,7 @@ class Answers:
         kinds = {"component": "a component", "ensemble": "the ensemble", "distilled": "the distilled network"}
         found = {kind: self.of[f"{name}-accuracy"].quantity for name, kind in kinds.items()}
         parts = [f"{quantity} of {kind}" for kind, quantity in found.items() if quantity]
-        return f"Accuracy on the test images: {_and(parts)}." if parts else ""
+        return f"Accuracy on the test images: {and_(parts)}." if parts else ""
 
     def labels(self) -> str:
         """Say where the labels of pairs are from."""
@@ -216,7 +223,7 @@ class Answers:
             "none": "no network shows a second transition",
         }
         classes = {key: list(map(plain, frame.loc[frame["verdict"] == key, "class"])) for key in named}
-        parts = [f"{text} for {_and(classes[key])}" for key, text in named.items() if classes[key]]
+        parts = [f"{text} for {and_(classes[key])}" for key, text in named.items() if classes[key]]
         if unsure := int((frame["verdict"] == "cannot tell").sum()):
             parts.append(f"one cannot tell for {unsure} of {len(frame)} classes")
         return f"Second transitions: {'; '.join(parts)}."
@@ -226,12 +233,12 @@ def _sentence(text: str, together: Sequence[Judged]) -> str:
     """Say a sentence about some claims with their numbers, each with where it was found."""
     claim, numbers = together[0].claim, []
     for one in together:
-        which = one.finding.which
-        which = f"{which}, ".replace("class class", "class") if which else ""  # a class may be so named
+        which = f"{one.finding.which}, " if one.finding.which else ""
         reason = f" – {one.reason}" if one.reason else ""
         numbers.append(f"{which}{one.quantity}{reason} {one.claim.where}".rstrip())
     bounds = {key: number(getattr(claim, key), claim.unit) for key in ("above", "below", "margin")}
-    return f"{text.format(number=claim.number, **bounds)}: {_and(numbers)}."
+    t_c = f", at {together[0].t_c}" if together[0].t_c else ""
+    return f"{text.format(number=claim.number, **bounds)}: {and_(numbers)}{t_c}."
 
 
 def heading(edition: Edition) -> str:
@@ -319,6 +326,16 @@ class Verdicts:
         counted = table(["edition", "claims", *words, "all"], rows, "Verdicts by edition.")
         return f"{self.editions()}\n\n{counted}" if rows else NO_EDITION
 
+    def against(self) -> str:
+        """Count the claims that say what the theory does not lead one to expect, and what became of them."""
+        names = [claim.id for claim in self.of_claims if claim.against]
+        rows = [
+            [one.edition.name, *(found[key] for key in WORDS[OWN]), len(names)]
+            for one in self.found
+            for found in [Counter(one.of[name].verdict for name in names)]
+        ]
+        return table(["edition", *WORDS[OWN].values(), "claims"], rows, "Claims against the theory's expectation.")
+
     def differences(self) -> str:
         """Show the claims of the thesis that an edition did not replicate, beside what the other editions say."""
         if not self.found:
@@ -338,7 +355,11 @@ class Verdicts:
         for claim in self.of_claims:
             if claim.headline:
                 judged = [one.of[claim.id] for one in self.found]
-                answers = [f"{one.quantity or '–'} {WORDS[claim.part][one.verdict].split()[0]}" for one in judged]
+                marks = [WORDS[claim.part][one.verdict].split()[0] for one in judged]
+                shown = [
+                    f"{one.quantity}{f' at {one.t_c}' if one.t_c else ''}" if one.quantity else "–" for one in judged
+                ]
+                answers = [f"{quantity} {mark}" for quantity, mark in zip(shown, marks, strict=True)]
                 rows.append([claim.says, claim.number, *answers])
         columns = [f"this study, {one.edition.name}: {one.edition.title}" for one in self.found]
         return table(["", "Gardner (2022): 10 resnet18, 64 epochs of CIFAR-10", *columns], rows)
@@ -347,7 +368,7 @@ class Verdicts:
 def _region(claim: Claim) -> str:
     above, below = (number(bound, claim.unit) for bound in (claim.above, claim.below))
     region = f"between {above} and {below}" if not math.isinf(claim.above) else f"below {below}"
-    region = f"above {above}" if math.isinf(claim.below) else region
+    region = f"above {above}" if claim.below > CERTAIN.get(claim.unit, math.inf) or math.isinf(claim.below) else region
     region += f"; none worth the name within ±{number(claim.margin, claim.unit)}" if claim.margin else ""
     needs = ", ".join(f"{key} {value}" for key, value in claim.needs.items())
     return f"{region}<br>of {needs}" if needs else region
@@ -357,33 +378,3 @@ def _origin(claim: Claim) -> str:
     chosen = ", ".join(f"{column} = {value}" for column, value in claim.rows.items())
     every = f"; every {' and '.join(claim.every)}" if claim.every else ""
     return f"`{claim.table}`: {claim.estimate}; {chosen}{every}"
-
-
-# ---- Markdown --------------------------------------------------------------------------------------------------------
-
-
-def number(value: float, unit: str) -> str:
-    """Write a number in a unit, a key of `claims.UNITS`."""
-    scale, digits, suffix = UNITS[unit]
-    return f"{value * scale:.{digits}f}{suffix}".replace("-", "−")
-
-
-def table(header: Sequence, rows: Iterable[Sequence], caption: str = "") -> str:
-    """Write a table in Markdown; with a caption, which the book numbers, in MyST's."""
-    lines = [header, ["---"] * len(header), *rows]
-    text = "\n".join(f"| {' | '.join(cell(value) for value in line)} |" for line in lines)
-    return f":::{{table}} {caption}\n\n{text}\n:::" if caption else text
-
-
-def cell(value: Any) -> str:
-    """Write a value so that it breaks no table."""
-    return str(value).replace("|", "\\|").replace("\n", " ")
-
-
-def plain(name: str) -> str:
-    """Write a name that somebody gave so that Markdown shows it as it is, and takes none for a formula."""
-    return re.sub(r"([\\`*_$<>&\[\]{}~])", r"\\\1", str(name))
-
-
-def _and(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

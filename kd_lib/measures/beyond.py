@@ -125,8 +125,9 @@ def beyond(frame: pd.DataFrame, *, similarity: str, seed: int = 0) -> pd.DataFra
         gain = interval(kept[similarity], image, seed=seed) if len(kept) else (np.nan,) * 3
         found.append((name, *gain, np.exp(kept["log_kl"].mean()), len(kept), image.nunique()))
     bending = [log for log in logs if rows[log].nunique() > 4] or ["log_kl"]  # a spline takes knots that differ
-    bends = SplineTransformer(n_knots=4, degree=3, knots="quantile").fit_transform(rows[bending])
-    covariates = np.column_stack([rows["distilled"], bends, rows[AGREEMENT]])
+    spline = SplineTransformer(n_knots=4, degree=3, knots="quantile", include_bias=False)
+    bends = spline.fit_transform(rows[bending])
+    covariates = np.column_stack([rows["distilled"], np.ones(len(rows)), bends, rows[AGREEMENT]])
     gain = _least_squares(rows[similarity], covariates, rows["image"])
     found.append((POOLED, *gain, 1.0, len(pairs), rows["image"].nunique()))
     covariates = np.column_stack([np.ones(len(change)), change[[*logs, AGREEMENT]]])
@@ -140,7 +141,7 @@ def beyond(frame: pd.DataFrame, *, similarity: str, seed: int = 0) -> pd.DataFra
 def _least_squares(y: pd.Series, x: np.ndarray, images: pd.Series) -> tuple[float, float, float]:
     """First coefficient with its 95 % interval, errors clustered by image."""
     varies = np.ptp(x, axis=0) > 0
-    varies[0] = True  # what is asked for; agreement may be complete, which leaves nothing to adjust for
+    varies[np.flatnonzero(~varies)[:1]] = True  # one constant; agreement may be complete, and nothing to adjust for
     groups, names = pd.factorize(images)
     if len(names) <= 2 * varies.sum():
         return (np.nan,) * 3

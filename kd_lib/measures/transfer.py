@@ -268,6 +268,33 @@ def gain_by_scale(frame: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["scale", "target", "difference", "low", "high", "images"])
 
 
+def medians_apart(frame: pd.DataFrame, *, resamples: int = 200, seed: int = 0) -> pd.DataFrame:
+    """By how many interquartile ranges the distilled network's median similarity lies above a component's, by class.
+
+    The range is that of the components, as the box plots of Gardner (2022), Fig. 4.6, show it; as there, a component is
+    part of the ensemble. `frame` is as of `gain`, with the column class. Gives a row a class and target: difference,
+    low, high (95 % bootstrap over images), images. None where a range is 0.
+    """
+    rows = []
+    known = frame[frame["kind"].isin([COMPONENT, DISTILLED])].dropna(subset=["pearson"])
+    for key, group in known.groupby(["class", "target"], sort=False):
+        own, other = (group[group["kind"] == kind].groupby("image")["pearson"] for kind in (DISTILLED, COMPONENT))
+        images = sorted(set(own.groups) & set(other.groups))
+        if len(images) < 2:
+            continue
+        sides = [np.stack([of.get_group(image).to_numpy() for image in images]) for of in (own, other)]
+        drawn = np.random.default_rng(seed).integers(len(images), size=(resamples, len(images)))
+        found = [_medians_apart(*sides), *(_medians_apart(*(side[at] for side in sides)) for at in drawn)]
+        if np.isfinite(found[0]):
+            rows.append((*key, found[0], *percentiles(found[1:]), len(images)))
+    return pd.DataFrame(rows, columns=["class", "target", "difference", "low", "high", "images"])
+
+
+def _medians_apart(own: np.ndarray, other: np.ndarray) -> float:
+    low, middle, high = np.quantile(other, [0.25, 0.5, 0.75])
+    return float((np.median(own) - middle) / (high - low)) if high > low else np.nan
+
+
 def contrasts(
     frame: pd.DataFrame,
     pairs: Sequence[tuple[str, str]],

@@ -105,10 +105,11 @@ def beside_the_same(here: Study, frame: pd.DataFrame) -> pd.DataFrame:
     """
     if not here.has_ensemble or here.distilled is None:
         return frame
-    like = frame[frame["kind"] == DISTILLED].drop(columns=["cosine"])
-    at = like["image"].to_numpy(), like["label"].to_numpy()
+    like = frame[frame["kind"] == DISTILLED].drop(columns=["cosine"])  # image by image, class by class
     close = in_threads(lambda left_out: here.similarity_to_rest(here.distilled, left_out), here.components)
-    return pd.concat([frame, *(like.assign(kind=BESIDE_OTHERS, pearson=own[at]) for own in close)], ignore_index=True)
+    return pd.concat(
+        [frame, *(like.assign(kind=BESIDE_OTHERS, pearson=own.ravel()) for own in close)], ignore_index=True
+    )
 
 
 def to_half_ensembles(here: Study) -> pd.DataFrame:
@@ -152,6 +153,11 @@ def gain_by_scale(here: Study, frame: pd.DataFrame) -> pd.DataFrame:
 def gain_by_class(here: Study, frame: pd.DataFrame) -> pd.DataFrame:
     """How much closer it is than left-out components, class by class; kept as the table `rq3_gain_by_class`."""
     return here.keep(transfer.gain(frame, by=["class", "target"], opponents=[LEFT_OUT]), "rq3_gain_by_class")
+
+
+def medians_apart(here: Study, frame: pd.DataFrame) -> pd.DataFrame:
+    """How far medians lie apart, in interquartile ranges, see `transfer.medians_apart`; kept as `rq3_medians`."""
+    return here.keep(transfer.medians_apart(frame), "rq3_medians")
 
 
 def share_gaps(here: Study, frame: pd.DataFrame) -> pd.DataFrame:

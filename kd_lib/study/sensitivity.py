@@ -89,9 +89,9 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
     interval excludes 0. It survives a choice under which it is known too, and the same.
 
     Of what `compare` returned, a row a choice other than the run's own and a difference that both have: question,
-    headline, choice, value, low, high, sign (of the run's own: 1, -1, or 0 where unknown), verdict: 'survives', 'cannot
-    tell' (the interval holds 0), 'reversed' (the other sign is known), 'no answer to begin with' (unknown under the
-    run's own choices).
+    headline, choice, value, low, high, times (the value over the run's own), sign (of the run's own: 1, -1, or 0 where
+    unknown), verdict: 'survives', 'cannot tell' (the interval holds 0), 'reversed' (the other sign is known), 'no
+    answer to begin with' (unknown under the run's own choices).
     """
     differences = frame[frame["headline"].map(headlines.is_difference)]
     signed = differences.assign(known=(differences["low"] > 0) * 1 - (differences["high"] < 0) * 1)
@@ -100,8 +100,9 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
     sign = others["headline"].map(own)
     conditions = [sign == 0, others["known"] == sign, others["known"] == 0]
     verdict = np.select(conditions, [UNKNOWN, SURVIVES, LOST], REVERSED)
-    columns = ["question", "headline", "choice", "value", "low", "high", "sign", "verdict"]
-    return others.assign(sign=sign, verdict=verdict)[columns].reset_index(drop=True)
+    columns = ["question", "headline", "choice", "value", "low", "high", "times", "sign", "verdict"]
+    times = others["value"] / others["headline"].map(signed[signed["choice"] == DEFAULT].set_index("headline")["value"])
+    return others.assign(sign=sign, verdict=verdict, times=times)[columns].reset_index(drop=True)
 
 
 def sentences(frame: pd.DataFrame) -> list[str]:
@@ -123,7 +124,8 @@ def sentences(frame: pd.DataFrame) -> list[str]:
         side = f"{'above' if sign > 0 else 'below'} 0"
         lost = rows[rows["verdict"] != SURVIVES]
         if lost.empty:
-            said.append(f"{what}: {side}, and so under every other choice ({len(rows)} of {len(rows)}).")
+            sizes = f"{rows['times'].min():.2f} to {rows['times'].max():.2f} times as large"
+            said.append(f"{what}: {side}, and so under every other choice ({len(rows)} of {len(rows)}), {sizes}.")
         else:
             which = "; ".join(f"{row.choice}: {row.verdict}, {_text(row)}" for row in lost.itertuples())
             said.append(f"{what}: {side}, but not under {len(lost)} of {len(rows)} other choices ({which}).")
