@@ -334,7 +334,8 @@ class Verdicts:
             for one in self.found
             for found in [Counter(one.of[name].verdict for name in names)]
         ]
-        return table(["edition", *WORDS[OWN].values(), "claims"], rows, "Claims against the theory's expectation.")
+        header = ["edition", *WORDS[OWN].values(), "claims"]
+        return table(header, rows, "Claims against the theory's expectation.") if rows else ""
 
     def differences(self) -> str:
         """Show the claims of the thesis that an edition did not replicate, beside what the other editions say."""

@@ -113,8 +113,8 @@ def test_epochs_are_shares_of_the_training():
 @pytest.mark.parametrize(
     ("frame", "changes", "reason"),
     [
-        (None, {}, "no table gaps here"),
-        (ROW, {"rows": {"what": "c"}}, "table gaps has no row with what c"),
+        (None, {}, "this edition did not compute it: no table gaps"),
+        (ROW, {"rows": {"what": "c"}}, "this edition did not compute it: table gaps has no row with what c"),
         (ROW, {"rows": {"less": "c"}}, "table gaps has no column 'less'"),
         (ROW, {"high": "most"}, "table gaps has no column 'most'"),
         (ROW, {"rows": {}}, "table gaps has 2 rows with "),

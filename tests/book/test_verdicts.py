@@ -90,7 +90,7 @@ def test_an_unknown_outcome_is_no_finding(tmp_path):
 def test_what_an_edition_lacks_is_named_with_the_reason(tmp_path):
     pages = written(tmp_path, edition())
     assert "Not known here: how the distilled network compares with a left-out component" in pages["introduction"]
-    assert "(no table rq3_share_gaps here)." in pages["introduction"]
+    assert "(this edition did not compute it: no table rq3_share_gaps)." in pages["introduction"]
     photographs = claims.Edition("photographs", {"data_set": "cifar10", "components": 10}, (), {})
     page = written(tmp_path, photographs)["conclusions"]
     assert "(which views an image has is known of drawn images only)." in page
@@ -104,10 +104,13 @@ def test_a_number_without_an_interval_says_so(tmp_path):
 
 
 def test_bounds_come_from_the_claims(tmp_path):
-    share = pd.DataFrame({"target": ["on target", "off target"], "share": [0.95, 0.5], "low": [0.94, 0.4]})
-    page = written(tmp_path, edition(rq2_shares=share.assign(high=[0.96, 0.6])))["conclusions"]
-    assert "at least 92.0 % of their maps are alike: 95.0 % (94.0 to 96.0) on target." in page
-    assert "fewer than 92.0 % of their maps are alike: 50.0 % (40.0 to 60.0) off target." in page
+    people = {"used": True, "measure": "pearson", "labelled by": "people", "value": 0.5, "source": "two people"}
+    page = written(tmp_path, edition(threshold=pd.DataFrame([people | {"low": 0.45, "high": 0.55}])))["conclusions"]
+    assert "T_c lies close to the published 0.53, between 0.430 and 0.630: 0.500 (0.450 to 0.550)." in page
+    machine = people | {"labelled by": "interventions", "low": 0.7, "high": 0.9, "value": 0.8}
+    page = written(tmp_path, edition(threshold=pd.DataFrame([machine])))["conclusions"]
+    assert "Not known here: T_c; how many pairs T_c misjudges (nobody was asked to label pairs of maps here)." in page
+    assert "is not the one that people gave the thesis, between 0.430 and 0.630: 0.800 (0.700 to 0.900)." in page
 
 
 def test_second_transitions_are_counted_by_verdict(tmp_path):
@@ -136,10 +139,10 @@ def test_every_edition_has_its_own_answer(tmp_path):
 
 
 def test_claims_that_did_not_replicate_are_shown_with_their_numbers(tmp_path):
-    share = pd.DataFrame({"target": ["off target"], "share": [0.95], "low": [0.94], "high": [0.96]})
-    failed, unknown = edition("failed", rq2_shares=share), edition("unknown")
+    alike = pd.DataFrame({"target": ["off target"], "difference": [0.05], "low": [0.04], "high": [0.06]})
+    failed, unknown = edition("failed", rq2_differ=alike), edition("unknown")
     page = written(tmp_path, failed, unknown)["conclusions"]
-    assert "use different features, off target | – | **✗ not replicated**<br>95.0 % (94.0 to 96.0) | **? cannot" in page
+    assert "use different features, off target | – | **✗ not replicated**<br>5.0 points (4.0 to 6.0) | **? cannot" in page
     assert "No claim of the thesis that could be judged failed" in written(tmp_path, unknown)["conclusions"]
 
 
@@ -203,7 +206,7 @@ def test_the_thesis_stands_beside_the_editions_of_its_classes(tmp_path):
     levels = pd.DataFrame(rows, columns=["setting", "T_c", "kind", "target", "share"])
     tables = {"rq1_transitions": BENDS, "accuracy_by_network": networks, "accuracies": kinds, "rq3_levels": levels}
     theirs = claims.Edition("photos", edition().parameters, CLASSES, tables)
-    page = written(tmp_path, theirs, edition("drawn"))["thesis"]
+    page = written(tmp_path, theirs, edition("of-squares"))["thesis"]
     for row in (
         "| a | – | 84.00 % |",
         "| **a component**, mean ± sd | 84.37 ± 0.32 % | 85.00 ± 1.41 % |",
@@ -214,7 +217,7 @@ def test_the_thesis_stands_beside_the_editions_of_its_classes(tmp_path):
         "| this run | 0.53 | 50.0 | 50.0 | 50.0 | 50.0 |",
     ):
         assert row in page
-    assert "drawn" not in page
+    assert "of-squares" not in page
     assert thesis.comparable([theirs, edition()], CLAIMS) == [theirs]
 
 
@@ -253,7 +256,7 @@ def test_every_claim_has_a_verdict_in_words_and_the_verdicts_are_counted():
         "**✓ replicated**<br>20.0 points (10.0 to 30.0)",
         "**✗ not replicated**<br>−20.0 points (−30.0 to −10.0)",
         "**? cannot tell**<br>0.0 points (−10.0 to 10.0)",
-        "**? cannot tell**<br>table gaps has no row with what d",
+        "**? cannot tell**<br>this edition did not compute it: table gaps has no row with what d",
     ]
     assert cells(page, "c is large")[0][3] == "**? cannot tell**<br>0.0 points<br>no interval is known"
     assert cells(page, "a is large")[1][1] == "**✓ holds**<br>20.0 points (10.0 to 30.0)"
@@ -306,6 +309,24 @@ def test_the_row_that_decides_is_named():
 def test_a_bar_in_a_name_does_not_break_the_table():
     page = scorecard([claim("a")], [of_gaps("my|run", FRAME)])
     assert "| claim | thesis | my\\|run |" in page
+
+
+def test_a_share_above_a_threshold_names_it():
+    shares = pd.DataFrame(FRAME | {"used": [True, False, False], "value": [0.53] * 3, "source": "published"})
+    one = claims.Edition("quick", {}, (), {"rq3_shares": shares, "threshold": shares, "gaps": shares})
+    listed = [claim("a", table="rq3_shares", headline=True, about="a", fails="no", unknown="?"), claim("b")]
+    page = scorecard(listed, [one])
+    assert cells(page, "a is large")[0][2] == "**✓ replicated**<br>20.0 points (10.0 to 30.0)<br>at T_c 0.53"
+    assert "T_c" not in cells(page, "b is large")[0][2]
+    found = verdicts.Verdicts(listed, [one])
+    assert "20.0 points (10.0 to 30.0) at T_c 0.53 ✓" in found.readme()
+    assert found.said("thesis a") == "- a is large: 20.0 points (10.0 to 30.0), at T_c 0.53."
+
+
+def test_claims_against_the_theory_are_counted():
+    listed = [claim("a", against=True), claim("b", "own", against=True), claim("c")]
+    assert cells(scorecard(listed, [of_gaps("quick", FRAME)]), "quick")[-1] == ["quick", "1", "1", "0", "0", "2"]
+    assert sum(one.against for one in CLAIMS) >= 12
 
 
 @pytest.mark.parametrize("unit", claims.UNITS)
