@@ -142,7 +142,9 @@ def test_claims_that_did_not_replicate_are_shown_with_their_numbers(tmp_path):
     alike = pd.DataFrame({"target": ["off target"], "difference": [0.05], "low": [0.04], "high": [0.06]})
     failed, unknown = edition("failed", rq2_differ=alike), edition("unknown")
     page = written(tmp_path, failed, unknown)["conclusions"]
-    assert "use different features, off target | – | **✗ not replicated**<br>5.0 points (4.0 to 6.0) | **? cannot" in page
+    assert (
+        "use different features, off target | – | **✗ not replicated**<br>5.0 points (4.0 to 6.0) | **? cannot" in page
+    )
     assert "No claim of the thesis that could be judged failed" in written(tmp_path, unknown)["conclusions"]
 
 

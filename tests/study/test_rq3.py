@@ -1,5 +1,7 @@
 """How close networks are to the ensemble, on a run of networks of one random layer."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from kd_lib import data
 from kd_lib.maps.store import MapStore
 from kd_lib.measures import beyond, outputs
 from kd_lib.measures.similarity import pearson
+from kd_lib.measures.transfer import BESIDE_OTHERS
 from kd_lib.networks import architectures
 from kd_lib.networks.architectures import penultimate_features
 from kd_lib.study import reading, rq3
@@ -176,3 +179,23 @@ def test_a_diverged_network_is_left_out_and_the_analyses_go_on(here, monkeypatch
         beyond.closeness_summary(close).set_index(["network", "measure"]).loc[("distilled", outputs.KL), "images"] == 0
     )
     assert not beyond.track(rq3.to_consensus(here))["states"].isna().any()
+
+
+def test_the_distilled_network_stands_beside_the_ensembles_of_left_out_components():
+    close = {"a": np.array([[0.1, 0.2], [0.3, 0.4]]), "b": np.array([[0.5, 0.6], [0.7, 0.8]])}
+    here = SimpleNamespace(
+        has_ensemble=True,
+        distilled="student",
+        components=["a", "b"],
+        similarity_to_rest=lambda name, left_out: close[left_out],
+    )
+    columns = {"image": [0, 0, 1, 1], "class": ["cat", "dog"] * 2, "target": ["on", "off", "off", "on"]}
+    frame = pd.DataFrame(columns | {"kind": "distilled", "pearson": 0.9, "cosine": 0.9})
+    found = rq3.beside_the_same(here, pd.concat([frame, frame.assign(kind="component")]))
+    beside = found[found["kind"] == BESIDE_OTHERS]
+    assert beside.groupby(["image", "class"])["pearson"].mean().to_dict() == pytest.approx(
+        {(0, "cat"): 0.3, (0, "dog"): 0.4, (1, "cat"): 0.5, (1, "dog"): 0.6}
+    )
+    assert len(found) == 8 + 8
+    here.distilled = None
+    assert len(rq3.beside_the_same(here, frame)) == 4
