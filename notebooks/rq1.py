@@ -124,11 +124,12 @@ onsets.round(2)
 # ## Is a second transition a property of the class, or of the network?
 #
 # Gardner (2022) reports second transitions for car, bird and deer, from one network. A curve has one here where its slope
-# falls, rises and falls again; a network shows it where at least half of the resampled curves have it too. `p` is the
-# probability of as many networks if each showed it for as many classes as it does, but for any of them. The verdict is
-# *class* if more than half of the networks have it (exact 95 % interval, {cite}`clopper1934use`) and p, after Holm's
-# correction, is at most 0.05; *net* if it occurs but in less than half of them; *none* if it does not occur and the
-# interval says as much; else *cannot tell*.
+# falls, rises and falls again; a network shows it where at least half of the resampled curves have it too. Several networks
+# may agree on a class by chance. So suppose that each of them showed second transitions for as many classes as it does, but
+# for classes that are drawn from a hat: `p` is how probable it then is that as many networks, or more, would agree on this
+# class. The verdict is *class* if more than half of the networks have it (exact 95 % interval,
+# {cite}`clopper1934use`) and p, after Holm's correction, is at most 0.05; *net* if it occurs but in less than half of them;
+# *none* if it does not occur and the interval says as much; else *cannot tell*.
 
 # %% mystnb={"figure": {"name": "tab-second", "caption": "Second transitions, by class.", "caption_before": true, "classes": "numbered-table"}}
 verdicts, said = study.rq1.second_by_class(here, second)

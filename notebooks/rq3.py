@@ -235,12 +235,12 @@ students.set_index(["quantity", "less", "student"]).round(4)
 # %% [markdown]
 # ## Its teachers' features, or any ensemble's?
 #
-# A distilled network may be close to the ensemble because it took over *that* ensemble's features, or because learning
-# from any ensemble gives maps that are closer to every other. Each half-taught network learnt from one half of the
-# components; the other half are strangers to it. With one student of each half, that one half may be nearer to everybody
-# cancels. Each component is shown beside the ensemble of the half that it is not part of. If features are inherited, the
-# half-taught networks are closer to their teachers than to strangers; what they are closer to strangers than a component
-# is, is what any ensemble would have taught them.
+# Has a student learnt *its* ensemble's features, or would any ensemble have taught it the same? The components are split
+# into two halves, and each half teaches a student of its own, a *half-taught* one. The other half are *strangers* to it:
+# networks that never taught it. A student that inherits its teachers' features has maps that are closer to its teachers'
+# ensemble than to the strangers'. One that has only learnt to have cleaner maps, as any ensemble would teach it, is as close
+# to the one as to the other. How close a network is to strangers that nobody taught says a component, beside the half that
+# it is not in. There is a student of each half, so that it does not matter if one half is nearer to everybody.
 
 # %% mystnb={"figure": {"name": "tab-halves", "caption": "Likeness to the ensemble that taught, and to strangers.", "caption_before": true, "classes": "numbered-table"}}
 halves = study.rq3.to_half_ensembles(here)
@@ -341,7 +341,9 @@ figures.consensus(
 )
 
 # %% [markdown]
-# Others look at what is transferred from other sides. UniCAM {cite}`adhane2025explaining` isolates in gradient-based maps
+# Others look at what is transferred from other sides. Stanton et al. {cite}`stanton2021does` find that students often do not
+# give their teacher's answers even where they could, and are none the worse for it: accuracy and likeness to the teacher come
+# apart. UniCAM {cite}`adhane2025explaining` isolates in gradient-based maps
 # what a student has from its teacher and what it leaves out, and finds the one on the objects and the other around them.
 # e²KD {cite}`parchami2024good` adds the likeness of explanations to what a student is trained for, since a student that is
 # as accurate as its teacher need not have its reasons, and gains accuracy and agreement. Here students are trained on
