@@ -239,8 +239,11 @@ def table(networks: Sequence[Network]) -> pd.DataFrame:
 def _network(path: Path, name: object, entry: object) -> Network:
     """Check one entry of the file."""
     what = f"{path}: network {name!r}"
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name) or name in TAKEN:
-        raise ValueError(f"{what}: expected a name of letters, digits and . _ + -, and none of {', '.join(TAKEN)}")
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.+-]{0,99}", name) or name in TAKEN:
+        raise ValueError(
+            f"{what}: expected a name of up to 100 letters, digits and . _ + - (in quotation marks where YAML reads no "
+            f"text), and none of {', '.join(TAKEN)}"
+        )
     if not isinstance(entry, dict):
         raise ValueError(f"{what} must have the keys {', '.join(KEYS)}; found {entry!r}")
     for key in entry:
@@ -259,7 +262,7 @@ def _network(path: Path, name: object, entry: object) -> Network:
     if role not in ROLES:
         raise ValueError(f"{what}: role {role!r}, expected {', '.join(ROLES)}")
     files = entry["weights"] if isinstance(entry["weights"], list) else [entry["weights"]]
-    files = [path.parent / str(file) for file in files]
+    files = [path.parent / Path(str(file)).expanduser() for file in files]
     if missing := [file for file in files if not file.is_file()]:
         raise FileNotFoundError(f"{what}: its weights {missing[0]} are missing")
     return Network(name, factory, arguments, tuple(files), role, path.parent)

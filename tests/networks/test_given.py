@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -212,6 +213,7 @@ def test_two_networks_without_an_ensemble_are_compared(folder, images, tmp_path,
         ({"arguments": {"width": 5}}, "network 'x': .*small0.safetensors holds other weights .*size mismatch"),
         ({"arguments": {"width": 4, "classes": 2}}, "network 'x': .*small0.safetensors holds other weights"),
         ({"weights": "nowhere.pt"}, "network 'x': its weights .*nowhere.pt are missing"),
+        ({"weights": "~/nowhere.pt"}, f"network 'x': its weights {Path.home()}/nowhere.pt are missing"),
         ({"weights": "broken.safetensors"}, "network 'x': .*broken.safetensors is no safetensors file"),
         ({"weights": "pickle.pt"}, "network 'x': .*pickle.pt is no safetensors file and no state dict .* read safely"),
     ],
@@ -242,8 +244,11 @@ def test_a_network_of_other_classes_or_of_no_classes_at_all_is_named(folder, dat
     [
         ("a: [", "is not valid YAML"),
         ("- a", "must map names of networks"),
-        ("../a: {}", "network '../a': expected a name of letters"),
+        ("../a: {}", "network '../a': expected a name of up to 100 letters"),
         ("ensemble: {}", "network 'ensemble': expected a name"),
+        ("01: {}", "network 1: expected a name .*in quotation marks where YAML reads no text"),
+        ("~: {}", "network None: expected a name"),
+        ("x" * 101 + ": {}", "x': expected a name"),
         ("a: resnet18", "network 'a' must have the keys factory"),
         ("a: {}\nb: {}\na: {}", "is not valid YAML: the key 'a' is there twice"),
         ("a: {role: other, role: component}", "the key 'role' is there twice"),
