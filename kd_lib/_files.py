@@ -236,7 +236,7 @@ def parse_yaml(text: str) -> Any:
     """Value of a YAML text; a ValueError, of one line, if it is not valid or has a key twice."""
     try:
         return yaml.load(text, _Yaml)  # a SafeLoader
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"not valid YAML: {' '.join(str(error).split())}") from None
 
 

@@ -137,7 +137,12 @@ def test_yaml_says_what_people_mean(text, value):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a: 1\nb: 2\na: 1", "the key 'a' is there twice"), ("x: {1: 0, 1: 0}", "the key 1 is"), ("[", "while parsing")],
+    [
+        ("a: 1\nb: 2\na: 1", "the key 'a' is there twice"),
+        ("x: {1: 0, 1: 0}", "the key 1 is"),
+        ("[", "while parsing"),
+        ("[" * 9999, "maximum"),
+    ],
 )
 def test_yaml_that_is_wrong_is_refused_in_one_line(text, message):
     with pytest.raises(ValueError, match=f"^not valid YAML: {message}.*$"):

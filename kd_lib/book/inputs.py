@@ -37,7 +37,8 @@ def _networks(file: Path) -> Iterator[Path]:
     for entry in entries.values() if isinstance(entries, dict) else ():
         if isinstance(entry, dict):
             weights, package = entry.get("weights"), str(entry.get("factory")).partition(":")[0].partition(".")[0]
-            yield from (file.parent / str(one) for one in (weights if isinstance(weights, list) else [weights]))
+            for one in weights if isinstance(weights, list) else [weights]:
+                yield file.parent / Path(str(one)).expanduser()
             yield from (file.parent / package).rglob("*.py")
 
 

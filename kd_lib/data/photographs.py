@@ -173,7 +173,8 @@ def _read(path: str, size: tuple[int, int]) -> Image.Image:
         problem = "several frames or pages" if moves else _unclear(image)
         ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith("I"):  # Pillow would clip 16-bit grey, not scale it
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            grey, clear = np.asarray(image), image.info.get("transparency")
+            image = Image.fromarray(np.where(grey == clear, 255, grey >> 8).astype(np.uint8))
         if image.has_transparency_data:
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
         image = image.convert("RGB")

@@ -14,8 +14,9 @@ GRID = 4  # places a side that a layer must tell apart for GradCAM to be a map
 
 
 def occlusion_map(model: nn.Module, image: Tensor, target: int, *, patch: int, stride: int = 1) -> np.ndarray:
-    """Occlusion map (H, W) of one image (1, C, H, W) for one class."""
-    windows = {"patch": patch, "stride": stride}
+    """Occlusion map (H, W) of one image (1, C, H, W) for one class, with a patch as large as fits it, at most."""
+    patch = min(patch, *image.shape[-2:])
+    windows = {"patch": patch, "stride": min(stride, patch)}
     logits = occlusion.occluded_logits(model, image, **windows)
     return occlusion.saliency_maps(logits, image_size=tuple(image.shape[-2:]), **windows)[0, target].numpy()
 

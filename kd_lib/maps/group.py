@@ -3,9 +3,10 @@
 import hashlib
 import json
 import math
+import re
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from base64 import b64decode, b64encode
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from zarr.storage import FsspecStore, LocalStore, MemoryStore
 from kd_lib import _files
 
 ROOT = "zarr.json"  # metadata of the group
+COPY = "logits/copy.json"  # of all files but the blocks, where zarr looks for none
+COPIED = re.compile(r"(\w+/)?zarr\.json|\w+/c/\d+")
 MISSING = {"model": "", "epoch": -1, "label": -1, "index": -1}  # what zarr gives where a coordinate's file is gone
 STATE = ("model", "epoch")  # those of a state; the others are of an image
 COORDINATE: dict[str, Any] = {"compressors": [ZstdCodec(level=1), Crc32cCodec()], "dimension_names": ("state",)}
@@ -48,27 +51,19 @@ def open_group(path: Path | UPath, token: uuid.UUID) -> tuple[zarr.Group, zarr.A
             values[name] = coordinate[:count] if name in STATE else coordinate[:]
             if missing in values[name]:
                 raise ValueError("numbers or names are missing")
+        file = path / "weights" / ROOT
+        if _files.is_there(file):
+            owners, file = whole(group["weights"]), path / "weights" / "c" / "0"
+            _ = owners[:]
         file = path / "logits" / ROOT
         if _files.is_there(path / "logits" / array.metadata.encode_chunk_key((count, 0, 0, 0))):
             raise ValueError(f"there are blocks of more than {count} states")
     except (*DAMAGE, FileNotFoundError) as error:
         what = f"{path} is no whole store of occluded logits ({file}: {say(error)})"
-        raise ValueError(f"{what}: delete it, run generate_saliency_maps") from None
-    with owners(path / "weights" / ROOT):
-        if _files.is_there(path / "weights" / ROOT):
-            whole(group["weights"])
+        mend = "run generate_saliency_maps, which mends it from its copy; where that fails, delete it first"
+        raise ValueError(f"{what}: {mend}") from None
     states = zip(values["model"], values["epoch"], strict=True)
     return group, array, [(str(name), int(epoch)) for name, epoch in states]
-
-
-@contextmanager
-def owners(file: Path | UPath) -> Iterator[None]:
-    """Name the file, if it is damaged, of whose weights the states are: maps do not need it."""
-    try:
-        yield
-    except (*DAMAGE, FileNotFoundError) as error:
-        mend = "delete the store's folder weights; whose the stored maps are is not checked then"
-        raise ValueError(f"{file} is damaged ({say(error)}): {mend}") from None
 
 
 def _digest(node: zarr.Group | zarr.Array) -> str:
@@ -123,6 +118,29 @@ def create_group(path: Path | UPath, attributes: dict, images: dict[str, np.ndar
         seal(node)
     last = [name for name in contents if name != ROOT] + [ROOT]  # what makes it a store
     _files.write_folder(path, {name: contents[name].to_bytes() for name in last})
+
+
+def keep_copy(path: Path | UPath) -> None:
+    """Keep a copy of all files but the blocks, as they are: before the first block of a new state is written."""
+    kept = {name: _files.read_bytes(path / name) for name in _files.names_in(path) if COPIED.fullmatch(name)}
+    if kept != _copied(path):
+        entries = {name: b64encode(data or b"").decode() for name, data in kept.items()}
+        _files.write_json(path / COPY, _files.sealed(entries))
+
+
+def put_back(path: Path | UPath) -> None:
+    """Put the files back that are not, or no more, as the copy has them; no block is newer than it."""
+    for name, data in _copied(path).items():
+        if _files.read_bytes(path / name) != data:
+            _files.write_bytes(path / name, data)
+
+
+def _copied(path: Path | UPath) -> dict[str, bytes]:
+    """Read the copy; nothing if there is none, or it is damaged."""
+    with suppress(ValueError):
+        entries = _files.read_sealed(path / COPY, "") or {}
+        return {name: b64decode(data) for name, data in entries.items() if COPIED.fullmatch(name)}
+    return {}
 
 
 def exists(path: Path | UPath) -> bool:

@@ -292,19 +292,21 @@ def _coverage(image_size: tuple[int, int], patch: int, stride: int) -> tuple[Ten
 class _Plain:
     """Runs a network as it is on whole occluded images."""
 
+    layout = torch.channels_last
+
     def __init__(self, model: nn.Module, covered_rows: Tensor, covered_cols: Tensor):
         self.model, self.covered_rows, self.covered_cols = model, covered_rows, covered_cols
 
     def start(self, images: Tensor, fill_in: Tensor) -> Tensor:
         """Output (G, K) for clean images (G, C, H, W), and what hidden pixels become in them."""
         self.images, self.fill_in = images, fill_in
-        return self.model(images.clone(memory_format=torch.channels_last))  # it may overwrite what it is given
+        return self.model(images.clone(memory_format=self.layout))  # it may overwrite what it is given
 
     def occluded(self, among: slice, image: Tensor, row: Tensor, col: Tensor) -> Tensor:
         """Output (B, K) for some of the clean images, by number, each with the window of that row and column hidden."""
         covered = self.covered_rows[row, :, None] & self.covered_cols[col, None, :]
         hidden = torch.where(covered[:, None], self.fill_in[among][image], self.images[among][image])
-        return self.model(hidden.contiguous(memory_format=torch.channels_last))
+        return self.model(hidden.contiguous(memory_format=self.layout))
 
 
 def _engine(
@@ -312,6 +314,11 @@ def _engine(
 ) -> _Plain | Incremental:
     """Rewrite the network to do less, if it can be rewritten and then gives the same answer; else take it as it is."""
     plain = _Plain(model, *where)
+    try:
+        plain.start(images[:1], fill_in[:1])
+    except RuntimeError:  # as `view` raises, which wants what is contiguous
+        plain.layout = torch.contiguous_format
+        return plain
     try:
         traced = rewrite.for_inference(model, images[:1])
     except rewrite.CannotRewrite:

@@ -22,7 +22,19 @@ from upath import UPath
 
 from kd_lib import _files
 from kd_lib._workers import in_threads
-from kd_lib.maps.group import COORDINATE, DAMAGE, ROOT, create_group, exists, open_group, owners, say, seal, zarr_store
+from kd_lib.maps.group import (
+    COORDINATE,
+    DAMAGE,
+    ROOT,
+    create_group,
+    exists,
+    keep_copy,
+    open_group,
+    put_back,
+    say,
+    seal,
+    zarr_store,
+)
 from kd_lib.maps.occlusion import PRECISIONS, check_baseline, saliency_maps, windows
 
 BLOCK, BLOCK_OF_GPU = 100, 1000  # images a chunk: some seconds of work on a processor, less than one on a GPU
@@ -107,6 +119,7 @@ class MapStore:
         baseline = check_baseline(baseline) if isinstance(baseline, str) else np.asarray(baseline, dtype=float).tolist()
         settings = dict(zip(SETTINGS, (patch, stride, baseline, precision), strict=True))
         attributes = settings | {"image_size": list(image_size), "class_names": list(class_names)}
+        put_back(path)
         if not exists(path):
             create_group(path, attributes, images, 1 + len(rows) * len(cols), block)
         store = cls(path)
@@ -120,6 +133,7 @@ class MapStore:
         store._append(states)
         store = cls(path)
         store._belong(weights or {})
+        keep_copy(path)
         return store
 
     def __getstate__(self) -> dict:
@@ -266,8 +280,7 @@ class MapStore:
             self._group.create_array("weights", shape=(0,), chunks=(4096,), dtype=str, **COORDINATE)
             seal(self._group["weights"])
         array = self._group["weights"]
-        with owners(self.path / "weights" / "c" / "0"):
-            known = list(array[:])
+        known = list(array[:])
         wanted = [weights.get(state, "") for state in self.states]
         for state, (own, new) in enumerate(zip(known, wanted, strict=False)):
             wanted[state] = new or own

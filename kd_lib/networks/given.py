@@ -124,8 +124,7 @@ def seal(recipes: Mapping[str, Mapping]) -> str:
 
 def check_seal(recipes: Mapping[str, Mapping], sealed: str, run: object) -> None:
     """Raise a ValueError unless recipes call nothing but the project's and torchvision's networks, or are sealed."""
-    foreign = {own["factory"] for own in recipes.values()} - {BUILD}
-    foreign = {factory for factory in foreign if factory.partition(":")[0] != "torchvision.models"}
+    foreign = {own["factory"] for own in recipes.values() if not _is_known(own["factory"])}
     if foreign and not hmac.compare_digest(seal(recipes), sealed):
         raise ValueError(
             f"{run} names code that is not the project's, {', '.join(sorted(foreign))}, and nobody here has said that "
@@ -166,9 +165,11 @@ def _check_answers(model: nn.Module, again: nn.Module, dataset: Dataset, what: s
     """Raise a ValueError if a network answers otherwise the next time, in other company, or once it is built again."""
     few = dataset.train.select(slice(8))
     answer = training.predict(model, dataset, few)
+    if not answer.isfinite().all():
+        raise ValueError(f"{what} answers what is no finite number: give weights of a training that did not diverge")
 
     def differs(found: Tensor) -> bool:
-        return not torch.allclose(found, answer, rtol=0, atol=SAME * answer.abs().max().item(), equal_nan=True)
+        return not torch.allclose(found, answer, rtol=0, atol=SAME * answer.abs().max().item())
 
     if any(differs(training.predict(model, dataset, few)) for _ in range(4)):
         raise ValueError(
@@ -203,9 +204,8 @@ def restore(
     model = build(name, recipes[name])
     checkpoints.load(name, checkpoints.last_epoch(name) if epoch is None else epoch, model)
     model.to(training.pick_device(device))
-    for tensor in (*model.parameters(), *model.buffers()):
-        if tensor.ndim == 4:  # `to` would want the same of those of five
-            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+    if _is_known(recipes[name]["factory"]):  # another one may call `view`, which wants what is contiguous
+        model.to(memory_format=torch.channels_last)
     return model.eval()
 
 
@@ -227,6 +227,11 @@ def take(networks: Sequence[Network], checkpoints: Checkpoints) -> dict[str, dic
     return {network.name: network.recipe for network in networks}
 
 
+def _is_known(factory: str) -> bool:
+    """Say whether a factory is the project's or torchvision's."""
+    return factory == BUILD or factory.partition(":")[0] == "torchvision.models"
+
+
 def table(networks: Sequence[Network]) -> pd.DataFrame:
     """List what the networks are, a row each."""
     rows = [
@@ -239,8 +244,11 @@ def table(networks: Sequence[Network]) -> pd.DataFrame:
 def _network(path: Path, name: object, entry: object) -> Network:
     """Check one entry of the file."""
     what = f"{path}: network {name!r}"
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name) or name in TAKEN:
-        raise ValueError(f"{what}: expected a name of letters, digits and . _ + -, and none of {', '.join(TAKEN)}")
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.+-]{0,99}", name) or name in TAKEN:
+        raise ValueError(
+            f"{what}: expected a name of up to 100 letters, digits and . _ + - (in quotation marks where YAML reads no "
+            f"text), and none of {', '.join(TAKEN)}"
+        )
     if not isinstance(entry, dict):
         raise ValueError(f"{what} must have the keys {', '.join(KEYS)}; found {entry!r}")
     for key in entry:
@@ -259,7 +267,7 @@ def _network(path: Path, name: object, entry: object) -> Network:
     if role not in ROLES:
         raise ValueError(f"{what}: role {role!r}, expected {', '.join(ROLES)}")
     files = entry["weights"] if isinstance(entry["weights"], list) else [entry["weights"]]
-    files = [path.parent / str(file) for file in files]
+    files = [path.parent / Path(str(file)).expanduser() for file in files]
     if missing := [file for file in files if not file.is_file()]:
         raise FileNotFoundError(f"{what}: its weights {missing[0]} are missing")
     return Network(name, factory, arguments, tuple(files), role, path.parent)
@@ -283,6 +291,8 @@ def _fill(model: nn.Module, name: str, file: Path, *, say: bool = False) -> nn.M
             ", ".join(sorted(names)[:3]) or "nothing else" for names in (lacking & set(wanted), lacking - set(wanted))
         )
         raise ValueError(f"{what} holds other weights: it has {others} … where the network has {own} …")
+    if odd := [key for key, own in wanted.items() if own.is_floating_point() > weights[key].is_floating_point()]:
+        raise ValueError(f"{what} holds {odd[0]!r} in {weights[odd[0]].dtype}, expected floats: save them as trained")
     try:
         model.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError) as error:
@@ -313,9 +323,8 @@ def _unwrapped(content: object, wanted: Mapping, what: str) -> tuple[dict[str, T
         return _without_prefixes(content, wanted)
     parts = {str(key): part for key, part in content.items() if isinstance(part, Mapping) and _are_weights(part)}
     if not parts:
-        raise ValueError(
-            f"{what} holds {', '.join(map(str, content))}: none of them is a state dict, of names and tensors"
-        )
+        found = ", ".join(map(str, content)) or "nothing"
+        raise ValueError(f"{what} holds {found}: none of it is a state dict, of names and tensors")
     fitting = [key for key, part in parts.items() if _without_prefixes(part, wanted)[0].keys() == wanted.keys()]
     plain = [key for key in fitting or parts if "ema" not in key.lower()] or fitting or [*parts]
     if len(plain) > 1:

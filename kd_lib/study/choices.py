@@ -72,14 +72,14 @@ def read(names: Sequence[str], here: Study) -> list[Choice]:
     ValueError
         If one is not of that form, or this run has no such parameter, or the value is of no use; names the choice.
     """
-    return [_read(name, here) for name in dict.fromkeys(names)]
+    return [_read(name, here) for name in dict.fromkeys(map(str, names))]
 
 
 def _read(name: str, here: Study) -> Choice:
     settings, regime = here.parameters, {entry.name for entry in fields(Regime)}
     trainable = set(settings) - {"data_set"} if regime <= set(settings) else set()
     choice = Choice(name)
-    for pair in str(name).split() or [""]:
+    for pair in name.split() or [""]:
         key, _, text = pair.partition("=")
         if not text or "/" in pair:
             raise ValueError(f"choice {name!r}: expected parameter=value, such as 'patch=2', or several with blanks")

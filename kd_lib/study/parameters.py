@@ -186,7 +186,7 @@ def check_ranges(of: Mapping[str, Mapping[str, Any]]) -> None:
     least = {"train_size": 0, "test_size": 0, "probe_per_class": 1, "seed": 0, "example": 0, "pairs_to_label": 1}
     for own in of.values():
         for name in least.keys() & own.keys():
-            check_number(name, own[name], least=least[name])
+            check_number(name, own[name], least=least[name], most=2**63 - 1)
         check_number("view_share", own.get("view_share", 1), above=0, most=1)
         if own.get("threshold") is not None:
             check_threshold(own["threshold"])

@@ -107,6 +107,7 @@ WRONG = [
     ),
     *("single_view=2", "probe_per_class=0", "train_size=-1", "patch=33", "stride=5", "baseline=noise", "every_epoch=5"),
     *("measure=euclid", "loss=mae", "pairs_to_label=0", "annotator=../b", "choices=[patch]", "choices=[patch=99]"),
+    *("choices=[{}]", "seed=18446744073709551616"),
 ]
 
 

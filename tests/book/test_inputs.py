@@ -9,7 +9,7 @@ from kd_lib.book import inputs
 
 MODELS = """
 a: {factory: "mine:net", weights: a.pt, role: component}
-b: {factory: "package.module:net", weights: [b/0.pt, b/1.pt], role: component}
+b: {factory: "package.module:net", weights: [~/b/0.pt, b/1.pt], role: component}
 """
 
 
@@ -19,7 +19,8 @@ def write(file, text="x"):
 
 
 @pytest.fixture
-def values(tmp_path):
+def values(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
     write(tmp_path / "models.yaml", MODELS)
     for name in ("mine.py", "package/module.py", "package/deep/er.py", "a.pt", "b/0.pt", "b/1.pt", "notes.txt"):
         write(tmp_path / name)

@@ -114,7 +114,7 @@ def test_photographs_are_turned_upright(tmp_path, suffix, orientation):
     np.testing.assert_allclose(found.astype(int), upright, atol=3)
 
 
-@pytest.mark.parametrize("kind", ["RGBA", "LA", "palette", "colour key", "GIF", "WebP"])
+@pytest.mark.parametrize("kind", ["RGBA", "LA", "palette", "colour key", "16 bits", "GIF", "WebP"])
 def test_what_is_transparent_is_laid_on_white(tmp_path, kind):
     alpha = NOISE[..., :1] if kind in ("RGBA", "LA", "WebP") else np.where(NOISE[..., :1] < 128, 0, 255)
     colour = np.where(NOISE[:, :, 1:2] < 200, [200, 200, 200], [10, 10, 10])
@@ -125,6 +125,9 @@ def test_what_is_transparent_is_laid_on_white(tmp_path, kind):
         how["transparency"] = int(np.asarray(image)[alpha[..., 0] == 0][0])
     elif kind == "colour key":
         image, how = Image.fromarray(colour), {"transparency": (90, 90, 90)}
+    elif kind == "16 bits":
+        deep = np.where(alpha == 0, 90, 91 + colour[..., :1]).astype(np.uint16) * 256 + 1
+        image, colour, how = Image.fromarray(deep[..., 0]), np.repeat(deep >> 8, 3, 2), {"transparency": 90 * 256 + 1}
     elif kind == "LA":
         image = image.convert("LA")
     suffix, more = {"GIF": (".gif", {}), "WebP": (".webp", {"lossless": True, "exact": True})}.get(kind, (".png", {}))

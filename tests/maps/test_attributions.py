@@ -31,6 +31,9 @@ def test_occlusion_map_is_captums(network):
     image = torch.randn(1, 3, 32, 32)
     peer = Occlusion(network).attribute(image, (3, 8, 8), strides=(3, 1, 1), target=1)[0, 0]
     np.testing.assert_allclose(attributions.occlusion_map(network, image, 1, patch=8), peer.detach(), atol=1e-5)
+    low = image[..., :6, :]  # a patch of eight does not fit it
+    peer = Occlusion(network).attribute(low, (3, 6, 6), strides=(3, 1, 1), target=1)[0, 0]
+    np.testing.assert_allclose(attributions.occlusion_map(network, low, 1, patch=8), peer.detach(), atol=1e-5)
 
 
 def test_a_network_without_convolution_has_no_gradcam():

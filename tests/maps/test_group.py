@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kd_lib import _files
+from kd_lib.maps.group import COPY
 from kd_lib.maps.store import MapStore, open_logits
 from tests import stores
 
@@ -24,8 +25,10 @@ def read(path):
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data(), how=st.sampled_from(["flipped", "cut", "emptied"]), place=st.floats(0, 1, exclude_max=True))
-def test_a_damaged_file_beside_the_blocks_is_named_or_changes_nothing(filled, data, how, place):
+@given(
+    data=st.data(), how=st.sampled_from(["flipped", "cut", "emptied", "gone"]), place=st.floats(0, 1, exclude_max=True)
+)
+def test_a_damaged_file_beside_the_blocks_is_named_or_changes_nothing_and_is_mended(filled, data, how, place):
     stores.create(filled, weights=OWNED)
     expected, names = read(filled), [name for name in _files.names_in(filled) if not name.startswith("logits/c/")]
     name = data.draw(st.sampled_from(names))
@@ -33,16 +36,25 @@ def test_a_damaged_file_beside_the_blocks_is_named_or_changes_nothing(filled, da
     whole = file.read_bytes()
     at = int(place * len(whole))
     flipped = whole[:at] + bytes([whole[at] ^ 1 << data.draw(st.integers(0, 7))]) + whole[at + 1 :]
-    file.write_bytes({"flipped": flipped, "cut": whole[:at], "emptied": b""}[how])
+    file.unlink() if how == "gone" else file.write_bytes({"flipped": flipped, "cut": whole[:at], "emptied": b""}[how])
     try:
         assert read(filled) == expected
     except ValueError as error:
         assert str(file) in str(error)  # noqa: PT017
-        assert "delete" in str(error)  # noqa: PT017
+        assert "run generate_saliency_maps, which mends it" in str(error)  # noqa: PT017
         assert "\n" not in str(error)  # noqa: PT017
-    finally:
-        file.write_bytes(whole)
+    stores.create(filled, weights=OWNED)
+    assert file.read_bytes() == whole
     assert read(filled) == expected
+
+
+def test_a_copy_brings_back_nothing_but_files_of_the_store(filled):
+    copied = _files.read_sealed(filled / COPY, "")
+    _files.write_json(filled / COPY, _files.sealed(copied | {"../../elsewhere": "aGk=", "logits/c/0/0/0/0": "aGk="}))
+    block = (filled / "logits/c/0/0/0/0").read_bytes()
+    stores.create(filled)
+    assert not (filled / "../../elsewhere").exists()
+    assert (filled / "logits/c/0/0/0/0").read_bytes() == block
 
 
 @pytest.mark.parametrize("name", ["", "logits", "model", "epoch", "label", "index"])

@@ -129,7 +129,7 @@ def test_a_coordinate_that_is_damaged_or_gone_is_told(filled, name, damage):
     whole = bytearray(chunk.read_bytes())
     whole[len(whole) // 2] ^= 1
     chunk.unlink() if damage == "gone" else chunk.write_bytes(whole if damage == "flipped" else whole[:-1])
-    with pytest.raises(ValueError, match="no whole store of occluded logits .*: delete it, run generate_saliency_maps"):
+    with pytest.raises(ValueError, match="no whole store of occluded logits .*: run generate_saliency_maps, which"):
         MapStore(filled)
 
 

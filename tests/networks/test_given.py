@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,6 +47,9 @@ class Of(nn.Module):
             self.net[4] = nn.LazyLinear(3)
         if what == "hidden":
             self.register_buffer("noise", torch.randn(3), persistent=False)
+        if what == "view":
+            self.net = nn.Conv2d(3, 4, 3)
+            self.head = nn.Linear(4 * 22 * 18, 3)
         if what == "empty":
             self.net = nn.AdaptiveAvgPool2d(1)
 
@@ -53,6 +57,8 @@ class Of(nn.Module):
         if self.what == "overwrites":
             x.sub_(0.5)
         y = self.net(x)
+        if self.what == "view":
+            return self.head(y.view(x.view(len(x), -1).shape[0], -1))
         if self.what == "dropout":
             y = y + 1e-2 * nn.functional.dropout(y, 0.1)
         if self.what in ("hidden", "five dimensions"):
@@ -212,6 +218,7 @@ def test_two_networks_without_an_ensemble_are_compared(folder, images, tmp_path,
         ({"arguments": {"width": 5}}, "network 'x': .*small0.safetensors holds other weights .*size mismatch"),
         ({"arguments": {"width": 4, "classes": 2}}, "network 'x': .*small0.safetensors holds other weights"),
         ({"weights": "nowhere.pt"}, "network 'x': its weights .*nowhere.pt are missing"),
+        ({"weights": "~/nowhere.pt"}, f"network 'x': its weights {Path.home()}/nowhere.pt are missing"),
         ({"weights": "broken.safetensors"}, "network 'x': .*broken.safetensors is no safetensors file"),
         ({"weights": "pickle.pt"}, "network 'x': .*pickle.pt is no safetensors file and no state dict .* read safely"),
     ],
@@ -242,8 +249,11 @@ def test_a_network_of_other_classes_or_of_no_classes_at_all_is_named(folder, dat
     [
         ("a: [", "is not valid YAML"),
         ("- a", "must map names of networks"),
-        ("../a: {}", "network '../a': expected a name of letters"),
+        ("../a: {}", "network '../a': expected a name of up to 100 letters"),
         ("ensemble: {}", "network 'ensemble': expected a name"),
+        ("01: {}", "network 1: expected a name .*in quotation marks where YAML reads no text"),
+        ("~: {}", "network None: expected a name"),
+        ("x" * 101 + ": {}", "x': expected a name"),
         ("a: resnet18", "network 'a' must have the keys factory"),
         ("a: {}\nb: {}\na: {}", "is not valid YAML: the key 'a' is there twice"),
         ("a: {role: other, role: component}", "the key 'role' is there twice"),
@@ -289,7 +299,7 @@ def of(folder, what, cls="Of"):
     return {"factory": factory, "arguments": {"what": what}}, model.eval()
 
 
-@pytest.mark.parametrize("what", ["plain", "tied", "five dimensions", "lazy", "overwrites"])
+@pytest.mark.parametrize("what", ["plain", "tied", "five dimensions", "lazy", "overwrites", "view"])
 def test_what_the_check_lets_through_is_taken_into_a_run_and_answers_the_same(folder, dataset, what, tmp_path):
     entry, model = of(folder, what)
     kept = Checkpoints(tmp_path / "kept")
@@ -371,13 +381,19 @@ def test_what_frameworks_put_around_weights_is_taken_off_and_said(folder, datase
             "it has encoder.0.bias, .* where the network has 0.bias",
         ),
         (lambda own: {"a": own, "b": own}, "holds several state dicts, a, b: save the one that is meant alone"),
-        (lambda own: {"epoch": 3, "args": {"lr": 1}}, "holds epoch, args: none of them is a state dict"),
+        (lambda own: {name: value * torch.nan for name, value in own.items()}, "answers what is no finite number"),
+        (
+            lambda own: {name: value.int() for name, value in own.items()},
+            "holds '0.weight' in torch.int32, expected",
+        ),
+        (lambda own: {}, "holds nothing: none of it is a state dict"),
+        (lambda own: {"epoch": 3, "args": {"lr": 1}}, "holds epoch, args: none of it is a state dict"),
         (lambda own: list(own.values()), "holds a list, expected a state dict"),
     ],
 )
 def test_a_file_that_holds_something_else_is_named_with_what_it_holds(folder, dataset, content, message):
     torch.save(content(safetensors.torch.load_file(folder[0] / "small0.safetensors")), folder[0] / "other.pt")
-    with pytest.raises(ValueError, match=f"network 'x': .*other.pt .*{message}"):
+    with pytest.raises(ValueError, match=f"network 'x'.*{message}"):
         checked(folder, dataset, {}, "other.pt")
 
 
