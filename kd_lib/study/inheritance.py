@@ -6,7 +6,7 @@ Who is taught what by whom is said in `lessons`, and done in `teaching`. Here it
 import pandas as pd
 
 from kd_lib.measures import planted
-from kd_lib.measures.planted import ALONE
+from kd_lib.measures.planted import ALONE, EVERY_ALONE
 from kd_lib.measures.statistics import Interval, share_of_gain
 from kd_lib.study import lessons, teaching
 from kd_lib.study.lessons import COMPLEMENTARY, COMPONENT, STUDENT, TEACHERS, UNTRAINED, Plan
@@ -15,7 +15,7 @@ from kd_lib.study.reading import ENSEMBLE, Study
 ONE, NONE, EVERY = "one teacher knows", "no teacher knows", "every teacher knows"
 BESIDE, APART, NEVER = "beside others", "alone or never", "never"  # arms
 DOSES = ("arm", "known", "teachers", "share", "low", "high", "parts", "parts low", "parts high", "seeds")
-GAIN = "gain from one teacher"
+GAIN, KNOWS, IDENTICAL, OWN = "gain from one teacher", "a component that knows", "identical lesions", "its teachers"
 # Arms whose gains from one teacher are compared.
 GAINS: tuple[tuple[str, str], ...] = (
     (APART, f"{APART}, top answer"),
@@ -48,9 +48,9 @@ def _pairs(planned: Plan) -> list[tuple]:
     """Which differences are asked for: arm, what, less what, and what these are, see `planted.gaps`."""
     count, found = planned.teachers, []
     knows, new = ("teachers", COMPONENT, 1), (UNTRAINED, UNTRAINED, 0)
-    for arm in planned.arms:
+    for arm in (arm for arm in planned.arms if arm != COMPLEMENTARY):
         none, one, every = ((arm, STUDENT, known) for known in (0, 1, count))
-        beside = [(ONE, NONE, one, none), (EVERY, NONE, every, none), (EVERY, "a component that knows", every, knows)]
+        beside = [(ONE, NONE, one, none), (EVERY, NONE, every, none), (EVERY, KNOWS, every, knows)]
         beside += [(ONE, "its ensemble", one, (arm, ENSEMBLE, 1)), (EVERY, UNTRAINED, every, new)]
         beside += [(NONE, UNTRAINED, none, new)]
         found += [(arm, what, less, [(1, *own), (-1, *other)]) for what, less, own, other in beside]
@@ -59,8 +59,8 @@ def _pairs(planned: Plan) -> list[tuple]:
         found.append((arm, GAIN, f"{GAIN}: {other}", parts))
     student = (1, COMPLEMENTARY, STUDENT, 0)
     for less, reference in (
-        ("identical lesions", (BESIDE, STUDENT, 0)),
-        ("its teachers", (COMPLEMENTARY, COMPONENT, 0)),
+        (IDENTICAL, (BESIDE, STUDENT, 0)),
+        (OWN, (COMPLEMENTARY, COMPONENT, 0)),
         ("its ensemble", (COMPLEMENTARY, ENSEMBLE, 0)),
     ):
         found.append((COMPLEMENTARY, "student", less, [student, (-1, *reference)]))
@@ -123,21 +123,22 @@ def title(gaps: pd.DataFrame, teachers: int) -> str:
 
 
 def in_words(gaps: pd.DataFrame, doses: pd.DataFrame) -> list[str]:
-    """Say what `tables` found: on images that show the planted view alone, in points of accuracy."""
+    """Say what `tables` found, in points of accuracy; the rest is in the tables."""
+    asked = {(ONE, NONE): ALONE, (EVERY, KNOWS): ALONE} | {(GAIN, f"{GAIN}: {other}"): ALONE for _, other in GAINS}
+    asked |= {("student", less): EVERY_ALONE for less in (IDENTICAL, OWN)}
     said = []
-    for row in gaps[gaps["quantity"] == ALONE].itertuples():
-        than = "more" if row.low > 0 else "fewer" if row.high < 0 else "one cannot tell whether more or fewer"
-        over = "seeds and images" if row.seeds > 2 else "images alone"
-        said.append(
-            f"{row.arm}: {row.what}, less {row.less}: {100 * row.difference:+.1f} points "
-            f"({100 * row.low:+.1f} to {100 * row.high:+.1f}, over {over}): {than} images of the view alone."
-        )
+    for row in gaps.itertuples():
+        if asked.get((row.what, row.less)) == row.quantity:
+            sign = "above" if row.low > 0 else "below" if row.high < 0 else "not known to differ from"
+            over = "seeds and images" if row.seeds > 2 else "images alone"
+            numbers = f"{100 * row.difference:+.1f} points ({100 * row.low:+.1f} to {100 * row.high:+.1f}, over {over})"
+            said.append(f"{row.arm}: {row.what} is {sign} {row.less}, in {row.quantity}: {numbers}")
     for row in doses.dropna(subset=["low"]).itertuples():
         said.append(
             f"{row.arm}: {row.known} of {row.teachers} teachers bring {100 * row.share:.0f} % "
             f"({100 * row.low:.0f} to {100 * row.high:.0f}) of what all of them bring."
         )
-    return said or ["Nothing was distilled: see the lesions."]
+    return said or ["Nothing was distilled."]
 
 
 def lesions_in_words(lesions: pd.DataFrame) -> list[str]:

@@ -35,7 +35,8 @@ class Arm(NamedTuple):
     complementary: bool = False  # every teacher lacks a view, each another one
 
 
-# The arms of each experiment. Those of `softness` vary one thing each of the arm 'alone or never'.
+# The arms of each experiment. Those of `softness` vary one thing each of the arm 'alone or never', which has the run's
+# temperature, 4 by default, and no labels.
 EXPERIMENTS: dict[str, dict[str, Arm]] = {
     "alone": {"alone or never": Arm()},
     "beside": {"beside others": Arm(WHOLE)},
@@ -46,7 +47,7 @@ EXPERIMENTS: dict[str, dict[str, Arm]] = {
     "never": {"never": Arm(NEVER, known=(0, ALL))},
     COMPLEMENTARY: {COMPLEMENTARY: Arm(WHOLE, known=(0,), complementary=True)},
     "softness": {
-        **{f"temperature {t:g}": Arm(temperature=t, known=(0, 1)) for t in (1.0, 2.0, 4.0, 8.0)},
+        **{f"temperature {t:g}": Arm(temperature=t, known=(0, 1)) for t in (1.0, 2.0, 8.0)},
         **{f"label weight {w:g}": Arm(hard_weight=w, known=(0, 1)) for w in (0.25, 0.5, 1.0)},
         "permuted": Arm(answers=PERMUTED, known=(0, 1)),
     },

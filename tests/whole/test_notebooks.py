@@ -74,6 +74,7 @@ BAD = pytest.mark.parametrize(
         ("train_models", {"techniques": ["mixup", "cutmx"]}, "unknown technique 'cutmx': expected a list of some of"),
         ("train_models", {"techniques": "mixup"}, "parameter techniques = 'mixup' must be of type list"),
         ("rq1", {}, "run train_models first"),
+        ("inheritance", {}, "run train_models first"),
         ("generate_saliency_maps", {}, "run train_models first"),
     ],
 )
