@@ -31,7 +31,7 @@ $(if $(filter-out 1,$(words x$(RUN)x))$(filter -%,$(RUN))$(strip $(foreach odd,$
 
 PY      = .venv/bin/python
 REPORT  = $(PY) -m kd_lib.book
-STUDY   = train_models generate_saliency_maps threshold_determination rq1 rq2 rq3
+STUDY   = train_models generate_saliency_maps threshold_determination rq1 rq2 rq3 inheritance
 DONE    = $(RUN)/notebooks
 NEEDS   = $(RUN)/parameters
 OVERRIDES = "run=$$RUN" $(if $(ROOT),data_set=imagefolder "root=$$ROOT") $(if $(THRESHOLD),"threshold=$$THRESHOLD") \
@@ -76,6 +76,7 @@ $(DONE)/train_models.ipynb: $(NEEDS)/inputs.yaml
 $(DONE)/generate_saliency_maps.ipynb:  $(DONE)/train_models.ipynb
 $(DONE)/threshold_determination.ipynb: $(DONE)/generate_saliency_maps.ipynb $(call answers,pairs)
 $(DONE)/rq1.ipynb $(DONE)/rq2.ipynb $(DONE)/rq3.ipynb: $(DONE)/threshold_determination.ipynb
+$(DONE)/inheritance.ipynb: $(DONE)/train_models.ipynb
 $(DONE)/rq2.ipynb: $(call answers,rq2) $(call answers,features)
 
 $(DONE)/%.ipynb: notebooks/%.py $(NEEDS)/%.yaml $(CODE) | .venv/ready

@@ -1,7 +1,7 @@
 """The book: its sources put together in a folder and rendered by Jupyter Book.
 
-A book has the prose pages and the six notebooks, these in one part or, of several studies, in one part each. What a run
-lacks is said where it would be: on the first page and on the page of the notebook that failed or was not executed.
+A book has the prose pages and the seven notebooks, these in one part or, of several studies, in one part each. What a
+run lacks is said where it would be: on the first page and on the page of the notebook that failed or was not executed.
 
 Prose pages are templates (Jinja2): what editions found is put in their place where ``<% … %>`` asks for it.
 """
@@ -54,7 +54,7 @@ def build(
     A RuntimeError if Jupyter Book reports an error or a warning; `Incomplete` if a notebook failed or is missing, after
     the book was built; it says which and why.
 
-    `notebooks` holds the six executed notebooks, or ``NAME.failed.ipynb`` where one failed; `output` receives
+    `notebooks` holds the seven executed notebooks, or ``NAME.failed.ipynb`` where one failed; `output` receives
     ``index.html``, and is replaced only once the new pages are complete. `folders` are of runs, or of what is kept of
     them, which the scorecard judges, a column each, and whose maps the explorer shows; one that has notebooks of its
     own gets a part of its own. `builder` is 'html' (pages) or 'singlehtml' (all of them in one). `reference` adds the

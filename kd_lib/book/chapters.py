@@ -1,4 +1,4 @@
-"""The pages of the six notebooks: outputs made fit for the book, and a notice where one failed or is not there."""
+"""The pages of the seven notebooks: outputs made fit for the book, and a notice where one failed or is not there."""
 
 import re
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _NUMBERED = re.compile(r'(\bid="|url\(#)((?:clip|gradient_)\d)')  # ids in SVG
 
 
 class Part(NamedTuple):
-    """A set of the six notebooks: folder in the book, kind of images, caption, and where they lie."""
+    """A set of the seven notebooks: folder in the book, kind of images, caption, and where they lie."""
 
     folder: str
     kind: str

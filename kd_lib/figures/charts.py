@@ -239,6 +239,33 @@ def intervals(shares: pd.DataFrame, *, group: str, colour: str, value_title: str
 
 
 @_chart
+def doses(curve: pd.DataFrame, points: pd.DataFrame, *, value_title: str, chance: float) -> alt.FacetChart:
+    """Draw what networks have of a feature by how many teachers know it: a panel an arm, a line a kind of network.
+
+    Columns arm, kind, known, mean, and, of the curve, low and high; a small dot of `points` is one seed. Components and
+    the floor do not depend on teachers, and are dashed, as is `chance`.
+    """
+    chart = alt.Chart(pd.concat([curve.assign(layer="curve"), points.assign(layer="seed")]))
+    ticks = alt.Axis(format="d", values=sorted(set(curve["known"])))
+    base = chart.encode(
+        x=alt.X("known:Q", title="teachers that know the view", axis=ticks),
+        color=_colour(_kinds(curve)),
+    )
+    scale = alt.Scale(domain=[min(0.0, float(curve["low"].min())), max(0.1, float(curve["high"].max()))])
+    y = alt.Y("mean:Q", title=value_title, scale=scale)
+    mean = base.transform_filter("datum.layer == 'curve'")
+    taught = "datum.kind == 'distilled' || datum.kind == 'ensemble'"
+    layers = alt.layer(
+        chart.mark_rule(color="#777", strokeDash=[2, 2]).encode(y=alt.YDatum(chance, scale=scale)),
+        mean.transform_filter(f"!({taught})").mark_line(strokeDash=[4, 3]).encode(y=y),
+        mean.transform_filter(taught).mark_line(point=True).encode(y=y),
+        mean.transform_filter(taught).mark_rule().encode(y=alt.Y("low:Q", title=value_title, scale=scale), y2="high:Q"),
+        base.transform_filter(f"datum.layer == 'seed' && ({taught})").mark_circle(size=14, opacity=0.5).encode(y=y),
+    ).properties(width=WIDTH // 2 - 60, height=220)
+    return layers.facet(facet=alt.Facet("arm:N", title=None, sort=_order(curve, "arm")), columns=2)
+
+
+@_chart
 def by_choice(numbers: pd.DataFrame) -> alt.FacetChart:
     """Draw a panel a headline: its value and interval under each choice, and a line at the run's own value.
 

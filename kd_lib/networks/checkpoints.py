@@ -143,6 +143,12 @@ class Checkpoints:
         for file in (*(self.path(name, epoch) for epoch in self.epochs(name)), csv, resume):
             _files.delete(file)
 
+    def keep_last(self, name: str) -> None:
+        """Delete what a finished training needs no more: all but the weights of its last epoch, and its history."""
+        resume, _ = self._beside(name)
+        for file in (*(self.path(name, epoch) for epoch in self.epochs(name)[:-1]), resume):
+            _files.delete(file)
+
     def clear_partial(self, name: str) -> None:
         """Delete what a training leaves that was killed while it wrote."""
         for partial in fnmatch.filter(_files.names_in(self.folder / name), ".*.partial"):

@@ -1,6 +1,8 @@
 from . import gallery as gallery
 from . import human as human
+from . import inheritance as inheritance
 from . import inherited as inherited
+from . import lessons as lessons
 from . import levels as levels
 from . import parameters as parameters
 from . import pipeline as pipeline
@@ -9,6 +11,7 @@ from . import rq2 as rq2
 from . import rq3 as rq3
 from . import sensitivity as sensitivity
 from . import students as students
+from . import teaching as teaching
 from . import threshold as threshold
 from . import training as training
 from . import truth as truth
@@ -23,7 +26,9 @@ __all__ = [
     "gallery",
     "human",
     "images",
+    "inheritance",
     "inherited",
+    "lessons",
     "levels",
     "open",
     "parameters",
@@ -33,6 +38,7 @@ __all__ = [
     "rq3",
     "sensitivity",
     "students",
+    "teaching",
     "threshold",
     "training",
     "truth",

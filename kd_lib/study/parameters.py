@@ -15,7 +15,7 @@ REPLACE = "KD_LIB_REPLACE"  # environment variable of whoever makes all answers 
 def declared(notebook: Path) -> dict[str, Any]:
     """Parameters that a py:percent notebook declares, and their defaults.
 
-    A parameter is a module-level assignment with an annotation (``epochs: int = 8``), which the six notebooks use in
+    A parameter is a module-level assignment with an annotation (``epochs: int = 8``), which the seven notebooks use in
     their tagged parameters cell and nowhere else. They come in the order of the cell.
     """
     return {node.target.id: ast.literal_eval(node.value) for node in _declarations(notebook)}
@@ -180,7 +180,7 @@ def check_ranges(of: Mapping[str, Mapping[str, Any]]) -> None:
     from kd_lib.networks.regime import check_number
     from kd_lib.networks.training import pick_device
     from kd_lib.people.log import check_name
-    from kd_lib.study import choices, pipeline
+    from kd_lib.study import choices, lessons, pipeline
 
     begun, maps, fitted = (of[name] for name in ("train_models", "generate_saliency_maps", "threshold_determination"))
     least = {"train_size": 0, "test_size": 0, "probe_per_class": 1, "seed": 0, "example": 0, "pairs_to_label": 1}
@@ -194,6 +194,7 @@ def check_ranges(of: Mapping[str, Mapping[str, Any]]) -> None:
             check_name(own["annotator"])
         _workers.check_executor(own.get("executor", ""))
         pick_device(own.get("device", "auto"))
+    lessons.check(of["inheritance"])
     check_number("single_view", begun["single_view"], least=0, most=1)
     if begun["ensemble_output"] not in ("logits", "probs"):
         raise ValueError(f"unknown ensemble_output {begun['ensemble_output']!r}: expected 'logits' or 'probs'")

@@ -34,6 +34,14 @@ CHARTS = {  # what is drawn, and how
     "heat_map": [grid(one=["a", "b"], two=["c", "c"], v=[0.25, 1.0]), {"x": "one", "y": "two", "value": "v"}],
     "boxes": [grid(**KINDS, g=["a", "b"], q05=0.1, q25=0.2, q50=0.3, q75=0.4, q95=0.5), GROUPS],
     "intervals": [grid(**KINDS, g=["a", "b"], share=0.5, low=0.4, high=0.6), GROUPS],
+    "doses": [
+        grid(arm="x", kind=["distilled", "component"], known=[0, 0], mean=[0.1, 0.5], low=[0.0, np.nan], high=0.6),
+        {
+            "points": grid(arm="x", kind="distilled", known=[0], seed=0, mean=[0.1]),
+            "value_title": "accuracy",
+            "chance": 0.1,
+        },
+    ],
     "threshold_sweep": [grid(**KINDS, threshold=[0.0, 0.5], share=[1, 0.4]), {"marks": [0.53], "colour": "kind"}],
     "similarity_by_kl": [
         grid(target="on target", kind=["distilled", "leave-one-out"], similarity=[0.9, 0.5], low=0.4, high=1.0).assign(

@@ -34,6 +34,16 @@ def test_checkpoints_come_back_bit_by_bit(tmp_path):
     assert all(torch.equal(value, fresh.state_dict()[name]) for name, value in module.state_dict().items())
 
 
+def test_of_a_finished_training_the_last_weights_and_the_history_can_be_kept_alone(tmp_path):
+    train(tmp_path)
+    last = weights(tmp_path)["epoch-002.safetensors"]
+    Checkpoints(tmp_path).keep_last("a")
+    assert weights(tmp_path) == {"epoch-002.safetensors": last}
+    assert {path.name for path in files_in(tmp_path)} == {"epoch-002.safetensors", "history.csv"}
+    Checkpoints(tmp_path).keep_last("a")
+    assert len(weights(tmp_path)) == 1
+
+
 def test_bad_checkpoints_are_named(tmp_path):
     stored = Checkpoints(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"epoch-001.safetensors is missing: run train_models first"):

@@ -16,7 +16,7 @@ from kd_lib.book import chapters, claims, editions, verdicts
 from tests import in_process
 
 PROJECT = Path(__file__).resolve().parents[2]
-STUDY = ["train_models", "generate_saliency_maps", "threshold_determination", "rq1", "rq2", "rq3"]
+STUDY = ["train_models", "generate_saliency_maps", "threshold_determination", "rq1", "rq2", "rq3", "inheritance"]
 
 
 def make(run, *arguments, target="report"):

@@ -1,4 +1,4 @@
-"""The six notebooks as files: source and generated pair agree, parameters are commented, bad ones are refused."""
+"""The seven notebooks as files: source and generated pair agree, parameters are commented, bad ones are refused."""
 
 import ast
 import re
@@ -13,11 +13,11 @@ from kd_lib.study import parameters
 from tests import in_process
 
 PROJECT = Path(__file__).resolve().parents[2]
-STUDY = ["train_models", "generate_saliency_maps", "threshold_determination", "rq1", "rq2", "rq3"]
+STUDY = ["train_models", "generate_saliency_maps", "threshold_determination", "rq1", "rq2", "rq3", "inheritance"]
 SOURCES = [PROJECT / "notebooks" / f"{name}.py" for name in STUDY]
 
 
-def test_there_are_six_and_make_knows_them():
+def test_there_are_seven_and_make_knows_them():
     assert sorted(path.stem for path in (PROJECT / "notebooks").glob("*.py")) == sorted(STUDY)
     assert re.search(r"^STUDY\s*= (.*)$", (PROJECT / "Makefile").read_text(), re.M)[1].split() == STUDY
 
@@ -74,6 +74,7 @@ BAD = pytest.mark.parametrize(
         ("train_models", {"techniques": ["mixup", "cutmx"]}, "unknown technique 'cutmx': expected a list of some of"),
         ("train_models", {"techniques": "mixup"}, "parameter techniques = 'mixup' must be of type list"),
         ("rq1", {}, "run train_models first"),
+        ("inheritance", {}, "run train_models first"),
         ("generate_saliency_maps", {}, "run train_models first"),
     ],
 )

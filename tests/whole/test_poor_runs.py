@@ -104,3 +104,5 @@ def test_pictures_that_nobody_labelled(tmp_path, capsys):
     printed = answer(Run(tmp_path / "run"), capsys, STUDY, patch=16, stride=8, **images, **regime)
     assert "the published T_c = 0.53 is used" in printed["threshold_determination"]
     assert "on target: the distilled network is closer" in printed["rq3"]
+    assert "nobody can plant a feature in them" in printed["inheritance"]
+    assert not list((tmp_path / "run").glob("**/inheritance*"))

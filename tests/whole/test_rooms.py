@@ -16,7 +16,7 @@ SURFACE = {
     "book": "Claim Edition Finding judge publish read_claims read_edition verdict write_pdf",
     "data": "CACHE Dataset NAMES SIZE Split Views draw load normalise stratified with_shuffled_labels",
     "figures": """
-        COLOURS boxes by_choice colour_maps consensus cumulative_by_class cumulative_share heat_map
+        COLOURS boxes by_choice colour_maps consensus cumulative_by_class cumulative_share doses heat_map
         image_grid intervals map_grid onsets response_curves roc settling side_by_side similarity_by_kl
         threshold_sweep training_curves
     """,
@@ -36,8 +36,8 @@ SURFACE = {
         feature_agreement kappas labels majority write_tables
     """,
     "study": """
-        Run Study gallery human images inherited levels open parameters pipeline rq1 rq2 rq3 sensitivity students
-        threshold training truth
+        Run Study gallery human images inheritance inherited lessons levels open parameters pipeline rq1 rq2 rq3
+        sensitivity students teaching threshold training truth
     """,
 }
 
