@@ -24,8 +24,10 @@ PARTS = (THESIS, OWN)
 UNITS = {"%": (100, 1, " %"), "points": (100, 1, " points"), "of training": (100, 0, " % of training"), "": (1, 3, "")}
 SHOWN = ("accuracy_by_network", "rq3_levels")  # tables that the page beside the thesis shows, and no claim refers to
 # Tables of shares above T_c, or of when maps reach it.
-BY_THRESHOLD = ("rq1_constant_rate", "rq1_mean_onsets", "rq1_second_by_class", "rq1_transitions", "rq2_differ")
-BY_THRESHOLD += ("rq3_share_gaps", "rq3_shares")
+BY_THRESHOLD = frozenset(
+    ("rq1_constant_rate", "rq1_mean_onsets", "rq1_second_by_class", "rq1_transitions", "rq2_differ")
+    + ("rq3_share_gaps", "rq3_shares")
+)
 REGIME = ("data_set", "arch", "components", "epochs", "train_size")  # what tells editions apart
 # Entries of run.json that say how a run was made, and nothing of the machine that it lies on.
 MADE: tuple[str, ...] = ("data_title", "dataset_fingerprint", "created", "commit", "versions", "hardware", "threads")

@@ -91,8 +91,8 @@ def _by_target(labelled: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def _parts(here: Study, labelled: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Labelled pairs on and off target, and of drawn images with one view of their class and with several."""
     parts = _by_target(labelled)
-    if here.drawn:
-        single = here.dataset.probe.views.single.numpy()[labelled["image"]]
+    if (drawn := here.dataset.probe.views if here.drawn else None) is not None:
+        single = drawn.single.numpy()[labelled["image"]]
         parts |= {"images of one view": labelled[single], "images of several views": labelled[~single]}
     return {name: part for name, part in parts.items() if len(part)}
 
