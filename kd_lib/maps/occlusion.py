@@ -300,7 +300,13 @@ class _Plain:
     def start(self, images: Tensor, fill_in: Tensor) -> Tensor:
         """Output (G, K) for clean images (G, C, H, W), and what hidden pixels become in them."""
         self.images, self.fill_in = images, fill_in
-        return self.model(images.clone(memory_format=self.layout))  # it may overwrite what it is given
+        try:
+            return self.model(images.clone(memory_format=self.layout))  # it may overwrite what it is given
+        except RuntimeError:  # as `view` raises, which wants what is contiguous
+            if self.layout == torch.contiguous_format:
+                raise
+            self.layout = torch.contiguous_format
+            return self.start(images, fill_in)
 
     def occluded(self, among: slice, image: Tensor, row: Tensor, col: Tensor) -> Tensor:
         """Output (B, K) for some of the clean images, by number, each with the window of that row and column hidden."""
@@ -315,11 +321,6 @@ def _engine(
     """Rewrite the network to do less, if it can be rewritten and then gives the same answer; else take it as it is."""
     plain = _Plain(model, *where)
     try:
-        plain.start(images[:1], fill_in[:1])
-    except RuntimeError:  # as `view` raises, which wants what is contiguous
-        plain.layout = torch.contiguous_format
-        return plain
-    try:
         traced = rewrite.for_inference(model, images[:1])
     except rewrite.CannotRewrite:
         return plain
@@ -333,6 +334,8 @@ def _engine(
     row, col = (torch.tensor([0, len(side) // 2, len(side) - 1], device=images.device) for side in where)
     answers = []
     for engine in (plain, fast):
+        if plain.layout != torch.channels_last:
+            return plain
         with torch.autocast(images.device.type, torch.bfloat16, enabled=engine is fast and precision == "bfloat16"):
             training.check_tensor(engine.start(images[:1], fill_in[:1]), "the model")
             answers.append(engine.occluded(slice(1), torch.zeros_like(row), row, col).float())
