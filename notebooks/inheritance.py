@@ -89,7 +89,7 @@ figures.doses(
     points,
     value_title="importance (logits)",
     chance=0.0,
-    title="How much the view counts in images that show all views",
+    title=study.inheritance.title(gaps, teachers, "importance"),
     description="Importance of the planted view for ensemble and student, by the number of teachers that know it.",
 )
 
