@@ -79,6 +79,21 @@ figures.doses(
 )
 
 # %% [markdown]
+# Recognising a view alone is all or nothing. How much a view counts in an image that shows all of its class is a matter
+# of degree: its *importance*, by how many logits the class falls when the view is taken away.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-doses-importance", "caption": "Importance of the planted view, in logits, by the number of teachers that know it, as in the figure above; 0: it does not count."}}
+importance, points = study.inheritance.curve(means, by_seed, "importance")
+figures.doses(
+    importance,
+    points,
+    value_title="importance (logits)",
+    chance=0.0,
+    title=study.inheritance.title(gaps, teachers, "importance"),
+    description="Importance of the planted view for ensemble and student, by the number of teachers that know it.",
+)
+
+# %% [markdown]
 # What was expected is written in the book's claims, with what would speak against it: that the student of one teacher
 # that knows the view is above the student of none, and that the rest is not explained by its top answers.
 
@@ -90,8 +105,8 @@ gaps.set_index(["arm", "what", "less", "quantity"]).round(3) if len(gaps) else N
 doses.set_index(["arm", "known"]).round(3) if len(doses) else None
 
 # %% [markdown]
-# *Importance* is by how many logits the image's class falls when the view is taken away, *used* the share of images in
-# which that matters, *every view alone* the share of all views of a class that are recognised alone.
+# *Used* is the share of images in which taking the view away matters, beside the others (`view_share`); *every view
+# alone* the share of all views of a class that are recognised alone.
 
 # %% mystnb={"figure": {"name": "tab-inheritance-means", "caption": "What networks make of the planted view.", "caption_before": true, "classes": "numbered-table"}}
 means.set_index(["arm", "kind", "known", "quantity"])["mean"].unstack().round(3) if len(means) else None

@@ -6,7 +6,7 @@ Who is taught what by whom is said in `lessons`, and done in `teaching`. Here it
 import pandas as pd
 
 from kd_lib.measures import planted
-from kd_lib.measures.planted import ALONE, EVERY_ALONE
+from kd_lib.measures.planted import ALONE, EVERY_ALONE, IMPORTANCE
 from kd_lib.measures.statistics import Interval, share_of_gain
 from kd_lib.study import lessons, teaching
 from kd_lib.study.lessons import COMPLEMENTARY, COMPONENT, STUDENT, TEACHERS, UNTRAINED, Plan
@@ -24,6 +24,7 @@ GAINS: tuple[tuple[str, str], ...] = (
     (APART, "label weight 0.5"),
     ("temperature 8", "temperature 1"),
 )
+WHERE = {ALONE: "what the student recognises", IMPORTANCE: "what the student relies on"}
 CHART = ("arm", "kind", "known", "mean", "low", "high")
 
 
@@ -113,13 +114,13 @@ def softness(means: pd.DataFrame) -> pd.DataFrame:
     return own.assign(kind="distilled", target=own["known"].map({0: NONE, 1: ONE}))
 
 
-def title(gaps: pd.DataFrame, teachers: int) -> str:
-    """Say as a title what the arm without anything beside the view found, or else ask."""
-    found = _one(gaps, APART, ONE, NONE)
+def title(gaps: pd.DataFrame, teachers: int, quantity: str = ALONE) -> str:
+    """Say as a title what the arm without anything beside the view found, in a quantity, or else ask."""
+    found = _one(gaps, APART, ONE, NONE, quantity)
     if found is None:
         return "Does a view that some teachers know arrive in their student?"
     verb = "arrives" if found.low > 0 else "is lost" if found.high < 0 else "is not seen to arrive"
-    return f"A view that one teacher of {teachers} knows {verb} in the student"
+    return f"A view that one teacher of {teachers} knows {verb} in {WHERE[quantity]}"
 
 
 def in_words(gaps: pd.DataFrame, doses: pd.DataFrame) -> list[str]:
@@ -138,7 +139,7 @@ def in_words(gaps: pd.DataFrame, doses: pd.DataFrame) -> list[str]:
             f"{row.arm}: {row.known} of {row.teachers} teachers bring {100 * row.share:.0f} % "
             f"({100 * row.low:.0f} to {100 * row.high:.0f}) of what all of them bring."
         )
-    return said or ["Nothing was distilled."]
+    return said
 
 
 def lesions_in_words(lesions: pd.DataFrame) -> list[str]:

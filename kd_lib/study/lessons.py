@@ -176,5 +176,5 @@ def _add(planned: Plan, seed: int, arms: Mapping[str, Arm], temperature: float) 
                 ]
             warmth = temperature if arm.temperature is None else arm.temperature
             how = (arm.shown, tuple(taught_by), arm.answers, float(warmth), arm.hard_weight)
-            place = f"{re.sub('[^a-z0-9.]+', '-', label)}-{known}"
+            place = f"{re.sub('[^a-z0-9.]+', '-', label)}-{known}-of-{planned.teachers}"
             planned.students[seed, label, known] = add(Network(seed, place, STUDENT, view, *how))

@@ -76,9 +76,12 @@ def test_shares_count_from_none_to_all():
 
 def test_the_title_is_what_came_out():
     _, gaps, doses, planned = found()
-    assert inheritance.title(gaps, 2) == "A view that one teacher of 2 knows arrives in the student"
+    assert inheritance.title(gaps, 2) == "A view that one teacher of 2 knows arrives in what the student recognises"
     assert "is not seen to arrive" in inheritance.title(found(one=0.05)[1], 2)
     assert inheritance.title(gaps[:0], 2).endswith("?")
+    relied = gaps.assign(quantity=planted.IMPORTANCE, low=-2.0, high=-1.0)
+    expected = "A view that one teacher of 2 knows is lost in what the student relies on"
+    assert inheritance.title(relied, 2, planted.IMPORTANCE) == expected
     said = inheritance.in_words(gaps, doses)
     assert said[0].startswith("alone or never: one teacher knows is above no teacher knows, in accuracy alone: +")
     assert said[0].endswith("over seeds and images)")
