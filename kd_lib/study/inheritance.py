@@ -173,6 +173,10 @@ def checks(gaps: pd.DataFrame) -> list[str]:
             said.append(f"{text}: {bool(found.low <= 0)}")
     if (found := _one(gaps, APART, EVERY, NONE)) is not None:
         said.append(f"where every teacher knows the view, the student knows it: {bool(found.low > 0)}")
+    if (found := _one(gaps, APART, EVERY, KNOWS)) is not None:
+        said.append(
+            f"it then knows it as well as a teacher that knows it, but for 5 points: {bool(found.high >= -0.05)}"
+        )
     return said
 
 
