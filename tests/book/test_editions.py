@@ -167,7 +167,7 @@ def shown(lines, claim, editions):
 def test_every_number_shown_is_one_of_the_committed_tables(published, where):
     parts = yaml.safe_load(claims.CLAIMS.read_text()).values()
     listed = [claim for part in parts for chapter in part.values() for claim in chapter]
-    text, least = (PROJECT / "README.md").read_text(), 10
+    text, least = (PROJECT / "README.md").read_text(), 7  # of fifteen rows; an edition may be of before some were asked
     if where == "scorecard":
         template, known = (PROJECT / "book" / "scorecard.md").read_text(), claims.read_claims()
         judged = verdicts.Verdicts(known, [claims.read_edition(folder) for folder in published])

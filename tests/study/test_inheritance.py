@@ -116,7 +116,9 @@ def test_checks_can_fail():
     assert inheritance.checks(gaps) == [
         "where no teacher knows the view, the student knows it no better than an untrained network: True",
         "where every teacher knows the view, the student knows it: True",
+        "it then knows it as well as a teacher that knows it, but for 5 points: True",
     ]
+    assert inheritance.checks(gaps.assign(high=-0.1))[2].endswith("False")
     assert inheritance.checks(gaps.assign(low=0.1))[0].endswith("False")
     assert inheritance.checks(gaps.assign(low=-0.1))[1].endswith("False")
     assert inheritance.checks(gaps[:0]) == []
