@@ -148,6 +148,14 @@ display(by_kind.round(4))
 display(differences.drop(columns="target").round(4))
 
 # %% [markdown]
+# Drawn images are of two kinds: a few of the training images show one view of their class, and more of the test images do,
+# since these tell which views a network has learnt. What an accuracy is made of says how hard either kind is.
+
+# %% mystnb={"figure": {"name": "tab-accuracy-views", "caption": "Accuracy on test images that show one view of their class, and on those that show several.", "caption_before": true, "classes": "numbered-table"}}
+by_views = study.training.by_views(here, right)
+by_views.round(1) if len(by_views) else print("These images have no views.")
+
+# %% [markdown]
 # What this says, checked again whenever the notebook is tested:
 
 # %% tags=["nbval-check-output"]

@@ -151,13 +151,20 @@ def rq3() -> Figure:
     _box(axes, 2.2, 1.2, "map of the\ndistilled network", DISTILLED, width=3.4)
     _box(axes, 8, 5.8, "ensemble's map\nmean of a, b, c, d", ENSEMBLE, width=3.8)
     _box(axes, 8, 3.5, "leave-one-out map\nmean of b, c, d", LEFT_OUT, width=3.8)
-    _box(axes, 8, 1.2, "ensemble's map\nmean of a, b, c, d", ENSEMBLE, width=3.8)
+    _box(axes, 8, 1.2, "leave-one-out map\nmean of b, c, d", LEFT_OUT, width=3.8)
     for level in (5.8, 3.5, 1.2):
         _arrow(axes, (3.95, level), (6.1, level), both=True)
         axes.text(5.0, level + 0.18, "similarity", ha="center", fontsize=8, color=INK)
     axes.text(10.3, 5.8, "flattered: a is a part\nof what it is compared with", va="center", fontsize=9, color=INK)
     axes.plot([10.3, 10.6, 10.6, 10.3], [3.5, 3.5, 1.2, 1.2], color=INK, linewidth=1.2)
-    axes.text(10.9, 2.35, "the fair comparison:\nneither is a part of it", va="center", fontsize=9, color=INK)
+    axes.text(
+        10.9,
+        2.35,
+        "the fair comparison: neither\nis a part of it, both stand\nbeside the same ensemble",
+        va="center",
+        fontsize=9,
+        color=INK,
+    )
     return figure
 
 

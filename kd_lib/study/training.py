@@ -128,6 +128,25 @@ def by_kind(here: Study, right: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFram
     return found, here.keep(gaps.in_accuracy(right), "accuracy_gaps")
 
 
+def by_views(here: Study, right: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy on drawn test images of one view of their class and of several, in %, and how many of each there are.
+
+    `right` is what `right_answers` returned. A row a kind of network, and first the share of test and training images;
+    columns 'one view', 'several views'. No rows where images have no views.
+    """
+    names, rows = ("one view", "several views"), {}
+    if (views := here.dataset.test.views) is None or (learnt := here.dataset.train.views) is None:
+        return pd.DataFrame(columns=list(names))
+    for what, single in (("share of the test images", views.single), ("share of the training images", learnt.single)):
+        share = 100 * single.double().mean().item()
+        rows[what] = (share, 100 - share)
+    single = dict(zip(here.dataset.test.index.tolist(), views.single.tolist(), strict=True))
+    of_one = right["image"].map(single).astype(bool)
+    for kind, own in right.groupby("kind", sort=False)["right"]:
+        rows[kind] = tuple(100 * own[of_one[own.index] == one].mean() for one in (True, False))
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(names)).rename_axis("accuracy (%)")
+
+
 def by_network(history: pd.DataFrame) -> pd.DataFrame:
     """Give the final accuracy in % of every network: columns model and accuracy (%)."""
     last = history.groupby("model", sort=False)["test_accuracy"].last() * 100

@@ -1,13 +1,16 @@
 """Every network of a run learns what its role asks, here and on workers."""
 
 import math
+from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from kd_lib import _workers, data
+from kd_lib.data import multiview
 from kd_lib.networks import architectures, techniques
 from kd_lib.networks.checkpoints import Checkpoints
 from kd_lib.networks.training import accuracy, predict, train
@@ -113,3 +116,17 @@ def test_the_optimiser_that_comes_nearer_to_the_published_accuracy_is_the_likeli
     )
     assert training.which_optimiser(pd.DataFrame(rows[:1], columns=columns), "sgd", 0.4) is None
     assert training.which_optimiser(pd.DataFrame(rows, columns=columns), "adam", 0.4) is None
+
+
+def test_accuracies_on_images_of_one_view_and_of_several():
+    _, _, views = multiview.draw(8, single_view=0.5, seed=3)
+    split = SimpleNamespace(views=views, index=torch.arange(100, 108))
+    here = SimpleNamespace(dataset=SimpleNamespace(test=split, train=split))
+    single = views.single.numpy()
+    right = pd.DataFrame({"kind": "component", "image": np.arange(100, 108), "right": single})
+    found = training.by_views(here, pd.concat([right, right.assign(kind="ensemble", right=True)], ignore_index=True))
+    assert found.loc["component"].tolist() == [100, 0]
+    assert found.loc["ensemble"].tolist() == [100, 100]
+    assert found.loc["share of the test images", "one view"] == 100 * single.mean()
+    nothing = SimpleNamespace(dataset=SimpleNamespace(test=SimpleNamespace(views=None)))
+    assert training.by_views(nothing, right).empty
