@@ -187,13 +187,22 @@ def _parts(notebooks: Path, folders: Sequence[Path], judged: Sequence[claims.Edi
     others = [f for f in folders if (f / "notebooks").is_dir() and (f / "notebooks").resolve() != notebooks.resolve()]
     own = [f for f in folders if f not in others and f.resolve().name in known]
     kind, caption = _named(known[own[0].resolve().name]) if own else (STUDY, STUDY)
-    parts = [Part("notebooks", kind, caption, notebooks)]
+    parts = [Part("notebooks", kind, caption, notebooks, _names(notebooks))]
     for folder in others:
         kind, caption = _named(known[folder.resolve().name])
         if kind in {part.kind for part in parts}:
             kind += f" ({folder.name})"
-        parts.append(Part(re.sub(r"\W+", "-", kind.lower()).strip("-"), kind, caption, folder / "notebooks"))
+        where, place = folder / "notebooks", re.sub(r"\W+", "-", kind.lower()).strip("-")
+        parts.append(Part(place, kind, caption, where, _names(where)))
     return parts
+
+
+def _names(notebooks: Path) -> list[str]:
+    """Names of the notebooks that a part has: of an edition those that were kept, of a run all."""
+    names = [path.stem for path in chapters.sources()]
+    if EDITIONS not in notebooks.resolve().parents:
+        return names
+    return [name for name in names if (notebooks / f"{name}.ipynb").is_file()]
 
 
 def _named(edition: claims.Edition) -> tuple[str, str]:
@@ -209,7 +218,7 @@ def _listed(contents: dict[str, Any], parts: Sequence[Part], without: set[str]) 
         pages = [page for page in given["chapters"] if page["file"] not in without]
         names = [page["file"].partition("notebooks/")[2] for page in pages]
         for part in parts if names[0] else ():
-            own = [{"file": f"{part.folder}/{name}"} for name in names]
+            own = [{"file": f"{part.folder}/{name}"} for name in names if name in part.names]
             listed.append(given | {"caption": part.caption, "chapters": own})
         if not names[0]:
             listed.append(given | {"chapters": pages})

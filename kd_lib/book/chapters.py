@@ -23,12 +23,16 @@ _NUMBERED = re.compile(r'(\bid="|url\(#)((?:clip|gradient_)\d)')  # ids in SVG
 
 
 class Part(NamedTuple):
-    """A set of the seven notebooks: folder in the book, kind of images, caption, and where they lie."""
+    """A set of the seven notebooks: folder in the book, kind of images, caption, where they lie, and which there are.
+
+    A run has all of them, or lacks some. An edition may be older than a notebook, and has no such chapter then.
+    """
 
     folder: str
     kind: str
     caption: str
     notebooks: Path
+    names: Sequence[str]
 
 
 def sources() -> list[Path]:
@@ -43,7 +47,7 @@ def copy_notebooks(part: Part, source: Path) -> dict[str, str]:
     """
     (source / part.folder).mkdir(parents=True)
     lacking, nodes = {}, {}
-    for name in (path.stem for path in sources()):
+    for name in part.names:
         done, failed = part.notebooks / f"{name}.ipynb", part.notebooks / f"{name}.failed.ipynb"
         if failed.is_file():
             nodes[name], lacking[f"{part.folder}/{name}"] = failure(nbformat.read(failed, as_version=4))

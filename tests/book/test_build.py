@@ -61,6 +61,15 @@ def test_each_study_is_a_part_and_says_so_in_its_titles(two_parts):
     assert 'id="photographs-fig-by-class"' in second
 
 
+def test_an_edition_that_is_older_than_a_notebook_has_no_such_chapter(light, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "EDITIONS", tmp_path / "editions")
+    for folder in ("editions/old", "run"):
+        shutil.copytree(light, tmp_path / folder / "notebooks")
+        (tmp_path / folder / "notebooks" / "rq3.ipynb").unlink()
+    assert build._names(tmp_path / "editions" / "old" / "notebooks") == [name for name in STUDY if name != "rq3"]
+    assert build._names(tmp_path / "run" / "notebooks") == STUDY  # whose report says what is missing
+
+
 def test_a_runs_own_report_leaves_the_reference_to_the_published_book(two_parts):
     assert not (two_parts / "book" / "reference.html").exists()
 
