@@ -108,6 +108,7 @@ def mean_onsets(here: Study, arrivals: pd.DataFrame) -> pd.DataFrame:
 def fitted(here: Study) -> str:
     """Say how much of the training images the components have learnt in the end, which late maps hang on."""
     history = here.run.read_csv("history", made_by="train_models")
+    history = history.reindex(columns=["model", "train_accuracy"])  # networks that were brought have no such column
     last = history[history["model"].isin(here.explained_at_every_epoch)].groupby("model").last()
     if not len(last) or last["train_accuracy"].isna().any():
         return "How well the training images are learnt is not known."
