@@ -21,11 +21,7 @@
 run: str = "runs/quick"  # folder of the run
 threshold: float | None = None  # T_c in [-1, 1]; None takes the one of threshold_determination
 example: int = 0  # probe image whose maps are compared one with another
-choices: list = [
-    "output=probs",
-    "output=log-probs",
-    "output=centred",
-]  # what to choose otherwise, one or more parameter=value each
+choices: list = ["output=probs", "output=log-probs", "output=centred"]  # what to choose otherwise: parameter=value
 view_share: float = 0.5  # multiview: a view is used if it matters this share of what the one that matters most does
 human_labels: str = ""  # CSV: path of a test image, then for each class how many people called it so; empty: none
 device: str = "auto"  # auto | cpu | cuda

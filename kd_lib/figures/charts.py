@@ -25,7 +25,7 @@ COLOURS = {
     "cutmix": "#994455",
     "self-distillation": "#550022",
     "adam": "#FF5588",
-    "constant-rate": "#8A6D3B",
+    "constant-rate": "#000038",
     "ensemble": "#009E73",
     "other": "#CC79A7",
     "half-taught": "#000000",

@@ -49,7 +49,7 @@ def as_maps(outputs):
 
 def compared(components, labels, *outsiders):
     """Compare components by name, a, b and so on, and kinds and outputs of outsiders, with the ensemble."""
-    outside = [(kind, name, as_maps(outputs)) for kind, name, outputs in outsiders]
+    outside = [(kind, name, as_maps(outputs), *(left_out or [None])) for kind, name, outputs, *left_out in outsiders]
     own, rests = (
         dict(zip("abcd", map(as_maps, each), strict=False)) for each in (components, leave_one_out(components))
     )
@@ -60,10 +60,10 @@ def test_to_ensemble():
     rng = np.random.default_rng(0)
     components, distilled = rng.normal(size=(3, 2, 7, 4)), rng.normal(size=(2, 7, 4))
     outsiders = [(kind, kind, distilled) for kind in ("distilled", "ricap")]
-    frame = compared(components, [3, 0], *outsiders, ("other", "x", distilled))
+    frame = compared(components, [3, 0], *outsiders, ("other", "x", distilled), ("self", "y", distilled, "b"))
     assert list(frame) == ["kind", "model", "image", "target", "label", "on_target", "pearson", "cosine"]
     counts = frame.groupby("kind").size()
-    assert counts.to_dict() == {"component": 24, "leave-one-out": 24, "distilled": 8, "ricap": 8, "other": 8}
+    assert counts.to_dict() == {"component": 24, "leave-one-out": 24, "distilled": 8, "ricap": 8, "other": 8, "self": 8}
     ensemble = as_maps(components.mean(0))
 
     def score(kind, model):
@@ -73,7 +73,8 @@ def test_to_ensemble():
     rest = as_maps(components[[0, 2]].mean(0))
     np.testing.assert_allclose(score("leave-one-out", "b"), pearson(as_maps(components[1]), rest))
     np.testing.assert_allclose(score("distilled", "distilled"), pearson(as_maps(distilled), ensemble))
-    assert frame.groupby("kind").on_target.mean().tolist() == [0.25] * 5
+    np.testing.assert_allclose(score("self", "y"), pearson(as_maps(distilled), rest))  # taught by b alone
+    assert frame.groupby("kind").on_target.mean().tolist() == [0.25] * 6
     for kind, model in (("ricap", "ricap"), ("other", "x")):
         np.testing.assert_array_equal(score(kind, model), score("distilled", "distilled"))
 
@@ -174,18 +175,18 @@ def test_without_a_distilled_network_there_is_no_gain():
 
 def test_gain_by_hand():
     rows = [("component", "a", 0.5), ("component", "b", 0.7), ("leave-one-out", "a", 0.4), ("leave-one-out", "b", 0.4)]
-    rows.append(("distilled", "distilled", 0.9))
+    rows += [("distilled", "distilled", 0.9), (BESIDE_OTHERS, "distilled", 0.7), (BESIDE_OTHERS, "distilled", 0.9)]
     frame = pd.DataFrame(
         [(kind, model, image, value + image / 10) for kind, model, value in rows for image in (0, 1)],
         columns=["kind", "model", "image", "pearson"],
     ).assign(target="own class")
     found = gain(frame).set_index("distilled less")
-    assert found.difference.to_dict() == pytest.approx({"component": 0.3, "leave-one-out": 0.5})
-    assert found.low.to_numpy() == pytest.approx([0.3, 0.5])  # the same difference in both images
+    assert found.difference.to_dict() == pytest.approx({"component": 0.3, "leave-one-out": 0.4})
+    assert found.low.to_numpy() == pytest.approx([0.3, 0.4])  # the same difference in both images
     assert found.images.tolist() == [2, 2]
     assert found["p"].tolist() == [1 / 2, 1 / 2]  # two images: both differences up, or both down, of four ways
     assert found["p (Holm)"].tolist() == [1, 1]
-    undefined = frame.assign(pearson=frame.pearson.where((frame.kind != "distilled") | (frame.image == 0)))
+    undefined = frame.assign(pearson=frame.pearson.where((frame.model != "distilled") | (frame.image == 0)))
     assert gain(undefined).images.tolist() == [1, 1]
 
 

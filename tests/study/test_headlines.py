@@ -47,7 +47,9 @@ def test_what_maps_say_is_what_the_notebooks_say(here, of_maps):
         if row.kind in ("leave-one-out", "distilled"):
             found = of_maps.loc[f"{row.kind} like the ensemble, {row.target}", ["value", "low", "high"]]
             assert found.tolist() == pytest.approx([row.share, row.low, row.high])
-    for row in transfer.gain(frame, opponents=["leave-one-out"]).itertuples():
+    gains = transfer.gain(rq3.beside_the_same(here, frame), opponents=["leave-one-out"])
+    assert len(gains) == 2
+    for row in gains.itertuples():
         found = of_maps.loc[f"similarity, distilled less leave-one-out, {row.target}", ["value", "low", "high"]]
         assert found.tolist() == [row.difference, row.low, row.high]
     names, labels = here.compared, here.labels
@@ -63,16 +65,16 @@ def test_what_maps_say_is_what_the_notebooks_say(here, of_maps):
         )
 
 
-def test_a_difference_is_that_of_its_parts(of_maps):
+def test_a_difference_is_that_of_its_parts(here, of_maps):
     for what in ("arrived half-way", "two components alike"):
         parts = [of_maps.loc[f"{what}, {target}", "value"] for target in (headlines.ON, headlines.OFF)]
         assert of_maps.loc[f"{what}, on less off target", "value"] == pytest.approx(parts[0] - parts[1])
+    beside = rq3.beside_the_same(here, rq3.to_ensemble(here))
+    share = (beside["pearson"] >= T_C.estimate).groupby([beside["kind"], beside["target"]]).mean()
     for target in (headlines.ON, headlines.OFF):
-        student, opponent = (
-            of_maps.loc[f"{k} like the ensemble, {target}", "value"] for k in ("distilled", "leave-one-out")
-        )
         gain = of_maps.loc[f"like the ensemble, distilled less leave-one-out, {target}", "value"]
-        assert gain == pytest.approx(student - opponent)
+        opponent = of_maps.loc[f"leave-one-out like the ensemble, {target}", "value"]
+        assert gain == pytest.approx(share[transfer.BESIDE_OTHERS, target] - opponent)
     assert sum(map(headlines.is_difference, of_maps.index)) == 6
 
 

@@ -46,7 +46,7 @@ def test_verdicts_by_hand():
 
 def test_sentences_say_what_survives_and_what_does_not():
     (said,) = sensitivity.sentences(frame(own=(0.2, 0.1, 0.3), up=(0.5, 0.4, 0.6)))
-    assert said == f"RQ3, {GAIN}: above 0, and so under every other choice (1 of 1)."
+    assert said == f"RQ3, {GAIN}: above 0, and so under every other choice (1 of 1), 2.50 to 2.50 times as large."
     (said,) = sensitivity.sentences(frame(own=(0.2, 0.1, 0.3), up=(0.5, 0.4, 0.6), down=(-0.2, -0.3, -0.1)))
     assert said == (
         f"RQ3, {GAIN}: above 0, but not under 1 of 2 other choices (down: reversed, -0.20 (-0.30 to -0.10))."

@@ -37,10 +37,11 @@ def test_gains_are_students_less_components(here):
         assert found["accuracy", "component", name] == pytest.approx(expected)
     rest = pearson(here.maps("a"), here.maps("b")), pearson(here.maps("b"), here.maps("a"))
     own = np.eye(10, dtype=bool)[here.labels]
-    close = pearson(here.maps("distilled-2"), here.maps("ensemble"))
-    expected = np.mean([close[own] - left_out[own] for left_out in rest])
+    beside = [pearson(here.maps("distilled-2"), here.maps(name)) for name in "ba"]  # without a, and without b
+    expected = np.mean([close[own] - left_out[own] for close, left_out in zip(beside, rest, strict=True)])
     assert found["similarity on target", "leave-one-out", "distilled-2"] == pytest.approx(expected)
-    expected = (close[~own] >= 0.5).mean() - np.mean([left_out[~own] >= 0.5 for left_out in rest])
+    pairs = zip(beside, rest, strict=True)
+    expected = np.mean([(close[~own] >= 0.5).mean() - (left_out[~own] >= 0.5).mean() for close, left_out in pairs])
     assert found["share off target", "leave-one-out", "distilled-2"] == pytest.approx(expected)
 
 
