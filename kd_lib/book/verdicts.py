@@ -133,9 +133,9 @@ class Judged:
     def __init__(self, claim: Claim, edition: Edition):
         self.claim, self.finding = claim, judge(claim, edition)
         self.verdict, self.reason = self.finding.verdict, self.finding.reason
-        self.t_c = ""  # the threshold that the quantity goes by
-        if claim.table in BY_THRESHOLD and (used := used_threshold(edition)) is not None:
-            self.t_c = f"T_c {float(used['value']):.2f}"
+        self.at = ""  # at which threshold, if the quantity goes by one
+        if self.quantity and claim.table in BY_THRESHOLD and (used := used_threshold(edition)) is not None:
+            self.at = f"at T_c {float(used['value']):.2f}"
 
     @property
     def quantity(self) -> str:
@@ -153,8 +153,7 @@ class Judged:
     def cell(self) -> str:
         """The verdict, the quantity with its interval, and why it cannot tell where it cannot, as a cell of a table."""
         which = f"{self.finding.which}: " if self.finding.which and self.quantity else ""
-        t_c = f"at {self.t_c}" if self.t_c and self.quantity else ""
-        said = [f"**{WORDS[self.claim.part][self.verdict]}**", f"{which}{self.quantity}", t_c, self.reason]
+        said = [f"**{WORDS[self.claim.part][self.verdict]}**", f"{which}{self.quantity}", self.at, self.reason]
         return "<br>".join(filter(None, said))
 
 
@@ -237,8 +236,8 @@ def _sentence(text: str, together: Sequence[Judged]) -> str:
         reason = f" – {one.reason}" if one.reason else ""
         numbers.append(f"{which}{one.quantity}{reason} {one.claim.where}".rstrip())
     bounds = {key: number(getattr(claim, key), claim.unit) for key in ("above", "below", "margin")}
-    t_c = f", at {together[0].t_c}" if together[0].t_c else ""
-    return f"{text.format(number=claim.number, **bounds)}: {and_(numbers)}{t_c}."
+    told = ", ".join(filter(None, [and_(numbers), together[0].at]))
+    return f"{text.format(number=claim.number, **bounds)}: {told}."
 
 
 def heading(edition: Edition) -> str:
@@ -356,11 +355,10 @@ class Verdicts:
         for claim in self.of_claims:
             if claim.headline:
                 judged = [one.of[claim.id] for one in self.found]
-                marks = [WORDS[claim.part][one.verdict].split()[0] for one in judged]
-                shown = [
-                    f"{one.quantity}{f' at {one.t_c}' if one.t_c else ''}" if one.quantity else "–" for one in judged
+                answers = [
+                    " ".join(filter(None, [one.quantity or "–", one.at, WORDS[claim.part][one.verdict].split()[0]]))
+                    for one in judged
                 ]
-                answers = [f"{quantity} {mark}" for quantity, mark in zip(shown, marks, strict=True)]
                 rows.append([claim.says, claim.number, *answers])
         columns = [f"this study, {one.edition.name}: {one.edition.title}" for one in self.found]
         return table(["", "Gardner (2022): 10 resnet18, 64 epochs of CIFAR-10", *columns], rows)

@@ -73,10 +73,14 @@ class Views:
         return self.strength > 0
 
     @property
+    def own(self) -> Tensor:
+        """Which views of its own class each image shows, as bool (N, V)."""
+        return self.present[torch.arange(len(self)), self.labels]
+
+    @property
     def single(self) -> Tensor:
         """Which images show just one view of their own class, as bool (N,)."""
-        own = self.present[torch.arange(len(self)), self.labels]
-        return own.sum(1) == 1
+        return self.own.sum(1) == 1
 
     def masks(self, rows=None) -> Tensor:
         """Exact support of each view.

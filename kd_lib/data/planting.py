@@ -55,7 +55,7 @@ def never(split: Split, view: int) -> Split:
     no such view, or nobody knows what the images show.
     """
     drawn, gone = _drawn(split), _every(split, view)
-    own = _own(drawn)
+    own = drawn.own
     own[:, view] = False
     kept = own.any(1)
     return without(split.select(kept), gone[kept])
@@ -69,7 +69,7 @@ def several(split: Split) -> Split:
 def alone(split: Split, view: int) -> Split:
     """Show of each image's own class one view alone; images that lack it are left out. See `never`."""
     drawn, _ = _drawn(split), _every(split, view)
-    kept = _own(drawn)[:, view]
+    kept = drawn.own[:, view]
     split, labels = split.select(kept), drawn.labels[kept]
     gone = torch.zeros_like(drawn.present[kept])
     gone[torch.arange(len(labels)), labels] = torch.arange(gone.shape[2]) != view
@@ -83,7 +83,7 @@ def apart(split: Split, view: int, *, seed: int = 0) -> Split:
     mixed into no image of another class. `seed` is of the draw which do; for the rest see `never`.
     """
     drawn, gone = _drawn(split), _every(split, view)
-    at, own = torch.arange(len(split)), _own(drawn)
+    at, own = torch.arange(len(split)), drawn.own
     drawing = torch.rand(len(split), generator=torch.Generator().manual_seed(seed)) < ASIDE
     keeps = own[:, view] & (drawing | (own.sum(1) == 1))
     gone[at[keeps], drawn.labels[keeps]] = torch.arange(gone.shape[2]) != view
@@ -107,11 +107,6 @@ def _drawn(split: Split) -> Views:
     if split.views is None:
         raise ValueError("nobody knows which views these images show: a view can only be taken out of drawn images")
     return split.views
-
-
-def _own(drawn: Views) -> Tensor:
-    """Which views of its own class each image shows: bool (N, V)."""
-    return drawn.present[torch.arange(len(drawn)), drawn.labels]
 
 
 def _every(split: Split, view: int) -> Tensor:

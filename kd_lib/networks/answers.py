@@ -10,7 +10,15 @@ SOFT, TOP, PERMUTED = "soft", "top", "permuted"
 SURE = 100.0  # logits by which the one class is above the others: its probability is 1 in float32
 
 
-class TopAnswer(nn.Module):
+class _Saying(nn.Module):
+    """Stands in the place of a teacher, which maps images (N, C, H, W) to logits (N, K)."""
+
+    def __init__(self, teacher: nn.Module):
+        super().__init__()
+        self.teacher = teacher
+
+
+class TopAnswer(_Saying):
     """Say which class a teacher puts first, and nothing else.
 
     A student that learns from it at temperature 1 learns hard labels: the loss is the cross-entropy with that class.
@@ -21,17 +29,13 @@ class TopAnswer(nn.Module):
         Maps images (N, C, H, W) to logits (N, K).
     """
 
-    def __init__(self, teacher: nn.Module):
-        super().__init__()
-        self.teacher = teacher
-
     def forward(self, images: Tensor) -> Tensor:
         """Map images (N, C, H, W) to `SURE` for the first class and 0 for the others: (N, K)."""
         logits = self.teacher(images)
         return torch.zeros_like(logits).scatter(1, logits.argmax(1, keepdim=True), SURE)
 
 
-class Permuted(nn.Module):
+class Permuted(_Saying):
     """Put a teacher's answers for all classes but its first one into random order, image by image.
 
     The student still sees how sure the teacher is, and of which class; which others it thought of is lost. The order is
@@ -42,10 +46,6 @@ class Permuted(nn.Module):
     teacher : nn.Module
         Maps images (N, C, H, W) to logits (N, K).
     """
-
-    def __init__(self, teacher: nn.Module):
-        super().__init__()
-        self.teacher = teacher
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (N, C, H, W) to the same logits (N, K), those behind the first one in random order."""

@@ -185,9 +185,8 @@ def single_view_answers(here: Study, *, device: str = "auto") -> pd.DataFrame:
     test = here.dataset.test
     single = test.views.single
     split, frames = test.select(single), []
-    own = split.views.present[np.arange(len(split)), split.labels]
     for name in here.with_ensemble:
-        columns = {"image": split.index, "class": split.labels, "view": own.int().argmax(1)}
+        columns = {"image": split.index, "class": split.labels, "view": split.views.own.int().argmax(1)}
         right = here.answers(name, device=device)[single].argmax(1) == split.labels
         frames.append(pd.DataFrame({k: v.numpy() for k, v in columns.items()} | {"right": right}).assign(network=name))
     return pd.concat(frames, ignore_index=True)[["network", "image", "class", "view", "right"]]
